@@ -1,0 +1,51 @@
+"""Games, matches, episodes, replays, and bridges to other ecosystems.
+
+``make`` starts a game, ``play`` (or `Match`, a coroutine) seats players at it, ``read_replay`` reads what was recorded. Importing this
+package needs neither torch nor ray, and registers every game as a gymnasium environment.
+"""
+
+from palaestra.envs.episode import Attempt, Episode, Reply, Segment, TokenRecord, Turn
+from palaestra.envs.errors import PalaestraError
+from palaestra.envs.events import Event
+from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.match import Match, MatchRules, OnFailure, play
+from palaestra.envs.registry import entry, game_ids, make, register, register_family
+from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, write_replay
+from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
+
+for _id, _path in {
+    "tic_tac_toe": "tic_tac_toe:TicTacToe",
+    "kuhn_poker": "kuhn_poker:KuhnPoker",
+}.items():
+    register(_id, f"palaestra.envs.games.{_path}")
+
+__all__ = [
+    "Attempt",
+    "Episode",
+    "Event",
+    "Game",
+    "GameFacts",
+    "Match",
+    "MatchRules",
+    "OnFailure",
+    "PalaestraError",
+    "RandomSeat",
+    "ReplayWriter",
+    "Reply",
+    "Scripted",
+    "Seat",
+    "Segment",
+    "TokenRecord",
+    "Turn",
+    "View",
+    "entry",
+    "game_ids",
+    "make",
+    "play",
+    "read_replay",
+    "register",
+    "register_family",
+    "resume",
+    "verify",
+    "write_replay",
+]

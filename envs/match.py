@@ -1,0 +1,354 @@
+"""The match: seats players at one game and keeps the rules of conduct, the same for every game.
+
+A match asks each player to move for a reply, splits the reply into thought and action, lets the game read and check the action, and
+records a `Turn`. It is an ordinary coroutine: a thousand matches await their engine together, without a barrier.
+
+Rules of conduct (`MatchRules`):
+
+* *Visibility* of thoughts: ``private`` (nobody else), ``public`` (all players), ``team`` (the player's team) or ``monitor`` (only the seats
+  named in ``monitors``). It belongs to the match and not to the game, so any game can be played with open minds.
+* *Failed replies* come in three kinds that are never merged: *unparsable* (no action found), *illegal* (the game refused it), *truncated*
+  (the token limit came first). Each has its own `OnFailure`: how often the player is asked again, with the reason, and what follows.
+* *Turn limits* cut an episode; its returns are then None.
+
+A match can go on from recorded turns (``prefix``): their replies are judged again by the same code, which is how a replay is resumed, and
+how a golden replay is compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from palaestra.envs.episode import Attempt, Episode, Outcome, Reply, Status, Turn
+from palaestra.envs.errors import ContractError, IllegalAction, SeatCountError, UnparsableAction
+from palaestra.envs.events import Event, render
+from palaestra.envs.game import Game
+from palaestra.envs.parts import Action, part_kind
+from palaestra.envs.registry import Visibility
+from palaestra.envs.seat import Seat, View
+from palaestra.envs.seeding import Dice, derive
+
+
+@dataclass(frozen=True, slots=True)
+class OnFailure:
+    """What a failed reply costs.
+
+    Attributes:
+        reasks: How many more times the player is asked in this turn, counted over failures of all kinds.
+        then: What follows when they are used up: the player forfeits, or a random legal action is played for it.
+    """
+
+    reasks: int = 2
+    then: Literal["forfeit", "random"] = "forfeit"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRules:
+    """Rules of conduct; see the module docstring.
+
+    Attributes:
+        visibility: Who reads a player's thoughts.
+        monitors: Players who read all thoughts when ``visibility`` is ``"monitor"``.
+        thought: The markers between which a reply's thought stands.
+        max_turns: Turns of all players together before the episode is cut; None for the game's own bound.
+        accept_cut: Whether a reply cut by the token limit may still count if an action can be read in it.
+    """
+
+    visibility: Visibility = "private"
+    monitors: tuple[int, ...] = ()
+    thought: tuple[str, str] = ("<think>", "</think>")
+    max_turns: int | None = None
+    accept_cut: bool = False
+    illegal: OnFailure = OnFailure()
+    unparsable: OnFailure = OnFailure()
+    truncated: OnFailure = OnFailure()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rules as JSON data."""
+        data = dataclasses.asdict(self)
+        data["monitors"], data["thought"] = list(self.monitors), list(self.thought)
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MatchRules:
+        """Invert `to_json`."""
+        data = dict(data)
+        for kind in ("illegal", "unparsable", "truncated"):
+            if isinstance(data.get(kind), dict):
+                data[kind] = OnFailure(**data[kind])
+        for name in ("monitors", "thought"):
+            if name in data:
+                data[name] = tuple(data[name])
+        return cls(**data)
+
+
+class Recorder(Protocol):
+    """Gets the episode as it happens; `palaestra.envs.replay.ReplayWriter` is one."""
+
+    def begin(self, match: Match) -> None: ...
+    def turn(self, turn: Turn) -> None: ...
+    def end(self, episode: Episode) -> None: ...
+
+
+def split_thought(text: str, markers: tuple[str, str]) -> tuple[str, str, bool]:
+    """Split a reply into (thought, rest, closed).
+
+    All closed thoughts are joined by a newline. A thought that is opened and never closed reaches to the end; a closing marker
+    without an opening one closes a thought that the model's template had opened before the reply began.
+    """
+    opening, closing = markers
+    if closing not in text and opening not in text:
+        return "", text, True
+    thoughts: list[str] = []
+    spoken: list[str] = []
+    first_close, first_open = text.find(closing), text.find(opening)
+    if first_close >= 0 and (first_open < 0 or first_close < first_open):
+        thoughts.append(text[:first_close])
+        text = text[first_close + len(closing) :]
+    while (start := text.find(opening)) >= 0:
+        spoken.append(text[:start])
+        end = text.find(closing, start)
+        if end < 0:
+            thoughts.append(text[start + len(opening) :])
+            return _join(thoughts), "".join(spoken).strip(), False
+        thoughts.append(text[start + len(opening) : end])
+        text = text[end + len(closing) :]
+    spoken.append(text)
+    return _join(thoughts), "".join(spoken).strip(), True
+
+
+def _join(thoughts: list[str]) -> str:
+    return "\n".join(stripped for thought in thoughts if (stripped := thought.strip()))
+
+
+@dataclass(slots=True)
+class Match:
+    """One game, its players, and what happened so far.
+
+    Args:
+        game: A fresh game; the match takes ownership. Play a copy by passing ``game.clone()``.
+        seats: One per player, in player order.
+        rules: Rules of conduct.
+        record: Whether turns carry observation texts and state hashes (which cost time).
+        recorder: Told of every turn as it ends; implies ``record``.
+        seed: Seed of everything random outside the game's own chance; the game's seed if None.
+        prefix: Recorded turns to play first, with the recorded replies in place of the seats'.
+
+    Raises:
+        SeatCountError: The seats do not fit the game; raised before the first reply is asked for.
+
+    Example:
+        >>> from palaestra.envs import make, play, Scripted
+        >>> play(make("tic_tac_toe"), [Scripted("1", "2", "3"), Scripted("4", "5")]).returns
+        (1.0, -1.0)
+    """
+
+    game: Game
+    seats: Sequence[Seat]
+    rules: MatchRules = MatchRules()
+    record: bool = True
+    recorder: Recorder | None = None
+    seed: int | None = None
+    prefix: Sequence[Turn] = ()
+    events: list[Event] = field(default_factory=list, init=False)
+    turns: list[Turn] = field(default_factory=list, init=False)
+    _game_events: int = field(default=0, init=False)
+    _seen: list[int | None] = field(default_factory=list, init=False)
+    _forfeited_by: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        players = self.game.facts.players
+        if len(self.seats) != players:
+            raise SeatCountError(
+                f"{self.game.id} has {players} players, but {len(self.seats)} seats were given; give one per player."
+            )
+        if any(not 0 <= monitor < players for monitor in self.rules.monitors):
+            raise SeatCountError(
+                f"monitors {list(self.rules.monitors)} of {self.game.id}: players are numbered 0 to {players - 1}."
+            )
+        self.record = self.record or self.recorder is not None
+        self.seed = self.game.seed if self.seed is None else self.seed
+        self._seen = [None] * players
+
+    async def play(self) -> Episode:
+        """Play to the end and return the episode; seats that have a ``close`` method are closed whatever happens."""
+        try:
+            if self.recorder is not None:
+                self.recorder.begin(self)
+            outcome = await self._play()
+            episode = self._episode(outcome)
+            if self.recorder is not None:
+                self.recorder.end(episode)
+            return episode
+        finally:
+            for seat in self.seats:
+                if (close := getattr(seat, "close", None)) is not None:
+                    close()
+
+    async def _play(self) -> Outcome:
+        game = self.game
+        limit = game.facts.max_turns if self.rules.max_turns is None else self.rules.max_turns
+        self._collect_events()
+        while players := game.players_to_move():
+            if len(self.turns) >= limit:
+                return "unfinished"
+            start = len(self.turns)
+            if len(players) == 1:
+                turns = [await self._ask(players[0], start, apply=True)]
+            else:
+                asking: list[Coroutine[Any, Any, Turn]] = [
+                    self._ask(player, start + offset, apply=False) for offset, player in enumerate(players)
+                ]
+                turns = await asyncio.gather(*asking)
+            for turn in turns:
+                self._finish(turn, applied=len(players) == 1)
+                if turn.action is None:
+                    self._forfeited_by = turn.player
+                    return "forfeit"
+        return "finished"
+
+    async def _ask(self, player: int, number: int, *, apply: bool) -> Turn:
+        """Ask until an action is accepted or patience runs out; apply it at once if nobody else is to move."""
+        game, rules = self.game, self.rules
+        role = game.role(player)
+        recorded = self.prefix[number] if number < len(self.prefix) else None
+        attempts: list[Attempt] = []
+        feedback = ""
+        observation = ""
+        since, self._seen[player] = self._seen[player], len(self.events)
+        while True:
+            view = View(self, player, role, number, len(attempts), feedback, since)
+            if self.record and not attempts:
+                observation = view.observation()
+            if recorded is not None:
+                if recorded.player != player or len(attempts) >= len(recorded.attempts):
+                    raise ContractError(
+                        "replay", f"turn {number + 1} was recorded with other replies than this game asks for"
+                    )
+                reply = recorded.attempts[len(attempts)].reply
+            else:
+                reply = await self.seats[player].act(view)
+            thought, action, status, reason = self._judge(player, reply, apply)
+            attempts.append(Attempt(reply, status, reason, thought))
+            if status == "ok":
+                return Turn(number, player, role, observation, tuple(attempts), action)
+            policy: OnFailure = getattr(rules, status)
+            if len(attempts) > policy.reasks:
+                if policy.then == "forfeit":
+                    return Turn(number, player, role, observation, tuple(attempts), None)
+                action = game.sample_action(player, Dice(derive(self.seed or 0, "substitute", number, player)))
+                if apply:
+                    game.apply(player, action)
+                return Turn(number, player, role, observation, tuple(attempts), action, substituted=True)
+            feedback = f"Your reply was {status}: {reason}"
+
+    def _judge(self, player: int, reply: Reply, apply: bool) -> tuple[str, Action | None, Status, str]:
+        """Return (thought, action, status, reason); with ``apply`` an accepted action has been played."""
+        game = self.game
+        thought = ""
+        action: Action = reply.content
+        try:
+            if isinstance(action, str):
+                thought, spoken, closed = split_thought(action, self.rules.thought)
+                if reply.truncated and not (self.rules.accept_cut and closed):
+                    return thought, None, "truncated", "it was cut off by the token limit; answer more briefly."
+                if not closed:
+                    return (
+                        thought,
+                        None,
+                        "unparsable",
+                        f"the thought was never closed; end it with {self.rules.thought[1]}.",
+                    )
+                try:
+                    action = game.parse(player, spoken)
+                except UnparsableAction:
+                    if reply.truncated:
+                        return thought, None, "truncated", "it was cut off by the token limit; answer more briefly."
+                    raise
+            elif part_kind(action) != game.facts.action:
+                wanted = game.facts.action
+                raise UnparsableAction(f"the action is of kind {part_kind(action)}, but {game.id} takes {wanted}.")
+            if apply:
+                game.apply(player, action)
+            else:
+                game.check(player, action)
+        except UnparsableAction as error:
+            return thought, None, "unparsable", error.reason
+        except IllegalAction as error:
+            return thought, None, "illegal", error.reason
+        return thought, action, "ok", ""
+
+    def _finish(self, turn: Turn, *, applied: bool) -> None:
+        """Apply what is not applied yet, make thoughts and events visible, record the turn."""
+        if turn.action is not None and not applied:
+            self.game.apply(turn.player, turn.action)
+        thought = turn.attempts[-1].thought if turn.attempts else ""
+        if thought and (audience := self._audience(turn.player)) != ():
+            self.events.append(Event("thought", thought, turn.player, audience))
+        if turn.substituted:
+            self.events.append(Event("admin", f"Player {turn.player + 1}'s action was chosen at random for it."))
+        self._collect_events()
+        if self.record:
+            turn = dataclasses.replace(turn, state_hash=self.game.state_hash())
+        self.turns.append(turn)
+        if self.recorder is not None:
+            self.recorder.turn(turn)
+
+    def _audience(self, player: int) -> tuple[int, ...] | None:
+        """Return who else reads the player's thoughts; None for everybody, () for nobody."""
+        match self.rules.visibility:
+            case "private":
+                return ()
+            case "public":
+                return None
+            case "team":
+                mates = range(self.game.facts.players)
+                return tuple(
+                    mate for mate in mates if mate != player and self.game.team(mate) == self.game.team(player)
+                )
+            case "monitor":
+                return tuple(monitor for monitor in self.rules.monitors if monitor != player)
+
+    def _collect_events(self) -> None:
+        log = self.game.log
+        if len(log) > self._game_events:
+            self.events += log[self._game_events :]
+            self._game_events = len(log)
+
+    def _episode(self, outcome: Outcome) -> Episode:
+        game = self.game
+        returns: tuple[float, ...] | None = None
+        if outcome == "finished":
+            returns = tuple(map(float, game.returns()))
+        elif self._forfeited_by is not None:
+            returns = tuple(map(float, game.forfeit(self._forfeited_by)))
+        return Episode(
+            game=game.id,
+            version=game.version,
+            options=game.options_json(),
+            seed=game.seed,
+            rules=self.rules.to_json(),
+            seats=tuple(seat.name for seat in self.seats),
+            roles=tuple(game.role(player) for player in range(game.facts.players)),
+            turns=tuple(self.turns),
+            outcome=outcome,
+            returns=returns,
+            forfeited_by=self._forfeited_by,
+            result=game.result() if outcome == "finished" else {},
+        )
+
+    def events_for(self, player: int, since: int) -> list[Event]:
+        """Return the events from number ``since`` on that ``player`` may see, without those it caused itself."""
+        return [event for event in self.events[since:] if event.source != player and event.visible_to(player)]
+
+
+def play(game: Game, seats: Sequence[Seat], rules: MatchRules | None = None, **options: Any) -> Episode:
+    """Play one match from ordinary code and return its episode; arguments as for `Match`."""
+    return asyncio.run(Match(game, seats, rules or MatchRules(), **options).play())
+
+
+__all__ = ["Match", "MatchRules", "OnFailure", "Recorder", "play", "render", "split_thought"]

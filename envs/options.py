@@ -1,0 +1,111 @@
+"""Typed options: a game declares them as a frozen dataclass, and everything from outside is checked against it.
+
+Values come from Python, from YAML and from the command line, so text is converted to the declared type where that is
+unambiguous (``"9"`` for an int, ``"true"`` for a bool, ``"1,2"`` for a tuple). Range checks belong in ``__post_init__``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union
+
+from palaestra.envs.errors import OptionError, UnknownName
+
+OptionsT = TypeVar("OptionsT")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """The options of a game that has none."""
+
+
+def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> OptionsT:
+    """Build ``cls`` from ``given``, converting text and naming what does not fit.
+
+    Raises:
+        UnknownName: A key that ``cls`` does not declare.
+        OptionError: A value of another type, or one refused by ``cls.__post_init__``.
+    """
+    if not given:
+        return cls()
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    values = {}
+    for name, value in given.items():
+        if name not in names:
+            cure = f"{owner} has the options {', '.join(names)}." if names else f"{owner} has no options."
+            raise UnknownName(f"option of {owner}", name, names, cure)
+        try:
+            values[name] = _convert(hints[name], value)
+        except (KeyError, TypeError, ValueError):
+            wanted = getattr(hints[name], "__name__", str(hints[name]).replace("typing.", ""))
+            if typing.get_origin(hints[name]) is not None:
+                wanted = str(hints[name]).replace("typing.", "")
+            raise OptionError(f"option {name!r} of {owner} is {value!r}, expected {wanted}.") from None
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"options of {owner}: {error}") from None
+
+
+def options_to_json(options: Any) -> dict[str, Any]:
+    """Return an options dataclass as plain JSON data."""
+    return {key: _plain(value) for key, value in dataclasses.asdict(options).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is Literal:
+        for choice in args:
+            if value == choice and type(value) is type(choice):
+                return choice
+            if isinstance(value, str) and value == str(choice):
+                return choice
+        raise ValueError
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        if value in ("none", "null") and type(None) in args and str not in args:
+            return None
+        for arm in args:
+            if arm is not type(None):
+                try:
+                    return _convert(arm, value)
+                except (KeyError, TypeError, ValueError):
+                    continue
+        raise ValueError
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else list(value)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_convert(args[0], item) for item in items)
+        if len(items) != len(args):
+            raise ValueError
+        return tuple(_convert(arm, item) for arm, item in zip(args, items, strict=True))
+    if origin in (dict, Mapping) or kind is dict:
+        return {str(key): item for key, item in dict(value).items()}
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(value).lower()]
+    if kind in (int, float):
+        if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
+            raise ValueError
+        return kind(value)
+    if kind is str:
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+    raise TypeError(f"options cannot be of type {kind}")

@@ -1,0 +1,127 @@
+"""Typed parts: what observations and actions are made of.
+
+Text is a plain `str` and by far the most common part. A game that needs more declares it in `GameFacts.action` and uses one of
+the types below. Parts are immutable, compare by value and have exactly one JSON form, so that they can stand in replays.
+
+    str            text
+    Tokens         token ids of a named vocabulary
+    Blob           bytes, such as a program's output
+    Array          numbers with a shape (float64 or int64)
+    Distribution   log-probabilities over a finite set, as a next-token game's action is
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+PartKind = Literal["text", "tokens", "blob", "array", "distribution"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids; ``vocabulary`` names the tokenizer they belong to."""
+
+    ids: tuple[int, ...]
+    vocabulary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes of a stated media type."""
+
+    data: bytes
+    media: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """Numbers in row-major order; ``prod(shape) == len(values)``."""
+
+    values: tuple[float, ...]
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if math.prod(self.shape) != len(self.values):
+            raise ValueError(
+                f"Array of shape {self.shape} needs {math.prod(self.shape)} values, found {len(self.values)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Natural-log probabilities over ``range(len(logprobs))``; they must sum to one within 1e-4."""
+
+    logprobs: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        total = math.fsum(math.exp(value) for value in self.logprobs)
+        if not abs(total - 1.0) < 1e-4:
+            raise ValueError(
+                f"Distribution's probabilities sum to {total:.6f}, expected 1; normalise the log-probabilities"
+            )
+
+
+Part: TypeAlias = str | Tokens | Blob | Array | Distribution
+Action: TypeAlias = Part
+
+
+def part_kind(part: Part) -> PartKind:
+    """Return the declared name of a part's type."""
+    if isinstance(part, str):
+        return "text"
+    names: dict[type, PartKind] = {Tokens: "tokens", Blob: "blob", Array: "array", Distribution: "distribution"}
+    return names[type(part)]
+
+
+def part_to_json(part: Part) -> Any:
+    """Return the JSON form: a string for text, else an object with a ``kind``."""
+    match part:
+        case str():
+            return part
+        case Tokens():
+            return {"kind": "tokens", "ids": list(part.ids), "vocabulary": part.vocabulary}
+        case Blob():
+            return {"kind": "blob", "data": base64.b64encode(part.data).decode(), "media": part.media}
+        case Array():
+            return {"kind": "array", "values": list(part.values), "shape": list(part.shape)}
+        case Distribution():
+            return {"kind": "distribution", "logprobs": list(part.logprobs)}
+
+
+def part_from_json(data: Any) -> Part:
+    """Invert `part_to_json`.
+
+    Raises:
+        ValueError: The object is not the JSON form of a part.
+    """
+    if isinstance(data, str):
+        return data
+    if isinstance(data, Mapping):
+        kind = data.get("kind")
+        if kind == "tokens":
+            return Tokens(tuple(data["ids"]), data["vocabulary"])
+        if kind == "blob":
+            return Blob(base64.b64decode(data["data"], validate=True), data["media"])
+        if kind == "array":
+            return Array(tuple(data["values"]), tuple(data["shape"]))
+        if kind == "distribution":
+            return Distribution(tuple(data["logprobs"]))
+    raise ValueError(
+        f"not a part: {data!r}; expected text or an object whose kind is tokens, blob, array or distribution"
+    )
+
+
+def part_text(part: Part) -> str:
+    """Return a part as text for a model or a person to read."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Blob):
+        return part.data.decode("utf-8", errors="replace")
+    if isinstance(part, Tokens):
+        return " ".join(map(str, part.ids))
+    values = part.values if isinstance(part, Array) else part.logprobs
+    return " ".join(f"{value:g}" for value in values)

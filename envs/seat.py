@@ -1,0 +1,165 @@
+"""Who sits at the table: `Seat`, what a seat is shown (`View`), and two seats that need nothing.
+
+A seat answers ``await act(view)`` with a `Reply`. It may keep memory of its own during one match, but nothing random: all randomness
+comes from ``view.seed``, a pure function of match seed, turn, player and attempt, so a new, a restarted and a resumed seat do the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from palaestra.envs.episode import Reply
+from palaestra.envs.errors import InformationError
+from palaestra.envs.events import Event, render
+from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.parts import Action
+from palaestra.envs.seeding import Dice, derive
+
+if TYPE_CHECKING:
+    from palaestra.envs.match import Match
+
+
+class View:
+    """What one player is shown when it is asked for a reply; nothing else of the match is within reach of a fair seat.
+
+    Attributes:
+        player, role: Who is asked.
+        turn: Number of the turn in the episode.
+        attempt: 0 for the first request of the turn, then how many replies have failed.
+        feedback: Why the last attempt of this turn failed; empty at the first.
+        first: Whether this player has not been asked before in this match.
+    """
+
+    __slots__ = ("_match", "_since", "attempt", "feedback", "first", "player", "role", "turn")
+
+    def __init__(
+        self, match: Match, player: int, role: str, turn: int, attempt: int, feedback: str, since: int | None
+    ) -> None:
+        self._match = match
+        self._since = since or 0
+        self.player = player
+        self.role = role
+        self.turn = turn
+        self.attempt = attempt
+        self.feedback = feedback
+        self.first = since is None
+
+    @property
+    def facts(self) -> GameFacts:
+        """Return the game's declared facts."""
+        return self._match.game.facts
+
+    @property
+    def game_id(self) -> str:
+        """Return the game's registered name."""
+        return self._match.game.id
+
+    @property
+    def seed(self) -> int:
+        """Return the seed for everything random in this reply."""
+        return derive(self._match.seed or 0, "reply", self.turn, self.player, self.attempt)
+
+    def new_events(self) -> list[Event]:
+        """Return what became visible since this player was asked last, in order, without what it caused itself."""
+        return self._match.events_for(self.player, self._since)
+
+    def events(self) -> list[Event]:
+        """Return the typed observation: prompt (first time), news, board; after a failed attempt only the feedback."""
+        if self.feedback:
+            return [Event("admin", self.feedback)]
+        game = self._match.game
+        shown = [Event("prompt", game.prompt(self.player))] if self.first else []
+        shown += self.new_events()
+        if board := game.board(self.player):
+            shown.append(Event("board", board))
+        return shown
+
+    def observation(self) -> str:
+        """Return `events` as text: what to append to a context that holds everything shown before."""
+        return render(self.events())
+
+    def snapshot(self) -> str:
+        """Return a self-contained observation for an empty context: prompt, recap, news from the match, board, feedback."""
+        game = self._match.game
+        news = [event for event in self.new_events() if event.kind in ("thought", "admin")]
+        texts = [
+            game.prompt(self.player),
+            game.recap(self.player),
+            render(news),
+            game.board(self.player),
+            self.feedback,
+        ]
+        return "\n".join(text for text in texts if text)
+
+    def legal_actions(self) -> tuple[str, ...]:
+        """Return the canonical legal actions (examples only if ``not facts.enumerable``)."""
+        return tuple(self._match.game.legal_actions(self.player))
+
+    def sample_action(self) -> Action:
+        """Return a random legal action, drawn with ``seed``."""
+        return self._match.game.sample_action(self.player, Dice(self.seed))
+
+    def clone_game(self) -> Game:
+        """Return a copy of the game to search in.
+
+        Raises:
+            InformationError: The game has hidden information, which a copy would reveal.
+        """
+        game = self._match.game
+        if game.facts.information != "perfect":
+            raise InformationError(f"{game.id} has hidden information, so a seat may not look into the game itself.")
+        return game.clone()
+
+
+class Seat(Protocol):
+    """Whatever can sit at a table. A ``close()`` method, if there is one, is called when the match ends."""
+
+    @property
+    def name(self) -> str:
+        """Return a description for records, such as ``"random"`` or ``"smollm2@runs/x"``."""
+        ...
+
+    async def act(self, view: View) -> Reply:
+        """Return the reply to what ``view`` shows."""
+        ...
+
+
+class RandomSeat:
+    """Plays uniformly random legal actions.
+
+    Args:
+        salt: Makes two random seats of one match play differently from two others; part of nothing else.
+    """
+
+    name = "random"
+
+    def __init__(self, salt: int = 0) -> None:
+        self.salt = salt
+
+    async def act(self, view: View) -> Reply:
+        """Return a random legal action."""
+        game = view._match.game
+        return Reply(game.sample_action(view.player, Dice(view.seed ^ self.salt)))
+
+
+class Scripted:
+    """Says the given texts one after the other: for examples, tests and openings.
+
+    Raises:
+        IndexError: It is asked more often than it has texts.
+    """
+
+    name = "scripted"
+
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.asked = 0
+
+    async def act(self, view: View) -> Reply:
+        """Return the next text."""
+        if self.asked >= len(self.replies):
+            raise IndexError(
+                f"the script of player {view.player + 1} has {len(self.replies)} replies, one more was asked for"
+            )
+        self.asked += 1
+        return Reply(self.replies[self.asked - 1])
