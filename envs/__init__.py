@@ -1,7 +1,7 @@
 """Games, matches, episodes, replays, and bridges to other ecosystems.
 
-``make`` starts a game, ``play`` (or `Match`, a coroutine) seats players at it, ``read_replay`` reads what was recorded. Importing this
-package needs neither torch nor ray, and registers every game as a gymnasium environment.
+``make`` starts a game, ``play`` (or `Match`, a coroutine) seats players at it, ``read_replay`` reads what was
+recorded. Importing this package needs neither torch nor ray, and registers every game as a gymnasium environment.
 """
 
 from palaestra.envs.episode import Attempt, Episode, Reply, Segment, TokenRecord, Turn

@@ -1,12 +1,12 @@
 """What happened in a match, as plain data: `Reply`, `Attempt`, `Turn`, `Episode`, `Segment`.
 
-A seat answers a request with a *reply*. The match judges it: an *attempt* is a reply with its verdict, one of four that are never
-merged (``ok``, ``illegal``, ``unparsable``, ``truncated``). A *turn* is all attempts of one player until an action was accepted or the
-player's patience ran out. An *episode* is the turns and the outcome.
+A seat answers a request with a *reply*. The match judges it: an *attempt* is a reply with its verdict, one of four
+that are never merged (``ok``, ``illegal``, ``unparsable``, ``truncated``). A *turn* is all attempts of one player
+until an action was accepted or the player's patience ran out. An *episode* is the turns and the outcome.
 
-A language model's reply also carries its tokens. Inside one *segment* the context is only ever appended to, so a segment is one
-training row: context tokens (weight 0) and sampled tokens in the order in which the model saw them, token for token as they were sampled.
-Nothing here is ever re-tokenised.
+A language model's reply also carries its tokens. Inside one *segment* the context is only ever appended to, so a
+segment is one training row: context tokens (weight 0) and sampled tokens in the order in which the model saw them,
+token for token as they were sampled. Nothing here is ever re-tokenised.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ class Episode:
         rules: The match's rules of conduct, as JSON data.
         seats: A description of who sat where.
         roles: Role of each player at the end of the game.
-        outcome: ``"finished"`` by the rules, by ``"forfeit"`` of ``forfeited_by``, or ``"unfinished"`` (cut by a turn limit).
+        outcome: ``"finished"`` by the rules, by ``"forfeit"`` of ``forfeited_by``, or ``"unfinished"`` (cut by a turn
+            limit).
         returns: One per player; None when unfinished, because unfinished is not a draw.
         result: What the game itself recorded (`Game.result`).
     """

@@ -1,7 +1,7 @@
 """Every error a user of Palaestra's environments can meet, drawn once.
 
-A message says what was asked, why it cannot be, and what to do, in one sentence that begins with the user's own word for the
-thing. The command line prints that sentence and exits with status 2; a traceback is for bugs only.
+A message says what was asked, why it cannot be, and what to do, in one sentence that begins with the user's own word
+for the thing. The command line prints that sentence and exits with status 2; a traceback is for bugs only.
 
     PalaestraError
     ├── UnknownName (LookupError)        no such game, option, seat, model, ...; `nearest` holds the best guess

@@ -1,11 +1,13 @@
 """Typed events: what players can see, from which every view is rendered.
 
-An *event* has a kind, a content, a source (a player, or None for the game itself) and an audience. A game appends events to its
-log as it is played; the match appends the thoughts and notices that its own rules make visible. Text for a model and JSON for a
-viewer are two renderings of the same events, so nothing can be in one and hidden from the other.
+An *event* has a kind, a content, a source (a player, or None for the game itself) and an audience. A game appends
+events to its log as it is played; the match appends the thoughts and notices that its own rules make visible. Text
+for a model and JSON for a viewer are two renderings of the same events, so nothing can be in one and hidden from the
+other.
 
 Kinds: `prompt` (rules and role, once), `board` (the position as this player may know it), `move` (what somebody did),
-`message` (free speech), `thought` (reasoning made visible by a rule), `admin` (the match speaking: an illegal move, a forfeit).
+`message` (free speech), `thought` (reasoning made visible by a rule), `admin` (the match speaking: an illegal move, a
+forfeit).
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Event(NamedTuple):
 def render(events: Iterable[Event]) -> str:
     """Return events as text, one paragraph each, speech and thoughts marked with their speaker.
 
-    Every line that a player wrote begins with that player's mark, so a message cannot pass itself off as the game's voice.
+    Every line that a player wrote begins with that player's mark, so a message cannot pass itself off as the game's
+    voice.
     """
     return "\n".join(_paragraph(event) for event in events)
 

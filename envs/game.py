@@ -1,14 +1,16 @@
 """The contract of a game: rules only.
 
-A *game* is a seeded, deterministic, cloneable state machine. It knows who is to move, what each player may observe, how a text is
-read as an action, what an action does, and what the players get in the end. It does no I/O, holds no process, model or global
-random state; who plays, how often a bad reply is asked for again and who reads whose thoughts belong to `palaestra.envs.match`.
+A *game* is a seeded, deterministic, cloneable state machine. It knows who is to move, what each player may observe,
+how a text is read as an action, what an action does, and what the players get in the end. It does no I/O, holds no
+process, model or global random state; who plays, how often a bad reply is asked for again and who reads whose
+thoughts belong to `palaestra.envs.match`.
 
 Invariants, each a clause of `palaestra.envs.conformance`:
 
 * every random draw comes from ``self.dice``, so (game, version, options, seed, actions) is the whole story;
 * a refused action changes nothing; a clone and its original never touch each other;
-* ``prompt`` + ``recap`` + ``board`` tell a player all it may know and no more, at any turn, within ``facts.max_observation_chars``;
+* ``prompt`` + ``recap`` + ``board`` tell a player all it may know and no more, at any turn, within
+  ``facts.max_observation_chars``;
 * in a simultaneous game, nothing shows that a player has chosen until all have;
 * the declared `GameFacts` hold in play.
 
@@ -176,8 +178,8 @@ class Game(ABC):
     def forfeit(self, player: int) -> tuple[float, ...]:
         """Return everybody's return when ``player`` forfeits.
 
-        By default the player gets ``min_return``; in a zero-sum game the others share what it loses, otherwise they get 0
-        (or the nearest value that the facts allow).
+        By default the player gets ``min_return``; in a zero-sum game the others share what it loses, otherwise they
+        get 0 (or the nearest value that the facts allow).
         """
         facts = self.facts
         if facts.utility == "identical":
@@ -199,7 +201,7 @@ class Game(ABC):
         return twin
 
     def _clone_state_into(self, twin: Self) -> None:
-        """Replace what is mutable in ``twin``, a shallow copy, by copies. By default a deep copy of all other attributes."""
+        """Replace what is mutable in ``twin``, a shallow copy, by copies; by default all attributes are copied deeply."""
         for name, value in vars(self).items():
             if name not in ("dice", "log", "options", "seed"):
                 setattr(twin, name, copy.deepcopy(value))
@@ -226,7 +228,7 @@ class Game(ABC):
         self.log.append(Event(kind, content, source, to))
 
     def observation(self, player: int) -> str:
-        """Return the self-contained observation: prompt, recap and board, in at most ``facts.max_observation_chars``."""
+        """Return the self-contained observation (prompt, recap, board), within ``facts.max_observation_chars``."""
         return "\n".join(text for text in (self.prompt(player), self.recap(player), self.board(player)) if text)
 
     def is_over(self) -> bool:

@@ -1,8 +1,8 @@
 """How a text is read as an action: leniently where it is unambiguous, never by guessing.
 
-A model says "I will play [e4]." and means ``e4``. The rule for all games: case, brackets, quotes and punctuation around an action
-do not matter; the *last* action named in the text wins, because models argue before they decide; where the same words can be read as two
-different actions the reply is unparsable, and the player is told both readings.
+A model says "I will play [e4]." and means ``e4``. The rule for all games: case, brackets, quotes and punctuation
+around an action do not matter; the *last* action named in the text wins, because models argue before they decide;
+where the same words can be read as two different actions the reply is unparsable, and the player is told both readings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _EDGE = r"[\w+#=*-]"
 
 
 def last_action(text: str, words: Sequence[str], legal: Sequence[str] | None = None) -> str:
-    """Return the last action of ``words`` that ``text`` names; of two readings that differ in case, the only ``legal`` one.
+    """Return the last action of ``words`` that ``text`` names; of two readings that differ in case, the only
+    ``legal`` one.
 
     Raises:
         UnparsableAction: None is named, or the last words fit two actions that differ only in case.
@@ -26,12 +27,12 @@ def last_action(text: str, words: Sequence[str], legal: Sequence[str] | None = N
     legal = words if legal is None else legal
     if text in words:
         return text
-    match = None
-    for match in _pattern(tuple(words)).finditer(text):
+    found_at = None
+    for found_at in _pattern(tuple(words)).finditer(text):
         pass
-    if match is None:
-        raise UnparsableAction(f"no action found in {shorten([text])}; answer with one of: {shorten(legal)}.")
-    found = match.group(0)
+    if found_at is None:
+        raise UnparsableAction(f"no action found in {shorten([text])!r}; answer with one of: {shorten(legal)}.")
+    found = found_at.group(0)
     if found in words:
         return found
     folded = _fold(found)

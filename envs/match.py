@@ -1,18 +1,21 @@
 """The match: seats players at one game and keeps the rules of conduct, the same for every game.
 
-A match asks each player to move for a reply, splits the reply into thought and action, lets the game read and check the action, and
-records a `Turn`. It is an ordinary coroutine: a thousand matches await their engine together, without a barrier.
+A match asks each player to move for a reply, splits the reply into thought and action, lets the game read and check
+the action, and records a `Turn`. It is an ordinary coroutine: a thousand matches await their engine together, without
+a barrier.
 
 Rules of conduct (`MatchRules`):
 
-* *Visibility* of thoughts: ``private`` (nobody else), ``public`` (all players), ``team`` (the player's team) or ``monitor`` (only the seats
-  named in ``monitors``). It belongs to the match and not to the game, so any game can be played with open minds.
-* *Failed replies* come in three kinds that are never merged: *unparsable* (no action found), *illegal* (the game refused it), *truncated*
-  (the token limit came first). Each has its own `OnFailure`: how often the player is asked again, with the reason, and what follows.
+* *Visibility* of thoughts: ``private`` (nobody else), ``public`` (all players), ``team`` (the player's team) or
+  ``monitor`` (only the seats named in ``monitors``). It belongs to the match and not to the game, so any game can be
+  played with open minds.
+* *Failed replies* come in three kinds that are never merged: *unparsable* (no action found), *illegal* (the game
+  refused it), *truncated* (the token limit came first). Each has its own `OnFailure`: how often the player is asked
+  again, with the reason, and what follows.
 * *Turn limits* cut an episode; its returns are then None.
 
-A match can go on from recorded turns (``prefix``): their replies are judged again by the same code, which is how a replay is resumed, and
-how a golden replay is compared.
+A match can go on from recorded turns (``prefix``): their replies are judged again by the same code, which is how a
+replay is resumed, and how a golden replay is compared.
 """
 
 from __future__ import annotations
@@ -97,8 +100,8 @@ class Recorder(Protocol):
 def split_thought(text: str, markers: tuple[str, str]) -> tuple[str, str, bool]:
     """Split a reply into (thought, rest, closed).
 
-    All closed thoughts are joined by a newline. A thought that is opened and never closed reaches to the end; a closing marker
-    without an opening one closes a thought that the model's template had opened before the reply began.
+    All closed thoughts are joined by a newline. A thought that is opened and never closed reaches to the end; a
+    closing marker without an opening one closes a thought that the model's template had opened before the reply began.
     """
     opening, closing = markers
     if closing not in text and opening not in text:

@@ -1,7 +1,8 @@
 """Typed options: a game declares them as a frozen dataclass, and everything from outside is checked against it.
 
 Values come from Python, from YAML and from the command line, so text is converted to the declared type where that is
-unambiguous (``"9"`` for an int, ``"true"`` for a bool, ``"1,2"`` for a tuple). Range checks belong in ``__post_init__``.
+unambiguous (``"9"`` for an int, ``"true"`` for a bool, ``"1,2"`` for a tuple). Range checks belong in
+``__post_init__``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Typed parts: what observations and actions are made of.
 
-Text is a plain `str` and by far the most common part. A game that needs more declares it in `GameFacts.action` and uses one of
-the types below. Parts are immutable, compare by value and have exactly one JSON form, so that they can stand in replays.
+Text is a plain `str` and by far the most common part. A game that needs more declares it in `GameFacts.action` and
+uses one of the types below. Parts are immutable, compare by value and have exactly one JSON form, so that they can
+stand in replays.
 
     str            text
     Tokens         token ids of a named vocabulary

@@ -7,7 +7,8 @@ A game is registered by one call, ``register("my_game", MyGame)``, or without an
     my_game = "my_package.games:MyGame"
 
 A *family* is a prefix with a resolver, such as ``openspiel/``, that makes games on demand. Factories may be given as
-``"module:Class"`` and are then imported at first use. Every registered game is a gymnasium id, too (`palaestra.envs.bridges.gymnasium`).
+``"module:Class"`` and are then imported at first use. Every registered game is a gymnasium id, too
+(`palaestra.envs.bridges.gymnasium`).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 r"""Replays: an episode on disk, one JSON line per turn, re-executable, resumable and tamper-evident.
 
-Line 1 is the header (schema, game, version, options, seed, rules, seats, hash of the opening state), then one line per turn as it is
-played, and at last the end (outcome, returns, result). Each line ends in ``"sum"``, a hash over the line and the sum before it, so one
-edited character is found and named. A process that is killed loses at most the turn in flight; a torn last line is dropped with a warning.
+Line 1 is the header (schema, game, version, options, seed, rules, seats, hash of the opening state), then one line
+per turn as it is played, and at last the end (outcome, returns, result). Each line ends in ``"sum"``, a hash over the
+line and the sum before it, so one edited character is found and named. A process that is killed loses at most the
+turn in flight; a torn last line is dropped with a warning.
 
-A replay holds raw replies, tokens and verdicts. The rest of the house reads it as an `Episode` (`read_replay`), re-executes it
-(`verify`), or goes on from any turn of it (`resume`).
+A replay holds raw replies, tokens and verdicts. The rest of the house reads it as an `Episode` (`read_replay`),
+re-executes it (`verify`), or goes on from any turn of it (`resume`).
 """
 
 from __future__ import annotations
@@ -216,8 +217,8 @@ def _step(game: Game, turn: Turn, name: str) -> None:
     if turn.state_hash and (found := game.state_hash()) != turn.state_hash:
         raise ReplayMismatch(
             turn.number,
-            f"{where}: state hash {found} does not match the recorded {turn.state_hash}; the rules of {game.id} have changed. "
-            "Re-record it, or install the release that wrote it.",
+            f"{where}: state hash {found} does not match the recorded {turn.state_hash}; "
+            f"the rules of {game.id} have changed. Re-record it, or install the release that wrote it.",
         )
 
 
@@ -225,7 +226,7 @@ def _game_of(episode: Episode) -> Game:
     game = registry.make(episode.game, seed=episode.seed, **episode.options)
     if game.version != episode.version:
         raise NewerReplay(
-            f"the replay was recorded with {episode.game} version {episode.version} and this is version {game.version}; "
+            f"the replay was recorded with {episode.game} version {episode.version}, this is version {game.version}; "
             f"install a release with version {episode.version}, or re-record it."
         )
     return game
@@ -271,7 +272,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             found = data.pop("sum")
             if number == 1 and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
                 raise NewerReplay(
-                    f"replay {path.name} has schema {data['schema']}, but this release reads up to {SCHEMA}; install a newer palaestra."
+                    f"replay {path.name} has schema {data['schema']}, but this release reads up to {SCHEMA}; "
+                    "install a newer palaestra."
                 )
             intact = found == (previous := _chain(previous, data))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -280,7 +282,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             intact = False
         if not intact:
             raise EditedReplay(
-                f"replay {path.name}, line {number}: the line was changed after it was written; restore the original file."
+                f"replay {path.name}, line {number}: it was changed after it was written; restore the original file."
             )
         lines.append(data)
     if lines[0].get("type") != "header":

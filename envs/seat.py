@@ -1,7 +1,8 @@
 """Who sits at the table: `Seat`, what a seat is shown (`View`), and two seats that need nothing.
 
-A seat answers ``await act(view)`` with a `Reply`. It may keep memory of its own during one match, but nothing random: all randomness
-comes from ``view.seed``, a pure function of match seed, turn, player and attempt, so a new, a restarted and a resumed seat do the same.
+A seat answers ``await act(view)`` with a `Reply`. It may keep memory of its own during one match, but nothing random:
+all randomness comes from ``view.seed``, a pure function of match seed, turn, player and attempt, so a new, a
+restarted and a resumed seat do the same.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class View:
         return render(self.events())
 
     def snapshot(self) -> str:
-        """Return a self-contained observation for an empty context: prompt, recap, news from the match, board, feedback."""
+        """Return a self-contained observation for an empty context: prompt, recap, news, board, feedback."""
         game = self._match.game
         news = [event for event in self.new_events() if event.kind in ("thought", "admin")]
         texts = [

@@ -1,8 +1,8 @@
 """Seeds and dice: all randomness of a game or a match is a pure function of integers written down in its record.
 
-`derive` turns any tuple of names and numbers into a 63-bit seed. `Dice` is a counter-based generator: its whole state is
-(seed, count), so a clone costs nothing and a state hash covers the randomness still to come. Both rest on BLAKE2b and not on
-`random` or numpy, whose streams may change between versions, because golden replays must outlive both.
+`derive` turns any tuple of names and numbers into a 63-bit seed. `Dice` is a counter-based generator: its whole state
+is (seed, count), so a clone costs nothing and a state hash covers the randomness still to come. Both rest on BLAKE2b
+and not on `random` or numpy, whose streams may change between versions, because golden replays must outlive both.
 """
 
 from __future__ import annotations

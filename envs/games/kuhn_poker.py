@@ -1,8 +1,8 @@
 """Kuhn poker: three cards, one bet. The smallest game in which bluffing is right (H. W. Kuhn, 1950).
 
-Both players ante 1 and get one card of J < Q < K. In turn they ``pass`` or ``bet`` 1; facing a bet, ``bet`` calls and ``pass`` folds.
-The first player's game value is -1/18. Information states are named as OpenSpiel names them: the card's number (0, 1, 2) followed by
-the actions so far, ``p`` or ``b``.
+Both players ante 1 and get one card of J < Q < K. In turn they ``pass`` or ``bet`` 1; facing a bet, ``bet`` calls and
+``pass`` folds. The first player's game value is -1/18. Information states are named as OpenSpiel names them: the
+card's number (0, 1, 2) followed by the actions so far, ``p`` or ``b``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _FACTS = GameFacts(players=2, min_return=-1.0, max_return=1.0, max_turns=9, max_
 
 @dataclass(frozen=True)
 class TicTacToeOptions:
-    """``view="grid"`` shows rules and a drawn board; ``"terse"`` shows one line such as ``X..O.....X`` (board, then own mark)."""
+    """``view="grid"`` shows rules and a drawn board; ``"terse"`` one line such as ``X..O.....X`` (board, own mark)."""
 
     view: Literal["grid", "terse"] = "grid"
 
@@ -52,7 +52,7 @@ class TicTacToe(Game):
     def prompt(self, player: int) -> str:
         if self.options.view == "terse":
             return ""
-        return f"Tic-tac-toe. You are {MARKS[player]}. Three in a row win. Answer with the number of a free square, 1 to 9."
+        return f"Tic-tac-toe. You are {MARKS[player]}. Three in a row win. Answer with the number of a free square."
 
     def board(self, player: int) -> str:
         if self.options.view == "terse":
