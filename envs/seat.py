@@ -69,7 +69,7 @@ class View:
         if self.feedback:
             return [Event("admin", self.feedback)]
         game = self._match.game
-        shown = [Event("prompt", game.prompt(self.player))] if self.first else []
+        shown = [Event("prompt", prompt)] if self.first and (prompt := game.prompt(self.player)) else []
         shown += self.new_events()
         if board := game.board(self.player):
             shown.append(Event("board", board))
