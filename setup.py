@@ -1,4 +1,4 @@
-"""The package list: every folder with an `__init__.py` inside a room, under the room's name in the `palaestra` namespace.
+"""The package list: every folder with an `__init__.py` inside a room, as a package of the `palaestra` namespace.
 
 A subpackage that nobody listed would import from an editable install and be missing from the wheel, so nobody lists
 them by hand. Everything else about the package is in pyproject.toml; tests/project/test_packaging.py builds a wheel

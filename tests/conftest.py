@@ -1,0 +1,41 @@
+"""What holds for every test: reproducible properties, no usage reporting, no hub, and one name for every module.
+
+Hypothesis runs derandomized, so the same tree gives the same result; deadlines are off because wall-clock is not a
+property. Tests never ask the network for a model. The package is only ever imported as `palaestra.*`: a module that
+was also imported by its folder's name (`envs.game`) would exist twice, with two of every class, so a session that
+ends with such a module in `sys.modules` has failed.
+"""
+
+import os
+import sys
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+settings.register_profile(
+    "palaestra", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("palaestra")
+
+ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
+
+
+def imported_twice() -> list[str]:
+    """Modules of a room that were imported by folder instead of by package."""
+    return sorted(name for name in sys.modules if name.split(".")[0] in ROOMS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if twice := imported_twice():
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        reporter = session.config.pluginmanager.getplugin("terminalreporter")
+        reporter.write_line(
+            f"ERROR: imported by folder: {', '.join(twice)}; write `from palaestra.{twice[0]}` instead.", red=True
+        )

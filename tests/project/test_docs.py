@@ -1,0 +1,176 @@
+"""What the pages show is what happens: Python blocks, docstring examples, commands, and figures.
+
+A page's ```python blocks run in order in one fresh interpreter, in an empty folder, and share names. A block directly
+followed by a ```text block must print exactly that. A comment before a block says what is special about it:
+
+    <!-- slow -->                     the page's blocks from here on run in the group `slow` only
+    <!-- compiled only: REASON -->    this block needs what a test machine lacks; its syntax is checked
+
+Docstring examples are collected by module name. Collected by path, a room's modules would be imported twice.
+"""
+
+import ast
+import doctest
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
+PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
+BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n+)?^```(\w+)\n(.*?)^```\n(?:\n?```text\n(.*?)^```\n)?", re.M | re.S)
+
+RUN_BLOCKS = """
+import contextlib, io, json, sys, types
+page = types.ModuleType("page")
+sys.modules["page"] = page
+for name, line, source, expected in json.load(sys.stdin):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile("\\n" * line + source, name, "exec"), page.__dict__)
+    if expected is not None and printed.getvalue().rstrip() != expected.rstrip():
+        sys.exit(f"{name}, the block at line {line + 1} printed:\\n{printed.getvalue()}\\ninstead of:\\n{expected}")
+"""
+
+
+@dataclass
+class Block:
+    note: str
+    language: str
+    source: str
+    printed: str | None
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    found = []
+    for match in BLOCK.finditer(text):
+        note, language, source, printed = match.groups()
+        found.append(Block(note or "", language, source, printed, text[: match.start(3)].count("\n")))
+    return found
+
+
+def run(page: str, chosen: list[Block], folder: Path) -> subprocess.CompletedProcess[str]:
+    payload = [(page, block.line, block.source, block.printed) for block in chosen]
+    return subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:page", "-c", RUN_BLOCKS],
+        input=json.dumps(payload),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def python_blocks(page: str, slow: bool) -> list[Block]:
+    """The blocks of a page that run; everything before the first slow one runs in both selections."""
+    everything = [block for block in blocks((ROOT / page).read_text()) if block.language == "python"]
+    for block in everything:
+        compile(block.source, f"{page}:{block.line}", "exec")
+    runnable = [block for block in everything if not block.note.startswith("compiled only: ")]
+    cut = next((index for index, block in enumerate(runnable) if block.note == "slow"), len(runnable))
+    return runnable if slow and cut < len(runnable) else runnable[:cut] if not slow else []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_run(page, tmp_path):
+    if chosen := python_blocks(page, slow=False):
+        done = run(page, chosen, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_slow_python_blocks_run(tmp_path):
+    for page in PAGES:
+        if chosen := python_blocks(page, slow=True):
+            done = run(page, chosen, tmp_path)
+            assert done.returncode == 0, done.stderr
+
+
+def test_a_block_that_prints_something_else_is_caught(tmp_path):
+    (right,) = blocks("```python\nprint(1 + 1)\n```\n```text\n2\n```\n")
+    (wrong,) = blocks("text\n\n```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n")
+    assert run("page.md", [right], tmp_path).returncode == 0
+    done = run("page.md", [wrong], tmp_path)
+    assert done.returncode != 0
+    assert "page.md, the block at line 4 printed:\n2\n\ninstead of:\n3" in done.stderr
+
+
+def test_readme_shows_python_that_runs():
+    assert python_blocks("README.md", slow=False), "the README's first screen has ten lines of Python"
+
+
+def shell_words(page: str) -> list[list[str]]:
+    shell = [block.source for block in blocks((ROOT / page).read_text()) if block.language in {"bash", "sh", "console"}]
+    lines = "\n".join(shell).splitlines()
+    return [line.removeprefix("$ ").split("#")[0].split() for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_named_by_a_page_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {words[1] for words in shell_words(page) if words[:1] == ["make"] and len(words) > 1}
+    named |= set(re.findall(r"`make ([a-z-]+)", (ROOT / page).read_text()))
+    assert named <= targets, f"{page} names targets that the Makefile lacks: {named - targets}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_named_by_a_page_exist(page):
+    import typer.main
+
+    from palaestra.scripts.main import app
+
+    text = (ROOT / page).read_text()
+    named = {words[1] for words in shell_words(page) if words[:1] == ["palaestra"] and len(words) > 1}
+    named |= set(re.findall(r"`palaestra ([a-z]+)", text))
+    known = set(typer.main.get_command(app).commands)
+    assert {name for name in named if name.isalpha()} <= known, f"{page} names commands there are not: {named - known}"
+
+
+def modules_with_examples() -> list[str]:
+    names = []
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            if any(">>>" in text for text in docstrings(path.read_text())):
+                parts = path.relative_to(ROOT).with_suffix("").parts
+                names.append(".".join(("palaestra", *(part for part in parts if part != "__init__"))))
+    return names
+
+
+def docstrings(source: str) -> list[str]:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+
+
+def test_docstring_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = modules_with_examples()
+    failed = []
+    for name in names:
+        result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+        assert result.attempted, f"{name} shows an example that doctest does not find"
+        failed += [name] if result.failed else []
+    assert not failed, f"examples fail in {failed}"
+    assert names, "no docstring shows an example"
+
+
+@pytest.mark.parametrize(("page", "command"), [("RESULTS.md", "experiment"), ("BENCHMARKS.md", "bench")])
+def test_figures_equal_their_rendering(page, command, tmp_path):
+    """`palaestra experiment --render` and `palaestra bench --render` write these pages from results/*.json."""
+    if not (ROOT / "results").exists():
+        assert not (ROOT / page).exists(), f"{page} has figures and results/ does not exist"
+        return
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    shutil.copy(ROOT / page, tmp_path / page)
+    program = Path(sys.executable).parent / "palaestra"
+    done = subprocess.run([program, command, "--render"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / page).read_text() == (ROOT / page).read_text(), f"run `palaestra {command} --render`"
