@@ -16,6 +16,7 @@ from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 for _id, _path in {
     "tic_tac_toe": "tic_tac_toe:TicTacToe",
     "kuhn_poker": "kuhn_poker:KuhnPoker",
+    "chess": "chess:Chess",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
 
