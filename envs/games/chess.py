@@ -207,7 +207,7 @@ class Chess(Game):
         """Return the last moves as numbered SAN, such as ``"12... Nf6 13. e5"``."""
         first_number, white_first = self._first
         offset = 0 if white_first else 1
-        words = []
+        words: list[str] = []
         for index in range(max(0, len(self.sans) - plies), len(self.sans)):
             number, black = divmod(index + offset, 2)
             if not black or not words:

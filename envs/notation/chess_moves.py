@@ -104,12 +104,11 @@ def read_move(board: chess.Board, legal: Iterable[chess.Move], text: str) -> che
     plain = text.translate(_PLAIN)
     for pattern, write in _PROSE:
         plain = pattern.sub(write, plain)
-    found = None
-    for found in _MOVE.finditer(plain):
-        pass
-    if found is None:
+    named = list(_MOVE.finditer(plain))
+    if not named:
         examples = ", ".join(board.san(move) for move in legal[:3])
         raise UnparsableAction(f"no move found in {shorten([text], 80)!r}; end with one move, such as {examples}.")
+    found = named[-1]
     said = found.group(0).strip()
     if found["castle"]:
         return _castling(board, legal, said, long=len(said) == 5)
