@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from palaestra.envs.parts import Action, Part
+from palaestra.envs.parts import Action, Part, part_text
 
 Status = Literal["ok", "illegal", "unparsable", "truncated"]
 STATUSES: tuple[Status, ...] = ("ok", "illegal", "unparsable", "truncated")
@@ -136,6 +136,7 @@ class Episode:
             limit).
         returns: One per player; None when unfinished, because unfinished is not a draw.
         result: What the game itself recorded (`Game.result`).
+        match_seed: Seed of everything random outside the game's own chance; the game's seed if None.
     """
 
     game: str
@@ -150,6 +151,7 @@ class Episode:
     returns: tuple[float, ...] | None
     forfeited_by: int | None = None
     result: dict[str, Any] = field(default_factory=dict)
+    match_seed: int | None = None
 
     @property
     def actions(self) -> list[tuple[int, Action]]:
@@ -169,10 +171,12 @@ class Episode:
         for turn in self.turns:
             for attempt in turn.attempts:
                 if attempt.status != "ok":
-                    lines.append(f"{turn.number + 1:>3}. player {turn.player + 1}: {attempt.status}: {attempt.reason}")
+                    said = _one_line(attempt.reason)
+                    lines.append(f"{turn.number + 1:>3}. player {turn.player + 1}: {attempt.status}: {said}")
             if turn.action is not None:
                 how = " (chosen for it)" if turn.substituted else ""
-                lines.append(f"{turn.number + 1:>3}. player {turn.player + 1} ({turn.role}): {turn.action}{how}")
+                said = _one_line(part_text(turn.action))
+                lines.append(f"{turn.number + 1:>3}. player {turn.player + 1} ({turn.role}): {said}{how}")
         if self.returns is None:
             lines.append("unfinished")
         else:
@@ -189,6 +193,11 @@ class Episode:
                     if (record := attempt.reply.tokens) is not None:
                         pieces.setdefault(record.segment, []).append((turn, number, attempt, record))
         return [_segment(player, self.roles[player], index, piece) for index, piece in sorted(pieces.items())]
+
+
+def _one_line(text: str) -> str:
+    """Return text on one line, so that nothing a player wrote looks like a line of the transcript."""
+    return " / ".join(text.splitlines())
 
 
 def _segment(player: int, role: str, index: int, pieces: list[tuple[Turn, int, Attempt, TokenRecord]]) -> Segment:

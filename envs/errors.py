@@ -14,6 +14,9 @@ for the thing. The command line prints that sentence and exits with status 2; a 
     ├── ContractError (AssertionError)   a game broke the contract of `palaestra.envs.game`
     ├── NotationError (ValueError)       text that is no valid PGN, SGF, FEN, ...
     └── ReplayError (ValueError)
+        ├── MissingReplay (FileNotFoundError)  no such file
+        ├── NotAReplay                   a file that is something else
+        ├── UnwritableReplay             the disk is full, or the folder may not be written to
         ├── TornReplay                   the file ends before a complete first line
         ├── EditedReplay                 a line does not match its content hash
         ├── NewerReplay                  written by a newer schema or game version
@@ -89,6 +92,18 @@ class NotationError(PalaestraError, ValueError):
 
 class ReplayError(PalaestraError, ValueError):
     """A replay file that cannot be used as it is."""
+
+
+class MissingReplay(ReplayError, FileNotFoundError):
+    """There is no file of that name."""
+
+
+class NotAReplay(ReplayError):
+    """The file holds something else."""
+
+
+class UnwritableReplay(ReplayError):
+    """A replay could not be written; the turns before are safe."""
 
 
 class TornReplay(ReplayError):

@@ -13,8 +13,10 @@ from functools import lru_cache
 
 from palaestra.envs.errors import UnparsableAction
 
-_EDGE = r"[\w+#=*-]"
-"""Characters that belong to an action's word: `e4` must not be found inside `e45` or `Ne4`."""
+_BEFORE = r"(?<![\w+=-])(?<!\w[*#])"
+_AFTER = r"(?![\w+#=-])(?!\*\w)"
+"""An action is a word of its own: `e4` must not be found inside `e45`, `Ne4` or `e4=Q`, nor `3` inside `2*3`; but
+Markdown's stars and a number sign around it (`**e4**`, `#3`) do not matter."""
 
 
 def last_action(text: str, words: Sequence[str], legal: Sequence[str] | None = None) -> str:
@@ -22,40 +24,50 @@ def last_action(text: str, words: Sequence[str], legal: Sequence[str] | None = N
     ``legal`` one.
 
     Raises:
-        UnparsableAction: None is named, or the last words fit two actions that differ only in case.
+        UnparsableAction: None is named, or the last words fit two actions: they differ only in case, or overlap.
     """
     legal = words if legal is None else legal
     if text in words:
         return text
-    found_at = None
-    for found_at in _pattern(tuple(words)).finditer(text):
-        pass
-    if found_at is None:
+    named = _longest(_pattern(tuple(words)), text)
+    if not named:
         raise UnparsableAction(f"no action found in {shorten([text])!r}; answer with one of: {shorten(legal)}.")
-    found = found_at.group(0)
+    (start, end), (_, end_before) = named[-1], named[-2] if len(named) > 1 else (0, 0)
+    if end_before > start:
+        raise UnparsableAction(f"{shorten([text[named[-2][0] : end]])!r} can be read in two ways; name one action.")
+    found = text[start:end]
     if found in words:
         return found
-    folded = _fold(found)
-    readings = [action for action in words if _fold(action) == folded]
+    readings = [word for word in dict.fromkeys(words) if re.fullmatch(_spelling(word), found, re.IGNORECASE)]
     if len(readings) > 1:
         readings = [action for action in readings if action in legal] or readings
     if len(readings) > 1:
-        raise UnparsableAction(f"{found!r} can mean {' or '.join(map(repr, readings))}; write it exactly.")
+        raise UnparsableAction(f"{shorten([found])!r} can mean {' or '.join(map(repr, readings))}; write it exactly.")
     return readings[0]
 
 
 def shorten(items: Iterable[str], limit: int = 200) -> str:
-    """Return items joined by commas, cut at ``limit`` characters, for a message to a player."""
-    text = ", ".join(items)
-    text = text.strip().replace("\n", " ")
+    """Return items joined by commas, on one line, cut at ``limit`` characters, for a message to a player."""
+    text = " ".join(", ".join(items).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _fold(text: str) -> str:
-    return " ".join(text.lower().split())
+def _longest(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
+    """Return where words stand in the text, in order, overlaps included, without those inside a longer one."""
+    spans: list[tuple[int, int]] = []
+    match = pattern.search(text)
+    while match is not None:
+        if not spans or match.end() > spans[-1][1]:
+            spans.append(match.span())
+        match = pattern.search(text, match.start() + 1)
+    return spans
+
+
+def _spelling(action: str) -> str:
+    return r"\s+".join(map(re.escape, action.split()))
 
 
 @lru_cache(maxsize=4096)
 def _pattern(legal: tuple[str, ...]) -> re.Pattern[str]:
-    longest_first = sorted({r"\s+".join(map(re.escape, action.split())) for action in legal}, key=len, reverse=True)
-    return re.compile(rf"(?<!{_EDGE})(?:{'|'.join(longest_first) or '(?!)'})(?!{_EDGE})", re.IGNORECASE)
+    longest_first = sorted({_spelling(action) for action in legal}, key=lambda spelling: (-len(spelling), spelling))
+    return re.compile(rf"{_BEFORE}(?:{'|'.join(longest_first) or '(?!)'}){_AFTER}", re.IGNORECASE)

@@ -21,19 +21,24 @@ replay is resumed, and how a golden replay is compared.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from palaestra.envs.episode import Attempt, Episode, Outcome, Reply, Status, Turn
-from palaestra.envs.errors import ContractError, IllegalAction, SeatCountError, UnparsableAction
+from palaestra.envs.errors import IllegalAction, OptionError, ReplayMismatch, SeatCountError, UnparsableAction
 from palaestra.envs.events import Event, render
 from palaestra.envs.game import Game
+from palaestra.envs.options import parse_options
 from palaestra.envs.parts import Action, part_kind
 from palaestra.envs.registry import Visibility
 from palaestra.envs.seat import Seat, View
 from palaestra.envs.seeding import Dice, derive
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,10 @@ class OnFailure:
     reasks: int = 2
     then: Literal["forfeit", "random"] = "forfeit"
 
+    def __post_init__(self) -> None:
+        if self.reasks < 0:
+            raise OptionError(f"reasks is {self.reasks}, but a player cannot be asked less than 0 more times.")
+
 
 @dataclass(frozen=True, slots=True)
 class MatchRules:
@@ -57,7 +66,8 @@ class MatchRules:
         visibility: Who reads a player's thoughts.
         monitors: Players who read all thoughts when ``visibility`` is ``"monitor"``.
         thought: The markers between which a reply's thought stands.
-        max_turns: Turns of all players together before the episode is cut; None for the game's own bound.
+        max_turns: Turns of all players together before the episode is cut; None for the game's own bound. Players
+            who move at once all move, or none does.
         accept_cut: Whether a reply cut by the token limit may still count if an action can be read in it.
     """
 
@@ -70,6 +80,12 @@ class MatchRules:
     unparsable: OnFailure = OnFailure()
     truncated: OnFailure = OnFailure()
 
+    def __post_init__(self) -> None:
+        if not all(self.thought) or self.thought[0] == self.thought[1]:
+            raise OptionError(
+                f"thought markers {list(self.thought)} cannot be told apart; give two different, non-empty texts."
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return the rules as JSON data."""
         data = dataclasses.asdict(self)
@@ -78,15 +94,12 @@ class MatchRules:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> MatchRules:
-        """Invert `to_json`."""
-        data = dict(data)
-        for kind in ("illegal", "unparsable", "truncated"):
-            if isinstance(data.get(kind), dict):
-                data[kind] = OnFailure(**data[kind])
-        for name in ("monitors", "thought"):
-            if name in data:
-                data[name] = tuple(data[name])
-        return cls(**data)
+        """Invert `to_json`; what is not given keeps its default.
+
+        Raises:
+            UnknownName, OptionError: As for the options of a game.
+        """
+        return parse_options(cls, data, "the rules of a match")
 
 
 class Recorder(Protocol):
@@ -100,32 +113,30 @@ class Recorder(Protocol):
 def split_thought(text: str, markers: tuple[str, str]) -> tuple[str, str, bool]:
     """Split a reply into (thought, rest, closed).
 
-    All closed thoughts are joined by a newline. A thought that is opened and never closed reaches to the end; a
-    closing marker without an opening one closes a thought that the model's template had opened before the reply began.
+    A thought that is opened and never closed reaches to the end. A closing marker without an opening one closes a
+    thought that the model's template had opened before the reply began, or that went on after an inner marker: what
+    stands before it is thought, so the rest never holds a marker, nor words that somebody meant to keep to itself.
+    Thoughts are joined by newlines, and so are the pieces of the rest: two halves never add up to an action.
     """
     opening, closing = markers
     if closing not in text and opening not in text:
         return "", text, True
     thoughts: list[str] = []
     spoken: list[str] = []
-    first_close, first_open = text.find(closing), text.find(opening)
-    if first_close >= 0 and (first_open < 0 or first_close < first_open):
-        thoughts.append(text[:first_close])
-        text = text[first_close + len(closing) :]
-    while (start := text.find(opening)) >= 0:
-        spoken.append(text[:start])
-        end = text.find(closing, start)
-        if end < 0:
-            thoughts.append(text[start + len(opening) :])
-            return _join(thoughts), "".join(spoken).strip(), False
-        thoughts.append(text[start + len(opening) : end])
-        text = text[end + len(closing) :]
-    spoken.append(text)
-    return _join(thoughts), "".join(spoken).strip(), True
+    *closed, tail = text.split(closing)
+    for piece in closed:
+        before, marker, thought = piece.partition(opening)
+        if marker:
+            spoken.append(before)
+            thoughts.append(thought)
+        else:
+            thoughts.append(piece)
+    before, marker, thought = tail.partition(opening)
+    return _join([*thoughts, thought]), _join([*spoken, before]), not marker
 
 
-def _join(thoughts: list[str]) -> str:
-    return "\n".join(stripped for thought in thoughts if (stripped := thought.strip()))
+def _join(pieces: list[str]) -> str:
+    return "\n".join(stripped for piece in pieces if (stripped := piece.strip()))
 
 
 @dataclass(slots=True)
@@ -188,30 +199,31 @@ class Match:
                 self.recorder.end(episode)
             return episode
         finally:
-            for seat in self.seats:
-                if (close := getattr(seat, "close", None)) is not None:
-                    close()
+            with contextlib.ExitStack() as everything:  # closes the others even if one cannot be closed
+                for closable in {id(thing): thing for thing in (*self.seats, self.recorder)}.values():
+                    if (close := getattr(closable, "close", None)) is not None:
+                        everything.callback(close)
 
     async def _play(self) -> Outcome:
         game = self.game
         limit = game.facts.max_turns if self.rules.max_turns is None else self.rules.max_turns
         self._collect_events()
         while players := game.players_to_move():
-            if len(self.turns) >= limit:
-                return "unfinished"
             start = len(self.turns)
+            if start + len(players) > limit:
+                return "unfinished"
             if len(players) == 1:
                 turns = [await self._ask(players[0], start, apply=True)]
             else:
-                asking: list[Coroutine[Any, Any, Turn]] = [
-                    self._ask(player, start + offset, apply=False) for offset, player in enumerate(players)
-                ]
-                turns = await asyncio.gather(*asking)
+                turns = await _gather(
+                    [self._ask(player, start + offset, apply=False) for offset, player in enumerate(players)]
+                )
             for turn in turns:
                 self._finish(turn, applied=len(players) == 1)
-                if turn.action is None:
+                if turn.action is None and self._forfeited_by is None:
                     self._forfeited_by = turn.player
-                    return "forfeit"
+            if self._forfeited_by is not None:
+                return "forfeit"
         return "finished"
 
     async def _ask(self, player: int, number: int, *, apply: bool) -> Turn:
@@ -229,24 +241,22 @@ class Match:
                 observation = view.observation()
             if recorded is not None:
                 if recorded.player != player or len(attempts) >= len(recorded.attempts):
-                    raise ContractError(
-                        "replay", f"turn {number + 1} was recorded with other replies than this game asks for"
-                    )
+                    raise _mismatch(game, number)
                 reply = recorded.attempts[len(attempts)].reply
             else:
                 reply = await self.seats[player].act(view)
             thought, action, status, reason = self._judge(player, reply, apply)
             attempts.append(Attempt(reply, status, reason, thought))
-            if status == "ok":
-                return Turn(number, player, role, observation, tuple(attempts), action)
-            policy: OnFailure = getattr(rules, status)
-            if len(attempts) > policy.reasks:
-                if policy.then == "forfeit":
-                    return Turn(number, player, role, observation, tuple(attempts), None)
-                action = game.sample_action(player, Dice(derive(self.seed or 0, "substitute", number, player)))
-                if apply:
-                    game.apply(player, action)
-                return Turn(number, player, role, observation, tuple(attempts), action, substituted=True)
+            policy: OnFailure | None = None if status == "ok" else getattr(rules, status)
+            if policy is None or len(attempts) > policy.reasks:
+                substituted = policy is not None and policy.then == "random"
+                if substituted:
+                    action = game.sample_action(player, Dice(derive(self.seed or 0, "substitute", number, player)))
+                    if apply:
+                        game.apply(player, action)
+                if recorded is not None and (len(attempts), action) != (len(recorded.attempts), recorded.action):
+                    raise _mismatch(game, number)
+                return Turn(number, player, role, observation, tuple(attempts), action, substituted)
             feedback = f"Your reply was {status}: {reason}"
 
     def _judge(self, player: int, reply: Reply, apply: bool) -> tuple[str, Action | None, Status, str]:
@@ -342,6 +352,7 @@ class Match:
             returns=returns,
             forfeited_by=self._forfeited_by,
             result=game.result() if outcome == "finished" else {},
+            match_seed=self.seed,
         )
 
     def events_for(self, player: int, since: int) -> list[Event]:
@@ -349,9 +360,38 @@ class Match:
         return [event for event in self.events[since:] if event.source != player and event.visible_to(player)]
 
 
+async def _gather(asking: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:
+    """Await all; if one raises, stop the others first, because their seats are about to be closed."""
+    tasks = [asyncio.ensure_future(one) for one in asking]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _mismatch(game: Game, number: int) -> ReplayMismatch:
+    return ReplayMismatch(
+        number,
+        f"turn {number + 1}: the recorded replies are not those that {game.id} version {game.version} asks for now; "
+        f"go on from turn {number} or earlier, or install the release that recorded them.",
+    )
+
+
 def play(game: Game, seats: Sequence[Seat], rules: MatchRules | None = None, **options: Any) -> Episode:
     """Play one match from ordinary code and return its episode; arguments as for `Match`."""
-    return asyncio.run(Match(game, seats, rules or MatchRules(), **options).play())
+    return run(Match(game, seats, rules or MatchRules(), **options).play())
+
+
+def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Return a coroutine's result; where a loop is running already, as in a notebook, on a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 __all__ = ["Match", "MatchRules", "OnFailure", "Recorder", "play", "render", "split_thought"]

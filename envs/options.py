@@ -1,13 +1,14 @@
 """Typed options: a game declares them as a frozen dataclass, and everything from outside is checked against it.
 
 Values come from Python, from YAML and from the command line, so text is converted to the declared type where that is
-unambiguous (``"9"`` for an int, ``"true"`` for a bool, ``"1,2"`` for a tuple). Range checks belong in
-``__post_init__``.
+unambiguous (``"9"`` for an int, ``"true"`` for a bool, ``"1,2"`` for a tuple, ``""`` for an empty one). Range checks
+belong in ``__post_init__``. Numbers are finite: JSON, and so a replay, has no others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -41,7 +42,9 @@ def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> 
             raise UnknownName(f"option of {owner}", name, names, cure)
         try:
             values[name] = _convert(hints[name], value)
-        except (KeyError, TypeError, ValueError):
+        except OptionError as error:
+            raise OptionError(f"option {name!r} of {owner}: {error}") from None
+        except (KeyError, TypeError, ValueError, OverflowError):
             wanted = getattr(hints[name], "__name__", str(hints[name]).replace("typing.", ""))
             if typing.get_origin(hints[name]) is not None:
                 wanted = str(hints[name]).replace("typing.", "")
@@ -85,12 +88,13 @@ def _convert(kind: Any, value: Any) -> Any:
             if arm is not type(None):
                 try:
                     return _convert(arm, value)
-                except (KeyError, TypeError, ValueError):
+                except (KeyError, TypeError, ValueError, OverflowError):
                     continue
         raise ValueError
     if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else list(value)
+        items = [item.strip() for item in value.split(",")] if isinstance(value, str) else list(value)
         if len(args) == 2 and args[1] is Ellipsis:
+            items = [] if value == "" else items
             return tuple(_convert(args[0], item) for item in items)
         if len(items) != len(args):
             raise ValueError
@@ -104,7 +108,12 @@ def _convert(kind: Any, value: Any) -> Any:
     if kind in (int, float):
         if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
             raise ValueError
-        return kind(value)
+        number = kind(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else parse_options(kind, value, kind.__name__)
     if kind is str:
         if not isinstance(value, str):
             raise ValueError

@@ -7,15 +7,16 @@ stand in replays.
     str            text
     Tokens         token ids of a named vocabulary
     Blob           bytes, such as a program's output
-    Array          numbers with a shape (float64 or int64)
-    Distribution   log-probabilities over a finite set, as a next-token game's action is
+    Array          numbers with a shape (float64 or int64), none of them NaN
+    Distribution   log-probabilities over a finite set, as a next-token game's action is; -inf is impossible
+
+JSON has no infinities, so they are written as the strings ``"inf"`` and ``"-inf"``.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -50,6 +51,8 @@ class Array:
             raise ValueError(
                 f"Array of shape {self.shape} needs {math.prod(self.shape)} values, found {len(self.values)}"
             )
+        if any(value != value for value in self.values):
+            raise ValueError("Array holds NaN, which equals nothing, not even itself; send a number in its place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Distribution:
     logprobs: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        total = math.fsum(math.exp(value) for value in self.logprobs)
+        total = math.fsum(math.exp(min(value, 1.0)) for value in self.logprobs)
         if not abs(total - 1.0) < 1e-4:
             raise ValueError(
                 f"Distribution's probabilities sum to {total:.6f}, expected 1; normalise the log-probabilities"
@@ -88,9 +91,9 @@ def part_to_json(part: Part) -> Any:
         case Blob():
             return {"kind": "blob", "data": base64.b64encode(part.data).decode(), "media": part.media}
         case Array():
-            return {"kind": "array", "values": list(part.values), "shape": list(part.shape)}
+            return {"kind": "array", "values": [_number(value) for value in part.values], "shape": list(part.shape)}
         case Distribution():
-            return {"kind": "distribution", "logprobs": list(part.logprobs)}
+            return {"kind": "distribution", "logprobs": [_number(value) for value in part.logprobs]}
 
 
 def part_from_json(data: Any) -> Part:
@@ -101,19 +104,33 @@ def part_from_json(data: Any) -> Part:
     """
     if isinstance(data, str):
         return data
-    if isinstance(data, Mapping):
-        kind = data.get("kind")
-        if kind == "tokens":
-            return Tokens(tuple(data["ids"]), data["vocabulary"])
-        if kind == "blob":
-            return Blob(base64.b64decode(data["data"], validate=True), data["media"])
-        if kind == "array":
-            return Array(tuple(data["values"]), tuple(data["shape"]))
-        if kind == "distribution":
-            return Distribution(tuple(data["logprobs"]))
+    try:
+        match data["kind"]:
+            case "tokens":
+                return Tokens(tuple(data["ids"]), data["vocabulary"])
+            case "blob":
+                return Blob(base64.b64decode(data["data"], validate=True), data["media"])
+            case "array":
+                return Array(tuple(map(_parse_number, data["values"])), tuple(data["shape"]))
+            case "distribution":
+                return Distribution(tuple(map(_parse_number, data["logprobs"])))
+    except (KeyError, TypeError):
+        pass
     raise ValueError(
         f"not a part: {data!r}; expected text or an object whose kind is tokens, blob, array or distribution"
     )
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _parse_number(data: Any) -> float:
+    if isinstance(data, (int, float)) and not isinstance(data, bool):
+        return data
+    if data in ("inf", "-inf"):
+        return float(data)
+    raise TypeError
 
 
 def part_text(part: Part) -> str:

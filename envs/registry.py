@@ -126,7 +126,7 @@ def game_ids(*, families: bool = False) -> list[str]:
     if families:
         for _, members in _families.values():
             names += members()
-    return names
+    return sorted(names)
 
 
 def on_register(listener: Callable[[GameEntry], None]) -> None:

@@ -1,9 +1,10 @@
 r"""Replays: an episode on disk, one JSON line per turn, re-executable, resumable and tamper-evident.
 
-Line 1 is the header (schema, game, version, options, seed, rules, seats, hash of the opening state), then one line
+Line 1 is the header (schema, game, version, options, seeds, rules, seats, hash of the opening state), then one line
 per turn as it is played, and at last the end (outcome, returns, result). Each line ends in ``"sum"``, a hash over the
-line and the sum before it, so one edited character is found and named. A process that is killed loses at most the
-turn in flight; a torn last line is dropped with a warning.
+bytes of the line and the sum before it, so one edited character is found and named. (It finds accidents and careless
+edits; who wants to deceive can compute new sums, and is found by `verify`.) A process that is killed loses at most
+the turn in flight; a torn last line is dropped with a warning.
 
 A replay holds raw replies, tokens and verdicts. The rest of the house reads it as an `Episode` (`read_replay`),
 re-executes it (`verify`), or goes on from any turn of it (`resume`).
@@ -11,24 +12,27 @@ re-executes it (`verify`), or goes on from any turn of it (`resume`).
 
 from __future__ import annotations
 
-import json
 import os
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from palaestra.envs import registry
-from palaestra.envs.episode import Attempt, Episode, Reply, TokenRecord, Turn
-from palaestra.envs.errors import ActionError, EditedReplay, NewerReplay, ReplayError, ReplayMismatch, TornReplay
+from palaestra.envs.episode import Episode, Reply, Turn
+from palaestra.envs.errors import (
+    ActionError,
+    NewerReplay,
+    NotAReplay,
+    ReplayError,
+    ReplayMismatch,
+    UnwritableReplay,
+)
 from palaestra.envs.game import Game
-from palaestra.envs.match import Match, MatchRules
-from palaestra.envs.parts import part_from_json, part_to_json
+from palaestra.envs.match import Match, MatchRules, run
+from palaestra.envs.registry import Factory
+from palaestra.envs.replay_lines import SCHEMA, dumps, read_lines, seal, turn_from_json, turn_to_json
 from palaestra.envs.seat import Seat
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +44,28 @@ class Replay:
         opening_hash: State hash before the first turn.
         complete: Whether the end was recorded.
         match_seed: Seed of the match, which may differ from the game's.
+        meta: What the writer was told to keep, such as run and iteration.
     """
 
     episode: Episode
     opening_hash: str
     complete: bool
     match_seed: int
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
-class ReplayWriter:
-    """Writes an episode as it happens; give it to `Match` as ``recorder``.
+class ReplayLines:
+    """Keeps the lines of a replay in memory: a recorder for `Match`, and the part of a replay that needs no disk."""
 
-    Args:
-        path: File to create; parent folders are made.
-        meta: JSON data kept in the header, such as the run and iteration the episode belongs to.
-        sync: Whether to force every line to the disk (slow), not only to the operating system.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], *, meta: dict[str, Any] | None = None, sync: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, meta: dict[str, Any] | None = None) -> None:
         self.meta = meta or {}
-        self.sync = sync
+        self.lines: list[bytes] = []
         self._sum = ""
-        self._file: IO[str] | None = None
 
     def begin(self, match: Match) -> None:
-        """Write the header."""
+        """Take down the header."""
         game = match.game
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("w", encoding="utf-8", newline="\n")
+        self._sum = ""
         self._write(
             {
                 "type": "header",
@@ -86,11 +83,11 @@ class ReplayWriter:
         )
 
     def turn(self, turn: Turn) -> None:
-        """Write one turn."""
-        self._write(_turn_to_json(turn))
+        """Take down one turn."""
+        self._write(turn_to_json(turn))
 
     def end(self, episode: Episode) -> None:
-        """Write the end and close the file."""
+        """Take down the end."""
         self._write(
             {
                 "type": "end",
@@ -101,85 +98,159 @@ class ReplayWriter:
                 "result": episode.result,
             }
         )
-        assert self._file is not None
-        self._file.close()
 
     def _write(self, data: dict[str, Any]) -> None:
+        try:
+            self._sum, line = seal(self._sum, data)
+        except (TypeError, ValueError) as error:
+            raise UnwritableReplay(
+                f"a replay holds JSON data only, but the {data['type']} does not ({error})."
+            ) from None
+        self._put(line)
+
+    def _put(self, line: bytes) -> None:
+        self.lines.append(line)
+
+
+class ReplayWriter(ReplayLines):
+    """Writes an episode as it happens; give it to `Match` as ``recorder``.
+
+    A match that goes on from recorded turns may write to the very file they were read from: it is replaced only when
+    all of them stand in the new one.
+
+    Args:
+        path: File to create or replace; parent folders are made.
+        meta: JSON data kept in the header, such as the run and iteration the episode belongs to.
+        sync: Whether to force every line to the disk (slow), not only to the operating system.
+
+    Raises:
+        UnwritableReplay: No permission, no space, ...; while the match is played.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, meta: dict[str, Any] | None = None, sync: bool = False) -> None:
+        super().__init__(meta)
+        self.path = Path(path)
+        self.sync = sync
+        self._file: BinaryIO | None = None
+        self._draft: Path | None = None
+        self._recorded = 0
+
+    def begin(self, match: Match) -> None:
+        """Open the file and write the header."""
+        self._recorded = len(match.prefix)
+        self._draft = self.path.with_name(self.path.name + ".part") if self._recorded and self.path.exists() else None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = (self._draft or self.path).open("wb", buffering=0)
+        except OSError as error:
+            raise UnwritableReplay(
+                f"replay {self.path} cannot be created ({error.strerror}); record to another place."
+            ) from None
+        super().begin(match)
+
+    def turn(self, turn: Turn) -> None:
+        """Write one turn."""
+        super().turn(turn)
+        if turn.number + 1 >= self._recorded:
+            self._publish()
+
+    def end(self, episode: Episode) -> None:
+        """Write the end and close the file."""
+        super().end(episode)
+        self._publish()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._draft is not None:
+            self._draft.unlink(missing_ok=True)
+            self._draft = None
+
+    def _publish(self) -> None:
+        if self._draft is not None:
+            os.replace(self._draft, self.path)
+            self._draft = None
+
+    def _put(self, line: bytes) -> None:
         assert self._file is not None
-        self._sum = _chain(self._sum, data)
-        self._file.write(_dumps({**data, "sum": self._sum}) + "\n")
-        self._file.flush()
-        if self.sync:
-            os.fsync(self._file.fileno())
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            if self.sync:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UnwritableReplay(
+                f"replay {self.path} could not be written on ({error.strerror}); the turns before are safe: make room, "
+                f"then go on from them with `palaestra replay resume {self.path}`."
+            ) from None
 
 
-def write_replay(episode: Episode, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write an episode that is already over by playing its record again; options as for `ReplayWriter`."""
-    import asyncio
+def write_replay(
+    episode: Episode, path: str | os.PathLike[str], *, factory: Factory | None = None, **options: Any
+) -> None:
+    """Write an episode that is already over by playing its record again; the same bytes as if written at the time.
 
-    game = _game_of(episode)
+    Args:
+        factory: The game's class, if it is not registered.
+        **options: As for `ReplayWriter`.
+    """
+    run(rematch(episode, ReplayWriter(path, **options), factory=factory).play())
+
+
+def rematch(episode: Episode, recorder: ReplayLines | None = None, *, factory: Factory | None = None) -> Match:
+    """Return a match that plays an episode again from its recorded replies; they are read and judged anew."""
     seats = [_Vacant(name) for name in episode.seats]
-    writer = ReplayWriter(path, **options)
-    match = Match(game, seats, MatchRules.from_json(episode.rules), recorder=writer, prefix=episode.turns)
-    asyncio.run(match.play())
+    rules = MatchRules.from_json(episode.rules)
+    game = _game_of(episode, factory)
+    return Match(game, seats, rules, recorder=recorder, seed=episode.match_seed, prefix=episode.turns)
 
 
 def read_replay(path: str | os.PathLike[str]) -> Replay:
     """Read a replay.
 
     Raises:
+        MissingReplay: No such file (or it may not be read).
+        NotAReplay: Something else is in the file.
         TornReplay: The file ends before its header does.
         EditedReplay: A line does not match its sum.
         NewerReplay: Written by a later schema.
-        FileNotFoundError: No such file.
     """
     path = Path(path)
-    lines = _lines(path)
-    header, body = lines[0], lines[1:]
-    end = body.pop() if body and body[-1]["type"] == "end" else None
-    turns = tuple(_turn_from_json(line) for line in body)
-    roles: dict[int, str] = {turn.player: turn.role for turn in turns}
-    seats = tuple(header["seats"])
-    episode = Episode(
-        game=header["game"],
-        version=header["version"],
-        options=header["options"],
-        seed=header["seed"],
-        rules=header["rules"],
-        seats=seats,
-        roles=tuple(end["roles"] if end else (roles.get(player, "") for player in range(len(seats)))),
-        turns=turns,
-        outcome=end["outcome"] if end else "unfinished",
-        returns=tuple(end["returns"]) if end and end["returns"] is not None else None,
-        forfeited_by=end["forfeited_by"] if end else None,
-        result=end["result"] if end else {},
-    )
-    return Replay(episode, header["opening_hash"], end is not None, header["match_seed"])
+    header, *body = read_lines(path)
+    try:
+        return _replay_from_json(header, body)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise NotAReplay(
+            f"replay {path.name} is no valid replay ({type(error).__name__}: {error}); it was not written by palaestra."
+        ) from None
 
 
-def verify(path: str | os.PathLike[str]) -> int:
+def verify(path: str | os.PathLike[str], *, factory: Factory | None = None) -> int:
     """Re-execute a replay from its seed and actions; return how many turns were compared.
 
+    Args:
+        factory: The game's class, if it is not registered.
+
     Raises:
-        ReplayMismatch: The first turn whose state hash differs, or an action that is refused now.
+        ReplayMismatch: The first turn whose state hash differs, or an action that is refused now, or another end.
         NewerReplay: Recorded with another version of the game.
         ReplayError: As for `read_replay`.
     """
+    name = Path(path).name
     replay = read_replay(path)
-    game = _game_of(replay.episode)
+    episode = replay.episode
+    game = _game_of(episode, factory)
     if game.state_hash() != replay.opening_hash:
-        raise ReplayMismatch(
-            0, f"replay {Path(path).name}: the opening state differs from the recorded one; re-record it."
-        )
-    for turn in replay.episode.turns:
-        _step(game, turn, Path(path).name)
-    if replay.episode.outcome == "finished" and replay.episode.returns != tuple(map(float, game.returns())):
-        found = tuple(map(float, game.returns()))
-        raise ReplayMismatch(
-            len(replay.episode.turns),
-            f"replay {Path(path).name}: returns are {found}, recorded {replay.episode.returns}.",
-        )
-    return len(replay.episode.turns)
+        raise ReplayMismatch(0, f"replay {name}: the opening state differs from the recorded one; re-record it.")
+    for turn in episode.turns:
+        _step(game, turn, f"replay {name}, turn {turn.number + 1}")
+    if (differs := _end_differs(game, episode)) is not None:
+        raise ReplayMismatch(len(episode.turns), f"replay {name}, after turn {len(episode.turns)}: {differs}.")
+    return len(episode.turns)
 
 
 def resume(path: str | os.PathLike[str], seats: Sequence[Seat], *, turn: int | None = None, **options: Any) -> Match:
@@ -189,41 +260,70 @@ def resume(path: str | os.PathLike[str], seats: Sequence[Seat], *, turn: int | N
         path: The replay.
         seats: One per player.
         **options: Further arguments of `Match`, such as ``recorder``.
+
+    Raises:
+        ReplayError: As for `read_replay`, or there is no such turn.
     """
-    replay = read_replay(path)
-    episode = replay.episode
-    prefix = episode.turns if turn is None else episode.turns[:turn]
+    episode = read_replay(path).episode
+    prefix = _first_turns(episode, turn, f"replay {Path(path).name}")
     rules = MatchRules.from_json(episode.rules)
-    return Match(_game_of(episode), seats, rules, seed=replay.match_seed, prefix=prefix, **options)
+    return Match(_game_of(episode), seats, rules, seed=episode.match_seed, prefix=prefix, **options)
 
 
 def game_at(episode: Episode, turn: int) -> Game:
     """Return the game as it stood before turn number ``turn``: where hindsight starts to play another line."""
     game = _game_of(episode)
-    for past in episode.turns[:turn]:
-        _step(game, past, "episode")
+    for past in _first_turns(episode, turn, "the episode"):
+        _step(game, past, f"turn {past.number + 1}")
     return game
 
 
-def _step(game: Game, turn: Turn, name: str) -> None:
-    where = f"replay {name}, turn {turn.number + 1}"
+def _first_turns(episode: Episode, turn: int | None, name: str) -> tuple[Turn, ...]:
+    if turn is not None and not 0 <= turn <= len(episode.turns):
+        raise ReplayError(
+            f"{name} has {len(episode.turns)} turns, so it cannot be taken up after {turn}; choose fewer."
+        )
+    return episode.turns[:turn]
+
+
+def _step(game: Game, turn: Turn, where: str) -> None:
     if turn.action is not None:
         try:
             game.apply(turn.player, turn.action)
         except ActionError as error:
             raise ReplayMismatch(
-                turn.number, f"{where}: action {turn.action!r} is refused now ({error.reason})"
+                turn.number,
+                f"{where}: action {turn.action!r} is refused now ({error.reason}) Re-record it, or install the release "
+                "that wrote it.",
             ) from None
     if turn.state_hash and (found := game.state_hash()) != turn.state_hash:
         raise ReplayMismatch(
             turn.number,
-            f"{where}: state hash {found} does not match the recorded {turn.state_hash}; "
+            f"{where}: state hash {found} does not match the recorded {turn.state_hash}: its actions were edited or "
             f"the rules of {game.id} have changed. Re-record it, or install the release that wrote it.",
         )
 
 
-def _game_of(episode: Episode) -> Game:
-    game = registry.make(episode.game, seed=episode.seed, **episode.options)
+def _end_differs(game: Game, episode: Episode) -> str | None:
+    """Return how the recorded end differs from what the game says now; None if it does not."""
+    if episode.outcome == "unfinished":
+        return None
+    if episode.outcome == "finished" and not game.is_over():
+        return "the game is not over, but recorded as finished"
+    player = episode.forfeited_by
+    found = game.returns() if player is None else game.forfeit(player)
+    if episode.returns != tuple(map(float, found)):
+        return f"the returns are {tuple(map(float, found))}, recorded {episode.returns}"
+    if episode.outcome == "finished" and dumps(game.result()) != dumps(episode.result):
+        return f"the result is {game.result()}, recorded {episode.result}"
+    return None
+
+
+def _game_of(episode: Episode, factory: Factory | None = None) -> Game:
+    if factory is None:
+        game = registry.make(episode.game, seed=episode.seed, **episode.options)
+    else:
+        game = factory(seed=episode.seed, **episode.options)
     if game.version != episode.version:
         raise NewerReplay(
             f"the replay was recorded with {episode.game} version {episode.version}, this is version {game.version}; "
@@ -239,118 +339,34 @@ class _Vacant:
         self.name = name
 
     async def act(self, view: Any) -> Reply:
-        raise ReplayError(f"turn {view.turn + 1} is not in the record")
+        raise ReplayError(f"turn {view.turn + 1} is not in the record; go on from it with seats that can play.")
 
 
-def _dumps(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _chain(previous: str, data: dict[str, Any]) -> str:
-    return blake2b((previous + _dumps(data)).encode(), digest_size=8).hexdigest()
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the checked lines of a replay, without a torn last one."""
-    raw = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    torn = raw.pop()  # text after the last newline: empty unless a write was cut short
-    if torn:
-        if not raw:
-            raise TornReplay(
-                f"replay {path.name} ends inside its first line, so nothing can be recovered; record it again."
-            )
-        warnings.warn(
-            f"replay {path.name}: the last line is torn and is dropped; all {len(raw) - 1} turns before it are intact",
-            stacklevel=3,
-        )
-    if not raw:
-        raise TornReplay(f"replay {path.name} is empty; record it again.")
-    lines, previous = [], ""
-    for number, text in enumerate(raw, start=1):
-        try:
-            data = json.loads(text)
-            found = data.pop("sum")
-            if number == 1 and isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
-                raise NewerReplay(
-                    f"replay {path.name} has schema {data['schema']}, but this release reads up to {SCHEMA}; "
-                    "install a newer palaestra."
-                )
-            intact = found == (previous := _chain(previous, data))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            if isinstance(error, ReplayError):
-                raise
-            intact = False
-        if not intact:
-            raise EditedReplay(
-                f"replay {path.name}, line {number}: it was changed after it was written; restore the original file."
-            )
-        lines.append(data)
-    if lines[0].get("type") != "header":
-        raise TornReplay(f"replay {path.name} does not begin with a header; it is no Palaestra replay.")
-    return lines
-
-
-def _turn_to_json(turn: Turn) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "type": "turn",
-        "turn": turn.number,
-        "player": turn.player,
-        "role": turn.role,
-        "observation": turn.observation,
-        "attempts": [_attempt_to_json(attempt) for attempt in turn.attempts],
-        "action": None if turn.action is None else part_to_json(turn.action),
-        "hash": turn.state_hash,
-    }
-    if turn.substituted:
-        data["substituted"] = True
-    return data
-
-
-def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
-    reply = attempt.reply
-    data: dict[str, Any] = {"reply": part_to_json(reply.content), "status": attempt.status}
-    if attempt.reason:
-        data["reason"] = attempt.reason
-    if attempt.thought:
-        data["thought"] = attempt.thought
-    if reply.truncated:
-        data["truncated"] = True
-    if reply.info is not None:
-        data["info"] = dict(reply.info)
-    if (tokens := reply.tokens) is not None:
-        data["tokens"] = {
-            "segment": tokens.segment,
-            "policy": tokens.policy,
-            "context": list(tokens.context),
-            "ids": list(tokens.ids),
-            "logprobs": list(tokens.logprobs),
-        }
-    return data
-
-
-def _turn_from_json(data: dict[str, Any]) -> Turn:
-    return Turn(
-        number=data["turn"],
-        player=data["player"],
-        role=data["role"],
-        observation=data["observation"],
-        attempts=tuple(_attempt_from_json(attempt) for attempt in data["attempts"]),
-        action=None if data["action"] is None else part_from_json(data["action"]),
-        substituted=data.get("substituted", False),
-        state_hash=data["hash"],
+def _replay_from_json(header: dict[str, Any], body: list[dict[str, Any]]) -> Replay:
+    end = body.pop() if body and body[-1]["type"] == "end" else None
+    if any(line["type"] != "turn" or line["turn"] != number for number, line in enumerate(body)):
+        raise ValueError("its turns are out of order")
+    if not isinstance(header["options"], dict) or header["options"].keys() & {"id", "seed"}:
+        raise ValueError("its options are not those of a game")
+    MatchRules.from_json(header["rules"])
+    turns = tuple(turn_from_json(line) for line in body)
+    seats = tuple(header["seats"])
+    roles: dict[int, str] = {turn.player: turn.role for turn in turns}
+    if not roles.keys() <= set(range(len(seats))):
+        raise ValueError("a turn was played by nobody")
+    episode = Episode(
+        game=header["game"],
+        version=header["version"],
+        options=header["options"],
+        seed=header["seed"],
+        rules=header["rules"],
+        seats=seats,
+        roles=tuple(end["roles"] if end else (roles.get(player, "") for player in range(len(seats)))),
+        turns=turns,
+        outcome=end["outcome"] if end else "unfinished",
+        returns=tuple(end["returns"]) if end and end["returns"] is not None else None,
+        forfeited_by=end["forfeited_by"] if end else None,
+        result=end["result"] if end else {},
+        match_seed=header["match_seed"],
     )
-
-
-def _attempt_from_json(data: dict[str, Any]) -> Attempt:
-    tokens = None
-    if "tokens" in data:
-        record = data["tokens"]
-        tokens = TokenRecord(
-            record["segment"],
-            tuple(record["context"]),
-            tuple(record["ids"]),
-            tuple(record["logprobs"]),
-            record["policy"],
-        )
-    reply = Reply(part_from_json(data["reply"]), data.get("truncated", False), tokens, data.get("info"))
-    return Attempt(reply, data["status"], data.get("reason", ""), data.get("thought", ""))
+    return Replay(episode, header["opening_hash"], end is not None, header["match_seed"], header["meta"])

@@ -13,10 +13,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_SEPARATOR = "\x1f"
+
 
 def derive(*parts: int | str) -> int:
     """Return a seed in [0, 2**63) that depends on every part and on their order."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    text = _SEPARATOR.join(
+        f"str:{part.replace(_SEPARATOR, 2 * _SEPARATOR)}" if isinstance(part, str) else f"int:{part}" for part in parts
+    )
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -42,8 +46,8 @@ class Dice:
 
     def below(self, n: int) -> int:
         """Return an integer uniform on ``range(n)``; draws again rather than being biased."""
-        if n <= 0:
-            raise ValueError(f"below({n}) has nothing to choose from; n must be at least 1")
+        if not 0 < n <= 1 << 64:
+            raise ValueError(f"below({n}) has nothing to choose from; n must lie between 1 and 2**64")
         limit = (1 << 64) - (1 << 64) % n
         while (value := self.bits()) >= limit:
             pass
