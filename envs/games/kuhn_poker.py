@@ -64,10 +64,7 @@ class KuhnPoker(Game):
     def prompt(self, player: int) -> str:
         if self.options.view == "terse":
             return ""
-        return (
-            "Kuhn poker: cards J < Q < K, one each, ante 1. Pass or bet 1; after a bet, bet calls and pass folds. "
-            "The higher card wins. Answer with one word, pass or bet."
-        )
+        return "Kuhn poker: cards J < Q < K, one each, ante 1. After a bet, bet calls and pass folds. The higher card wins."
 
     def board(self, player: int) -> str:
         if self.options.view == "terse":
