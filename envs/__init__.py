@@ -4,6 +4,8 @@
 recorded. Importing this package needs neither torch nor ray, and registers every game as a gymnasium environment.
 """
 
+from palaestra.envs.bridges.ids import register_ids
+from palaestra.envs.bridges.opponents import register_opponent
 from palaestra.envs.episode import Attempt, Episode, Reply, Segment, TokenRecord, Turn
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.events import Event
@@ -19,6 +21,7 @@ for _id, _path in {
     "chess": "chess:Chess",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
+register_ids()
 
 __all__ = [
     "Attempt",
@@ -46,6 +49,7 @@ __all__ = [
     "read_replay",
     "register",
     "register_family",
+    "register_opponent",
     "resume",
     "verify",
     "write_replay",

@@ -38,12 +38,14 @@ class GameEntry:
         factory: The game class (or a callable with the same arguments), or ``"module:Class"``.
         visibility: Who sees thoughts by default; a match may say otherwise.
         defaults: Options that differ from the game's own defaults.
+        version: The game's version, so that it can be listed without being imported.
     """
 
     id: str
     factory: Factory | str
     visibility: Visibility = "private"
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 0
 
     def load(self) -> Factory:
         """Return the factory, importing it if it was given by name."""
@@ -61,14 +63,22 @@ _plugins_loaded = False
 
 
 def register(
-    id: str, factory: Factory | str, *, visibility: Visibility = "private", defaults: Mapping[str, Any] | None = None
+    id: str,
+    factory: Factory | str,
+    *,
+    visibility: Visibility = "private",
+    defaults: Mapping[str, Any] | None = None,
+    version: int | None = None,
 ) -> None:
     """Register a game under a name; a second registration of the same name must be the same game.
+
+    ``version`` need only be given where the factory is given by name and is not at version 0.
 
     Raises:
         ValueError: The name is taken by another game.
     """
-    entry = GameEntry(id, factory, visibility, dict(defaults or {}))
+    known_version = int(getattr(factory, "version", 0)) if version is None else version
+    entry = GameEntry(id, factory, visibility, dict(defaults or {}), known_version)
     if id in _games and _games[id] != entry:
         raise ValueError(f"a game named {id!r} is registered already; choose another name")
     _games[id] = entry
@@ -134,6 +144,11 @@ def on_register(listener: Callable[[GameEntry], None]) -> None:
     _listeners.append(listener)
     for known in list(_games.values()):
         listener(known)
+
+
+def entry_point_names() -> list[str]:
+    """Return the names of the games that installed packages offer, without importing them."""
+    return [name for name, _ in _entry_points()]
 
 
 def _load_plugins() -> None:
