@@ -149,6 +149,14 @@ class Game(ABC):
         """Return, in bounded length, what the player has seen that ``board`` does not show. By default nothing."""
         return ""
 
+    def knowledge(self, player: int) -> dict[str, Any]:
+        """Return what ``player`` may know as JSON data, for scripted seats and viewers. By default nothing.
+
+        It holds no more than the text of ``prompt``, ``board`` and the events shown to the player say, but may be exact
+        where those are bounded (a whole history). A fresh copy at every call.
+        """
+        return {}
+
     def action_words(self, player: int) -> Sequence[str]:
         """Return every action that ``player``'s text may name, legal now or not; by default the legal ones.
 
@@ -201,7 +209,7 @@ class Game(ABC):
         return twin
 
     def _clone_state_into(self, twin: Self) -> None:
-        """Replace what is mutable in ``twin``, a shallow copy, by copies; by default all attributes are copied deeply."""
+        """Replace what is mutable in ``twin``, a shallow copy, by copies; by default deep ones of all."""
         for name, value in vars(self).items():
             if name not in ("dice", "log", "options", "seed"):
                 setattr(twin, name, copy.deepcopy(value))

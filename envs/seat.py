@@ -7,7 +7,7 @@ restarted and a resumed seat do the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError
@@ -91,6 +91,10 @@ class View:
             self.feedback,
         ]
         return "\n".join(text for text in texts if text)
+
+    def knowledge(self) -> dict[str, Any]:
+        """Return what the player may know as JSON data (`Game.knowledge`); empty where a game does not offer it."""
+        return self._match.game.knowledge(self.player)
 
     def legal_actions(self) -> tuple[str, ...]:
         """Return the canonical legal actions (examples only if ``not facts.enumerable``)."""
