@@ -19,6 +19,7 @@ for _id, _path in {
     "tic_tac_toe": "tic_tac_toe:TicTacToe",
     "kuhn_poker": "kuhn_poker:KuhnPoker",
     "chess": "chess:Chess",
+    "negotiation": "negotiation:Negotiation",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
 register_ids()
