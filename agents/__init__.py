@@ -1,0 +1,9 @@
+"""Who can sit in a seat, and the models and engines behind those who are language models.
+
+Importing this package is light; torch and transformers are imported when a model is first loaded.
+"""
+
+from palaestra.agents.seats import make_seat, register_seat, seat_names
+from palaestra.envs.seat import RandomSeat, Scripted
+
+__all__ = ["RandomSeat", "Scripted", "make_seat", "register_seat", "seat_names"]

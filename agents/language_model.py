@@ -1,0 +1,130 @@
+"""The language-model seat: a policy of an engine, playing through a context that only grows.
+
+The seat shows the model what `View` says is new, as one user message, and samples a reply. Inside a *segment* nothing
+that the model has read or said is ever rendered or tokenised again: the next message is appended to the exact tokens
+before it, so that the engine may keep its KV cache and the learner may train a whole segment as one row. A new
+segment, which begins with a self-contained observation, opens
+
+* at the first turn, and when a match is resumed in the middle (there is no context to go on from);
+* when the next message and the longest allowed reply would no longer fit the model (``"overflow"``, recorded in the
+  reply's ``info``);
+* at every turn with ``context="fresh"``.
+
+What other players wrote reaches the tokenizer as plain characters (`TextCodec.encode_untrusted`), so no text of
+theirs can close a turn or speak as the system.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+from palaestra.agents.engines.base import BASE, ContextOverflow, Engine, Sampling
+from palaestra.agents.tokens import TextCodec
+from palaestra.envs.episode import Reply, TokenRecord
+from palaestra.envs.seat import View
+
+_sessions = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySettings:
+    """How a language-model seat is asked.
+
+    Attributes:
+        max_tokens: Most tokens of one reply, thought included.
+        temperature: Divides the logits; 0 is greedy.
+        context: ``"growing"`` keeps one context as long as it fits; ``"fresh"`` starts anew at every turn.
+        system: The system message; None for whatever the model's own template says, "" for none.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 1.0
+    context: Literal["growing", "fresh"] = "growing"
+    system: str | None = None
+
+
+class LanguageModelSeat:
+    """Plays one seat of one match with one immutable policy version.
+
+    Args:
+        engine: Serves the policy; many seats share it.
+        codec: The tokenizer of the engine's model.
+        policy: Version to play with, from the first turn to the last.
+        settings: How replies are drawn.
+        name: For records; by default the policy's name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        codec: TextCodec,
+        *,
+        policy: str = BASE,
+        settings: ReplySettings | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.engine = engine
+        self.codec = codec
+        self.policy = policy
+        self.settings = settings or ReplySettings()
+        self.name = name or policy
+        self._context: list[int] = []
+        self._last_reply: tuple[int, ...] = ()
+        self._segment = -1
+        self._session = ""
+
+    async def act(self, view: View) -> Reply:
+        """Return the model's reply with its exact tokens.
+
+        Raises:
+            ContextOverflow: Even a fresh context cannot hold the observation and a reply.
+        """
+        settings = self.settings
+        message, opened = self._message(view)
+        sampling = Sampling(
+            max_tokens=settings.max_tokens,
+            temperature=settings.temperature,
+            seed=view.seed,
+            stop_ids=self.codec.stop_ids,
+        )
+        self._context += message
+        done = await self.engine.generate(self._context, sampling, policy=self.policy, session=self._session)
+        self._context += done.token_ids
+        self._last_reply = done.token_ids
+        return Reply(
+            self.codec.decode(done.token_ids),
+            truncated=done.finish == "length",
+            tokens=TokenRecord(self._segment, tuple(message), done.token_ids, done.logprobs, self.policy),
+            info={"new_segment": opened} if opened == "overflow" else None,
+        )
+
+    def close(self) -> None:
+        """Free the engine's cache for this seat."""
+        if self._session:
+            self.engine.release(self._session)
+
+    def _message(self, view: View) -> tuple[list[int], str]:
+        """Return the tokens to append and why a new segment was opened, if one was."""
+        settings, codec = self.settings, self.codec
+        room = self.engine.context_length - settings.max_tokens
+        why = "first" if self._segment < 0 else "fresh" if settings.context == "fresh" else ""
+        if not why:
+            message = [*codec.after_reply(self._last_reply), *codec.user_turn(view.observation())]
+            if len(self._context) + len(message) <= room:
+                return message, ""
+            why = "overflow"
+        self.close()
+        self._segment += 1
+        self._session = f"seat-{next(_sessions)}"
+        self._context, self._last_reply = [], ()
+        observation = view.observation() if view.first and not view.feedback else view.snapshot()
+        message = [*codec.chat_open(settings.system), *codec.user_turn(observation)]
+        if len(message) > room:
+            raise ContextOverflow(
+                f"{view.game_id}'s observation takes {len(message)} tokens and the reply up to {settings.max_tokens}, "
+                f"but {self.name} reads only {self.engine.context_length}; use a shorter view of the game or a smaller "
+                "max_tokens."
+            )
+        return message, why

@@ -1,0 +1,99 @@
+"""Seats by name: what a user writes after ``--seats`` and in the ``opponents`` of a configuration.
+
+    random                       uniformly random legal actions
+    human                        a person at the terminal
+    mcts, mcts:500               search with so many simulations, in games of perfect information
+    SCRIPT                       a scripted player, such as the negotiators
+    smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
+
+Anything registered here by `register_seat` is a name; anything else is a model source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from palaestra.envs.errors import UnknownName
+from palaestra.envs.seat import RandomSeat, Seat
+
+SeatFactory = Callable[[str], Seat]
+
+_factories: dict[str, SeatFactory] = {}
+
+
+def register_seat(name: str, factory: SeatFactory) -> None:
+    """Register a kind of seat; ``factory`` gets what the user wrote after ``NAME:``, or an empty string.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if _factories.setdefault(name, factory) is not factory:
+        raise ValueError(f"a seat named {name!r} is registered already; choose another name")
+
+
+def seat_names() -> list[str]:
+    """Return the registered names, sorted."""
+    return sorted(_factories)
+
+
+def make_seat(spec: str, *, settings: Any = None) -> Seat:
+    """Return a new seat for one match.
+
+    Args:
+        spec: See the module docstring.
+        settings: `ReplySettings` for a language model.
+
+    Raises:
+        UnknownName: Neither a registered name nor a model that can be found.
+    """
+    name, _, argument = spec.partition(":")
+    if name in _factories:
+        return _factories[name](argument)
+    try:
+        return _model_seat(spec, settings)
+    except UnknownName as error:
+        if error.nearest is None:
+            raise UnknownName("seat", spec, seat_names(), f"Seats are {', '.join(seat_names())}, or a model.") from None
+        raise
+
+
+def _model_seat(spec: str, settings: Any) -> Seat:
+    from palaestra.agents.language_model import LanguageModelSeat
+
+    engine, codec, policy = _engine(spec)
+    return LanguageModelSeat(engine, codec, policy=policy, settings=settings, name=spec)
+
+
+@lru_cache(maxsize=4)
+def _engine(spec: str) -> tuple[Any, Any, str]:
+    """Load a model once per process."""
+    from palaestra.agents.engines.base import BASE
+    from palaestra.agents.engines.transformers_engine import TransformersEngine
+    from palaestra.agents.models.sources import ModelSource
+
+    loaded = ModelSource.parse(spec).load()
+    engine = TransformersEngine(loaded.model)
+    policy = BASE
+    if loaded.adapter is not None:
+        policy = spec
+        engine.add_policy(policy, loaded.adapter)
+    return engine, loaded.codec, policy
+
+
+def _mcts(argument: str) -> Seat:
+    from palaestra.agents.mcts import MctsSeat
+
+    return MctsSeat(simulations=int(argument)) if argument else MctsSeat()
+
+
+def _human(argument: str) -> Seat:
+    from palaestra.agents.human import HumanSeat
+
+    return HumanSeat()
+
+
+register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
+register_seat("human", _human)
+register_seat("mcts", _mcts)

@@ -1,0 +1,86 @@
+"""Adapter weights on their way from the learner to engines and to disk.
+
+A *version* is a name such as ``negotiation@17`` that means one set of weights for ever. It travels through Ray's object
+store as `AdapterWeights` (adapter only, about a hundredth of the model) and lands on disk as an ordinary PEFT folder,
+written atomically and stamped with the fingerprint of the base it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+
+from palaestra.agents.models.adapters import stamp
+from palaestra.envs.errors import PalaestraError
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterWeights:
+    """One version of one adapter.
+
+    Attributes:
+        lora: Fields of `peft.LoraConfig`.
+        tensors: float32 tensors, named as `peft.get_peft_model_state_dict` names them.
+    """
+
+    lora: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+    def payload(self) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+        """Return the form that `Engine.add_policy` takes."""
+        return LoraConfig(**self.lora), self.tensors
+
+    def publish(self, folder: Path, *, base: str, **facts: Any) -> None:
+        """Write a PEFT folder, complete or not at all; an existing one of that name is left as it is.
+
+        Args:
+            folder: Where the adapter will be.
+            base: Fingerprint of the base model.
+            **facts: JSON facts kept beside it, such as run and iteration.
+
+        Raises:
+            PalaestraError: The disk is full or cannot be written.
+        """
+        if folder.exists():
+            return
+        part = folder.with_name(f".{folder.name}.{os.getpid()}")
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            LoraConfig(**self.lora).save_pretrained(str(part))
+            save_file(
+                {name: tensor.contiguous() for name, tensor in self.tensors.items()}, part / "adapter_model.safetensors"
+            )
+            stamp(part, base, **facts)
+            sync_folder(part)
+            part.rename(folder)
+            sync_path(folder.parent)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise PalaestraError(
+                f"adapter {folder.name} could not be written ({error.strerror or error}); free some space and resume the "
+                "run. Earlier checkpoints and adapters are intact."
+            ) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Force every file of a folder, and the folder itself, to the disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            sync_path(path)
+    sync_path(folder)
+
+
+def sync_path(path: Path) -> None:
+    """Force one file or folder entry to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

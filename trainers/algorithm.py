@@ -1,0 +1,289 @@
+"""Self-play as an RLlib algorithm: `SelfPlayConfig` and `SelfPlay`.
+
+One iteration is a straight line: make tasks from seeds; runners play them with the current versions; the credit rule
+turns episodes into weighted rows; the learners take their steps; every adapter gets a new version, which is published.
+The driver holds the little that must survive (`SelfPlay.state`): version numbers and the credit rule's baselines;
+weights and optimizers live in the learners.
+
+    from palaestra.trainers import SelfPlayConfig
+    algorithm = SelfPlayConfig().self_play(model={"source": "tiny:kuhn"}, games=[{"game": "kuhn_poker"}]).build_algo()
+    algorithm.train()
+
+The same class runs under Ray Tune, whose checkpoints are this project's (`palaestra.trainers.checkpoint`): safetensors
+and JSON, no pickle.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from palaestra.envs import write_replay
+from palaestra.envs.errors import PalaestraError
+from palaestra.trainers import checkpoint
+from palaestra.trainers.adapters import AdapterWeights
+from palaestra.trainers.config import RunConfig, parse_config
+from palaestra.trainers.credit import make_credit
+from palaestra.trainers.learner import TokenLearner
+from palaestra.trainers.module import PolicyModule
+from palaestra.trainers.rows import Row, rows_from_episode
+from palaestra.trainers.runner import HERE, MatchRunner
+from palaestra.trainers.schedules import schedule
+from palaestra.trainers.summary import Summary, summarize
+from palaestra.trainers.tasks import MatchTask, Played, split, training_tasks
+
+ATTEMPTS = 3
+"""How often a game is given to another runner before the run is ended with a sentence."""
+
+
+class RunnersLost(PalaestraError, RuntimeError):
+    """Runners died or stalled and could not be replaced."""
+
+
+class SelfPlayConfig(AlgorithmConfig):
+    """RLlib's configuration with one section of ours: `self_play`, which takes the fields of `RunConfig`."""
+
+    def __init__(self, algo_class: type[Algorithm] | None = None) -> None:
+        super().__init__(algo_class or SelfPlay)
+        self.self_play_run: dict[str, Any] = {}
+        self.run_folder: str | None = None
+        self.env_runner_cls = MatchRunner
+        self.enable_env_runner_and_connector_v2 = True
+        self.enable_rl_module_and_learner = True
+        self.framework_str = "torch"
+        self.batch_mode = "complete_episodes"
+        self.restart_failed_env_runners = True
+        self.ignore_env_runner_failures = True
+        self.validate_env_runners_after_construction = True
+        self.log_level = "ERROR"
+
+    def self_play(self, run: RunConfig | None = None, *, folder: str | Path | None = None, **sections: Any) -> Self:
+        """Set sections of the run, as keyword arguments or as one checked `RunConfig`.
+
+        Args:
+            run: A whole configuration; ``sections`` then replace parts of it.
+            folder: Run folder for replays and adapters; None keeps nothing on disk.
+        """
+        self.self_play_run = {**self.self_play_run, **(run.model_dump() if run else {}), **sections}
+        if folder is not None:
+            self.run_folder = str(Path(folder).resolve())
+        return self
+
+    def run_config(self) -> RunConfig:
+        """Return the checked configuration.
+
+        Raises:
+            ConfigError: A key or value is wrong.
+        """
+        return parse_config(self.self_play_run, "self_play")
+
+    def validate(self) -> None:
+        """Take over what RLlib needs from the run's own sections, then let RLlib check the rest."""
+        run = self.run_config()
+        resources = run.resources
+        self.num_env_runners = resources.runners
+        self.num_gpus_per_env_runner = resources.gpus_per_runner
+        self.num_learners = resources.learners
+        self.num_gpus_per_learner = resources.gpus_per_learner
+        self.seed = run.seed % 2**31
+        super().validate()
+
+    def get_default_learner_class(self) -> type[TokenLearner]:
+        """Return the learner that applies token weights."""
+        return TokenLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Return the module that holds base and adapters."""
+        return RLModuleSpec(module_class=PolicyModule, model_config={"run": self.run_config().model_dump(mode="json")})
+
+
+class SelfPlay(Algorithm):
+    """Trains LoRA policies by playing them against themselves, their past and others."""
+
+    config: SelfPlayConfig
+
+    @classmethod
+    def get_default_config(cls) -> SelfPlayConfig:
+        """Return an empty configuration."""
+        return SelfPlayConfig()
+
+    def setup(self, config: AlgorithmConfig) -> None:
+        """Start runners and learners and publish version 0 of every adapter."""
+        super().setup(config)
+        self.run = self.config.run_config()
+        self.credit = make_credit(self.run.credit.rule, **self.run.credit.options)
+        self.numbers = dict.fromkeys(self.run.adapter_names(), 0)
+        self.folder = Path(self.config.run_folder) if self.config.run_folder else None
+        self.here = secrets.token_hex(8)
+        if self.folder:
+            (self.folder / "replays").mkdir(parents=True, exist_ok=True)
+            (self.folder / "replays" / HERE).write_text(self.here)
+        self.fingerprint = str(self._learner(lambda learner: learner.policy.fingerprint))
+        self.references: dict[str, ray.ObjectRef] = {}
+        self.summary: Summary | None = None
+        self.publish()
+
+    # ------------------------------------------------------------------ one iteration
+
+    def training_step(self) -> None:
+        """Play, assign credit, learn, publish; the result is in ``summary`` and in RLlib's metrics."""
+        began = time.perf_counter()
+        iteration = self.training_iteration
+        progress = iteration / max(1, self.run.iterations - 1)
+        replays = str(self.folder / "replays" / "train") if self.folder and self.run.replays == "all" else None
+        played = self.play(training_tasks(self.run, iteration, self.versions(), replays))
+        sampled = time.perf_counter()
+        kl = schedule(self.run.credit.kl)(progress)
+        rows = self.credit.assign(self._rows(played), kl=kl)
+        report = self._update(rows, progress, iteration)
+        learned = time.perf_counter()
+        for name in self.numbers:
+            self.numbers[name] += 1
+        self.publish(iteration=iteration + 1)
+        self.summary = summarize(
+            played,
+            rows,
+            report,
+            iteration=iteration,
+            seconds_sampling=sampled - began,
+            seconds_learning=learned - sampled,
+        )
+        for key, value in self.summary.flat().items():
+            self.metrics.log_value(("self_play", key), value, window=1)
+
+    def play(self, tasks: Sequence[MatchTask]) -> list[Played]:
+        """Play tasks on the runners and return them in order; a dead runner's games go to the others.
+
+        Raises:
+            RunnersLost: Games are left after `ATTEMPTS` rounds.
+        """
+        done: dict[int, Played] = {}
+        for _ in range(ATTEMPTS):
+            missing = [task for task in tasks if task.index not in done]
+            if not missing:
+                break
+            for played in self._round(missing):
+                done[played.task.index] = played
+            if len(done) < len(tasks):
+                self.restore_env_runners(self.env_runner_group)
+        if len(done) < len(tasks):
+            raise RunnersLost(
+                f"{len(tasks) - len(done)} of {len(tasks)} games could not be played: runners died or gave no answer "
+                f"within {self.run.resources.sample_timeout_s:g} s, {ATTEMPTS} times. `palaestra resume` goes on from the "
+                "last checkpoint."
+            )
+        for played in done.values():
+            if played.task.replay and not played.replay_written:
+                write_replay(played.episode, played.task.replay, meta=played.task.meta)
+        return [done[task.index] for task in tasks]
+
+    def _round(self, tasks: Sequence[MatchTask]) -> list[Played]:
+        call = {"policies": self.references, "here": self.here}
+        group = self.env_runner_group
+        if group.num_remote_env_runners() == 0:
+            return list(group.local_env_runner.sample(tasks=tasks, **call))
+        healthy = group.healthy_env_runner_ids()
+        if not healthy:
+            return []
+        answers = group.foreach_env_runner(
+            "sample",
+            kwargs=[{"tasks": part, **call} for part in split(tasks, len(healthy))],
+            remote_worker_ids=healthy,
+            local_env_runner=False,
+            timeout_seconds=self.run.resources.sample_timeout_s,
+        )
+        return [played for answer in answers for played in answer]
+
+    def _rows(self, played: Sequence[Played]) -> list[Row]:
+        rows = []
+        for one in played:
+            trained = [player for player, plan in enumerate(one.task.seats) if plan.trained]
+            rows += rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
+        return rows
+
+    def _update(self, rows: list[Row], progress: float, iteration: int) -> dict[str, float]:
+        reference = ray.put(rows) if self.learner_group.is_remote else rows
+        results = self.learner_group.foreach_learner(_learn, rows=reference, progress=progress, iteration=iteration)
+        answers = []
+        for answer in results:
+            if not answer.ok:
+                raise answer.get()
+            answers.append(answer.get())
+        return dict(answers[0])
+
+    # ------------------------------------------------------------------ versions
+
+    def versions(self) -> dict[str, str]:
+        """Return the current version of each adapter, such as ``{"kuhn": "kuhn@3"}``."""
+        return {name: f"{name}@{number}" for name, number in self.numbers.items()}
+
+    def weights(self, name: str) -> AdapterWeights:
+        """Return one adapter's current weights."""
+        weights: AdapterWeights = self._learner(_weights_of, name=name)
+        return weights
+
+    def publish(self, iteration: int = 0) -> None:
+        """Put the current version of every adapter into the object store and, with a run folder, on disk."""
+        self.references = {}
+        for name, version in self.versions().items():
+            weights = self.weights(name)
+            self.references[version] = ray.put(weights) if self.env_runner_group.num_remote_env_runners() else weights
+            if self.folder:
+                weights.publish(
+                    self.folder / "adapters" / version, base=self.fingerprint, run=self.run.name, iteration=iteration
+                )
+
+    def _learner(self, function: Any, **kwargs: Any) -> Any:
+        """Return what ``function`` gives for the first learner; all learners hold the same weights."""
+        answer = next(iter(self.learner_group.foreach_learner(function, **kwargs)))
+        return answer.get()
+
+    # ------------------------------------------------------------------ state
+
+    def state(self) -> dict[str, Any]:
+        """Return what the driver must keep, as JSON data."""
+        return {
+            "iteration": self.training_iteration,
+            "versions": dict(self.numbers),
+            "credit": self.credit.state_dict(),
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write adapters, optimizers and the driver's state into a folder."""
+        checkpoint.write(Path(checkpoint_dir), self.state(), self._learner(_training_state))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Invert `save_checkpoint`."""
+        state, training = checkpoint.read(Path(checkpoint_dir))
+        for answer in self.learner_group.foreach_learner(_set_training_state, state=training):
+            answer.get()
+        self._iteration = state["iteration"]
+        self.numbers = {name: int(number) for name, number in state["versions"].items()}
+        self.credit.load_state_dict(state["credit"])
+        self.publish(iteration=self._iteration)
+
+
+def _learn(learner: TokenLearner, rows: Any, progress: float, iteration: int) -> Mapping[str, float]:
+    if isinstance(rows, ray.ObjectRef):
+        rows = ray.get(rows)
+    return learner.update_rows(rows, progress=progress, iteration=iteration)
+
+
+def _weights_of(learner: TokenLearner, name: str) -> AdapterWeights:
+    return learner.policy.weights(name)
+
+
+def _training_state(learner: TokenLearner) -> Any:
+    return learner.training_state()
+
+
+def _set_training_state(learner: TokenLearner, state: Any) -> None:
+    learner.set_training_state(state)

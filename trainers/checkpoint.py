@@ -1,0 +1,150 @@
+"""Checkpoints: everything a run needs to go on, as safetensors and JSON, complete or not there at all.
+
+    checkpoints/
+        00012/
+            state.json              iteration, versions, baselines, and the scalars of the optimizers
+            tensors.safetensors     adapters and optimizer moments
+        latest                      the name of the newest complete one
+
+A checkpoint is written into a temporary folder, forced to the disk and renamed; then ``latest`` is replaced in the same
+way. A process killed at any moment leaves the previous checkpoint in place. Nothing here is pickled, so a stranger's
+run folder cannot run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from palaestra.envs.errors import PalaestraError
+from palaestra.trainers.adapters import sync_folder, sync_path
+
+SCHEMA = 1
+
+
+class CheckpointError(PalaestraError, ValueError):
+    """A checkpoint that cannot be read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """A learner's state.
+
+    Attributes:
+        adapters: Tensors by adapter and name.
+        moments: Optimizer tensors by adapter, parameter number and name.
+        scalars: The optimizers' other values, as JSON data.
+    """
+
+    adapters: dict[str, dict[str, Tensor]]
+    moments: dict[str, dict[str, dict[str, Tensor]]]
+    scalars: dict[str, Any]
+
+
+def write(folder: Path, state: dict[str, Any], training: TrainingState) -> None:
+    """Write a checkpoint's two files into ``folder``, forced to the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"adapter/{adapter}/{name}": tensor.contiguous()
+        for adapter, named in training.adapters.items()
+        for name, tensor in named.items()
+    }
+    for adapter, parameters in training.moments.items():
+        for number, named in parameters.items():
+            tensors |= {f"optimizer/{adapter}/{number}/{name}": tensor.contiguous() for name, tensor in named.items()}
+    save_file(tensors, folder / "tensors.safetensors")
+    text = json.dumps({"schema": SCHEMA, **state, "optimizer_scalars": training.scalars}, indent=1, sort_keys=True)
+    (folder / "state.json").write_text(text + "\n", encoding="utf-8")
+    sync_folder(folder)
+
+
+def read(folder: Path) -> tuple[dict[str, Any], TrainingState]:
+    """Invert `write`.
+
+    Raises:
+        CheckpointError: The folder is no checkpoint, is damaged, or was written by a newer release.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "tensors.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be read ({error}); resume from an earlier one.") from None
+    if state.pop("schema") > SCHEMA:
+        raise CheckpointError(f"checkpoint {folder} was written by a newer release; install it to resume.")
+    adapters: dict[str, dict[str, Tensor]] = {}
+    moments: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for key, tensor in tensors.items():
+        kind, adapter, rest = key.split("/", 2)
+        if kind == "adapter":
+            adapters.setdefault(adapter, {})[rest] = tensor
+        else:
+            number, name = rest.split("/", 1)
+            moments.setdefault(adapter, {}).setdefault(number, {})[name] = tensor
+    return state, TrainingState(adapters, moments, state.pop("optimizer_scalars"))
+
+
+class Checkpoints:
+    """The checkpoints of a run folder.
+
+    Args:
+        folder: ``RUN/checkpoints``.
+        keep: How many are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, algorithm: Any, iteration: int) -> Path:
+        """Save an algorithm as the newest checkpoint and drop the oldest.
+
+        Raises:
+            CheckpointError: The disk is full or cannot be written; the previous checkpoint is intact.
+        """
+        final = self.folder / f"{iteration:05d}"
+        part = self.folder / f".{final.name}.{os.getpid()}"
+        try:
+            for stale in self.folder.glob(".*"):
+                shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+            algorithm.save_checkpoint(str(part))
+            if final.exists():
+                shutil.rmtree(final)
+            part.rename(final)
+            pointer = self.folder / f".latest.{os.getpid()}"
+            pointer.write_text(final.name + "\n")
+            sync_path(pointer)
+            pointer.replace(self.folder / "latest")
+            sync_path(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise CheckpointError(
+                f"checkpoint {iteration} could not be written ({error}); free some space and resume. "
+                "The previous checkpoint is intact."
+            ) from None
+        for old in self.list()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return final
+
+    def list(self) -> list[Path]:
+        """Return the complete checkpoints, oldest first."""
+        return sorted(path for path in self.folder.glob("[0-9]*") if (path / "state.json").is_file())
+
+    def latest(self) -> Path | None:
+        """Return the newest complete checkpoint; None if there is none yet."""
+        pointer = self.folder / "latest"
+        if (
+            pointer.is_file()
+            and (named := self.folder / pointer.read_text().strip()).is_dir()
+            and named.parent == self.folder
+        ):
+            return named
+        known = self.list()
+        return known[-1] if known else None

@@ -1,0 +1,367 @@
+"""The configuration of a run: typed, checked before anything starts, and the same from YAML, Python, Tune and the
+command line.
+
+`RunConfig` is the whole; its parts are small models with a sentence for every field. An unknown key names itself and
+the nearest right one. `load_config` reads YAML and applies ``a.b=c`` overrides, whose values are read as YAML. The
+resolved configuration is written into the run folder and is all that `palaestra resume` needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from palaestra.agents.language_model import ReplySettings
+from palaestra.envs.errors import PalaestraError, UnknownName
+from palaestra.envs.match import MatchRules, OnFailure
+from palaestra.trainers.loss import LossSettings
+from palaestra.trainers.schedules import schedule
+
+ScheduleSpec = float | dict[str, Any]
+
+
+class ConfigError(PalaestraError, ValueError):
+    """A configuration that cannot be run; the message names the key, what was found and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class LoraSection(_Section):
+    """The shape of the adapter (Hu et al., 2021)."""
+
+    rank: int = Field(16, ge=1)
+    """Rank of every update."""
+    alpha: float = Field(32, gt=0)
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout before the update; anything but 0 makes the sampled and the trained policy differ."""
+    targets: str | list[str] = "all-linear"
+    """Module names that get an update, or ``all-linear``."""
+
+
+class ModelSection(_Section):
+    """The base model and the adapter that is trained on it."""
+
+    source: str = "smollm2"
+    """``smollm2``, ``tiny:RECIPE``, a hub id or a folder; with ``@PATH`` training starts from that adapter, which is
+    then the reference too."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights; adapters are always float32. ``auto``: bfloat16 on a GPU, float32 on a CPU."""
+    lora: LoraSection = LoraSection()
+
+
+class ReplySection(_Section):
+    """How the policy is asked for a reply."""
+
+    max_tokens: int = Field(32, ge=1)
+    """Most tokens of one reply, thought included."""
+    temperature: float = Field(1.0, ge=0)
+    """Sampling temperature, in training and in evaluation."""
+    context: Literal["growing", "fresh"] = "growing"
+    """Whether a seat's context grows over its turns or starts anew at each."""
+    system: str | None = None
+    """System message; null for the model's own default."""
+
+    def settings(self) -> ReplySettings:
+        """Return what the seat takes."""
+        return ReplySettings(self.max_tokens, self.temperature, self.context, self.system)
+
+
+class FailureSection(_Section):
+    """What one kind of failed reply costs."""
+
+    reasks: int = Field(2, ge=0)
+    """How often the player is asked again."""
+    then: Literal["forfeit", "random"] = "forfeit"
+    """What follows when that is used up."""
+
+
+class RulesSection(_Section):
+    """Rules of conduct of the matches."""
+
+    visibility: Literal["private", "public", "team", "monitor"] = "private"
+    """Who reads a player's thoughts."""
+    monitors: tuple[int, ...] = ()
+    """Players who read all thoughts when visibility is ``monitor``."""
+    max_turns: int | None = None
+    """Turns of all players before an episode is cut; null for the game's own bound."""
+    accept_cut: bool = False
+    """Whether a reply cut by the token limit counts if an action can be read in it."""
+    illegal: FailureSection = FailureSection()
+    unparsable: FailureSection = FailureSection()
+    truncated: FailureSection = FailureSection()
+
+    def rules(self) -> MatchRules:
+        """Return what the match takes."""
+        return MatchRules(
+            visibility=self.visibility,
+            monitors=self.monitors,
+            max_turns=self.max_turns,
+            accept_cut=self.accept_cut,
+            illegal=OnFailure(self.illegal.reasks, self.illegal.then),
+            unparsable=OnFailure(self.unparsable.reasks, self.unparsable.then),
+            truncated=OnFailure(self.truncated.reasks, self.truncated.then),
+        )
+
+
+class GameSection(_Section):
+    """One of the games of a run."""
+
+    game: str
+    """Registered name; `palaestra envs` lists them."""
+    options: dict[str, Any] = {}
+    """The game's own options."""
+    weight: float = Field(1.0, gt=0)
+    """Share of the games of an iteration, relative to the other games."""
+    rules: RulesSection = RulesSection()
+    reply: ReplySection = ReplySection()
+    opponents: dict[str, float] = {"self": 1.0}
+    """Who sits in the other seats, with relative weights: ``self`` (the policy that is trained), ``base`` (the frozen
+    reference), or any seat of `palaestra play` such as ``random``."""
+    group_size: int = Field(1, ge=1)
+    """Episodes that start from the same state; above 1 for the group-relative rule."""
+
+    @model_validator(mode="after")
+    def _opponents_have_weight(self) -> GameSection:
+        if not self.opponents or min(self.opponents.values()) < 0 or sum(self.opponents.values()) <= 0:
+            raise ValueError("opponents needs at least one seat with a weight above 0")
+        return self
+
+
+class CreditSection(_Section):
+    """How an episode becomes token weights."""
+
+    rule: str = "role_baseline"
+    """Registered credit rule: ``role_baseline`` for games against others, ``group_relative`` for single seats."""
+    options: dict[str, Any] = {}
+    """The rule's own options."""
+    kl: ScheduleSpec = 0.0
+    """Coefficient of the KL to the frozen reference, per token; a number or a schedule."""
+
+
+class LossSection(_Section):
+    """The token loss; `palaestra.trainers.loss` has the formulas."""
+
+    clip_low: float = Field(0.2, ge=0, le=1)
+    """The ratio to the sampling policy is clipped at 1 - clip_low,"""
+    clip_high: float = Field(0.2, ge=0)
+    """and at 1 + clip_high."""
+    dual_clip: float | None = None
+    """Largest ratio that counts for tokens with a negative advantage; null for no bound."""
+    denominator: Literal["tokens", "rows", "constant"] = "tokens"
+    """What every stream is divided by: its tokens, rows of per-row means, or rows × ``max_length``."""
+    max_length: int | None = None
+    """Tokens per row for the ``constant`` denominator."""
+    entropy: ScheduleSpec = 0.0
+    """Coefficient of the entropy bonus; a number or a schedule."""
+    kl_estimator: Literal["k3", "k2"] = "k3"
+    """Estimator of the KL to the reference."""
+
+    def settings(self, entropy_weight: float) -> LossSettings:
+        """Return what `token_loss` takes."""
+        kind = self.denominator
+        return LossSettings(
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            dual_clip=self.dual_clip,
+            pg=kind,
+            ce=kind,
+            kl=kind,
+            max_length=self.max_length,
+            entropy_weight=entropy_weight,
+            kl_estimator=self.kl_estimator,
+        )
+
+
+class OptimizerSection(_Section):
+    """AdamW on the adapters."""
+
+    lr: ScheduleSpec = 2e-4
+    """Learning rate; a number or a schedule."""
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients of an adapter are clipped to this norm."""
+    epochs: int = Field(1, ge=1)
+    """Passes over each iteration's rows."""
+    minibatches: int = Field(1, ge=1)
+    """Optimizer steps per pass."""
+    token_budget: int = Field(4096, ge=16)
+    """Most tokens, padding included, of one forward-backward pass."""
+
+
+class ResourcesSection(_Section):
+    """Where the run runs."""
+
+    runners: int = Field(1, ge=0)
+    """Remote processes that play matches; 0 plays in the driver."""
+    learners: int = Field(0, ge=0)
+    """Remote learner processes; 0 learns in the driver."""
+    gpus_per_runner: float = Field(0, ge=0)
+    gpus_per_learner: float = Field(0, ge=0)
+    threads: int = Field(0, ge=0)
+    """Torch threads per process; 0 for all cores."""
+    address: str | None = None
+    """Address of a Ray cluster; null starts one on this machine."""
+    concurrent_games: int = Field(64, ge=1)
+    """Matches that one runner plays at once."""
+    sample_timeout_s: float = Field(3600, gt=0)
+    """A runner that has not answered by then is given up, and its games go to the others."""
+
+
+class CheckpointSection(_Section):
+    every: int = Field(1, ge=1)
+    """Iterations between checkpoints."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints that are kept."""
+
+
+class EvaluationSection(_Section):
+    """Strength before and after training: seat-flipped pairs with the same seeds and sampling."""
+
+    pairs: int = Field(32, ge=0)
+    """Pairs of games per game of the run; 0 for no evaluation."""
+    opponent: str = "random"
+    """Who is played against."""
+
+
+class RunConfig(_Section):
+    """A self-play run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run folder and of the adapter's versions."""
+    seed: int = Field(0, ge=0)
+    """Fixes everything random in the run."""
+    model: ModelSection = ModelSection()
+    games: Annotated[list[GameSection], Field(min_length=1)]
+    adapters: Literal["shared", "per_env"] = "shared"
+    """One adapter for all games, or one for each."""
+    iterations: int = Field(10, ge=1)
+    games_per_iteration: int = Field(32, ge=1)
+    credit: CreditSection = CreditSection()
+    loss: LossSection = LossSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    resources: ResourcesSection = ResourcesSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    replays: Literal["all", "none"] = "all"
+    """Whether every episode is kept as a replay."""
+
+    @model_validator(mode="after")
+    def _schedules_parse(self) -> RunConfig:
+        for where, spec in (
+            ("credit.kl", self.credit.kl),
+            ("loss.entropy", self.loss.entropy),
+            ("optimizer.lr", self.optimizer.lr),
+        ):
+            try:
+                schedule(spec)
+            except (ValueError, LookupError) as error:
+                raise ValueError(f"{where}: {error}") from None
+        return self
+
+    def adapter_names(self) -> list[str]:
+        """Return the names of the adapters that are trained."""
+        if self.adapters == "shared":
+            return [self.name]
+        return [f"{self.name}-{section.game.replace('/', '.')}" for section in self.games]
+
+    def adapter_of(self, game_index: int) -> str:
+        """Return the adapter that plays game number ``game_index``."""
+        return self.adapter_names()[0 if self.adapters == "shared" else game_index]
+
+
+def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:
+    """Check plain data and return the configuration.
+
+    Raises:
+        ConfigError: The first wrong key, with the nearest right one or what was expected.
+    """
+    try:
+        return RunConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_sentence(error)}") from None
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a YAML file and apply overrides such as ``optimizer.lr=1e-4`` or ``games.0.options.view=terse``.
+
+    Raises:
+        ConfigError: The file cannot be read, is no mapping, or has a wrong key or value.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"config file {str(path)!r} does not exist; see configs/ for examples.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {path.name} is no valid YAML: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"config file {path.name} holds {type(data).__name__}, expected keys and values; see configs/."
+        )
+    for override in overrides:
+        _override(data, override)
+    return parse_config(data, path.name)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r} has no value; write it as key.subkey=value.")
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML reads 1e-4 as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    here: Any = data
+    *path, last = key.split(".")
+    for step in path:
+        if isinstance(here, list):
+            if not step.isdigit() or int(step) >= len(here):
+                raise ConfigError(f"--set {override!r}: {step!r} is no position in a list of {len(here)}.")
+            here = here[int(step)]
+        elif isinstance(here, dict):
+            here = here.setdefault(step, {})
+        else:
+            raise ConfigError(f"--set {override!r}: {step!r} stands below a plain value.")
+    if isinstance(here, list):
+        if not last.isdigit() or int(last) >= len(here):
+            raise ConfigError(f"--set {override!r}: {last!r} is no position in a list of {len(here)}.")
+        here[int(last)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise ConfigError(f"--set {override!r}: {last!r} stands below a plain value.")
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return the first fault as one sentence, with the nearest key where a key is unknown."""
+    fault = error.errors()[0]
+    where = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _keys_at(fault["loc"][:-1])
+        section = ".".join(str(step) for step in fault["loc"][:-1]) or "the top level"
+        return str(UnknownName(f"key at {section}:", str(fault["loc"][-1]), known, f"Known keys: {', '.join(known)}."))
+    found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where or 'the file'}: {message[0].lower()}{message[1:]}{found if len(found) < 120 else ''}."
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the section at ``path``."""
+    section: Any = RunConfig
+    for step in path:
+        if isinstance(step, int):
+            section = GameSection
+        elif step in section.model_fields:
+            section = section.model_fields[step].annotation
+    return list(getattr(section, "model_fields", {}))

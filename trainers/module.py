@@ -1,0 +1,173 @@
+"""The policy module: one frozen base model and the LoRA adapters that are trained on it, as an RLlib `TorchRLModule`.
+
+The *reference* is the base with no adapter. If training starts from an adapter (``model.source: smollm2@runs/x``), that
+adapter is frozen too and is the reference, and every trained adapter begins as a copy of it. The module's state is its
+adapters alone: the base is never saved, sent or changed.
+
+Only the tokens that count are scored (`palaestra.trainers.loss.score_hidden`): the vocabulary head, a good part of a
+small model, sees nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor
+
+from palaestra.agents.models.sources import ModelSource
+from palaestra.envs.seeding import derive
+from palaestra.trainers.adapters import AdapterWeights
+from palaestra.trainers.config import RunConfig
+from palaestra.trainers.loss import TokenBatch, score_hidden
+
+REFERENCE = "reference"
+"""Name of the frozen start adapter, where there is one."""
+
+
+class PolicyModule(TorchRLModule):
+    """Built by RLlib from ``model_config={"run": ...}``, the resolved run configuration as plain data."""
+
+    peft: Any  # a peft.PeftModel, whose delegated attributes a type checker cannot see
+
+    def setup(self) -> None:
+        """Load the base and add the adapters, whose first weights are a function of the run's seed."""
+        config = RunConfig.model_validate(self.model_config["run"])
+        loaded = ModelSource.parse(config.model.source).load(dtype=dtype_of(config.model.dtype))
+        self.fingerprint = loaded.fingerprint
+        self.names = config.adapter_names()
+        self._lora: dict[str, Any] = lora_fields(config)
+        for parameter in loaded.model.parameters():
+            parameter.requires_grad_(False)
+        self._reference: str | None = None
+        if loaded.adapter is not None:
+            start = PeftModel.from_pretrained(
+                loaded.model, str(loaded.adapter), adapter_name=REFERENCE, is_trainable=False
+            )
+            self._lora = _fields_of(start.peft_config[REFERENCE])
+            weights = get_peft_model_state_dict(start, adapter_name=REFERENCE)
+            for name in self.names:
+                start.add_adapter(name, LoraConfig(**self._lora))
+                set_peft_model_state_dict(start, weights, adapter_name=name)
+            self.peft, self._reference = start, REFERENCE
+        else:
+            with torch.random.fork_rng(devices=[]):
+                for number, name in enumerate(self.names):
+                    torch.manual_seed(derive(config.seed, "adapter", name) % 2**63)
+                    if number == 0:
+                        self.peft = get_peft_model(loaded.model, LoraConfig(**self._lora), adapter_name=name)
+                    else:
+                        self.peft.add_adapter(name, LoraConfig(**self._lora))
+        for name, parameter in self.peft.named_parameters():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+                parameter.requires_grad_(f".{REFERENCE}." not in name)
+
+    # ------------------------------------------------------------------ forward
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        """Score one micro-batch: ``batch`` holds a `TokenBatch`, the adapter's name (None: the reference), the
+        temperature of sampling and whether the entropy needs a gradient. Returns ``logprobs`` and ``entropy``,
+        float32[B, T]."""
+        tokens: TokenBatch = batch["tokens"]
+        model = self.peft.get_base_model()
+        with self.using(batch.get("adapter")):
+            body = model.get_decoder()
+            hidden = body(
+                input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False
+            ).last_hidden_state
+            logprobs, entropy = score_hidden(
+                hidden,
+                model.get_output_embeddings(),
+                tokens,
+                batch["temperature"],
+                entropy_grad=batch.get("entropy_grad", False),
+            )
+        return {"logprobs": logprobs, "entropy": entropy}
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        return self._forward(batch, **kwargs)
+
+    @contextmanager
+    def using(self, adapter: str | None) -> Iterator[None]:
+        """Run with one of the trained adapters, or with the frozen reference for None."""
+        if adapter is not None:
+            self._activate(adapter)
+            yield
+        elif self._reference is not None:
+            self._activate(self._reference)
+            yield
+        else:
+            with self.peft.disable_adapter():
+                yield
+            self._activate(self.names[0])
+
+    def _activate(self, name: str) -> None:
+        self.peft.set_adapter(name)
+        for key, parameter in self.peft.named_parameters():  # set_adapter freezes the adapters it leaves
+            if "lora_" in key:
+                parameter.requires_grad_(f".{REFERENCE}." not in key)
+
+    # ------------------------------------------------------------------ state: the adapters
+
+    def parameters_of(self, adapter: str) -> list[torch.nn.Parameter]:
+        """Return the trainable parameters of one adapter, in a fixed order."""
+        return [
+            parameter
+            for name, parameter in sorted(self.peft.named_parameters())
+            if f".{adapter}." in name and "lora_" in name
+        ]
+
+    def weights(self, adapter: str) -> AdapterWeights:
+        """Return a copy of one adapter's weights."""
+        tensors = get_peft_model_state_dict(self.peft, adapter_name=adapter)
+        return AdapterWeights(self._lora, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
+
+    def set_weights(self, adapter: str, tensors: Mapping[str, Tensor]) -> None:
+        """Replace one adapter's weights."""
+        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=adapter)
+
+    def get_state(self, *args: Any, inference_only: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Return all adapters as numpy arrays, by adapter."""
+        return {
+            name: {key: tensor.numpy() for key, tensor in self.weights(name).tensors.items()} for name in self.names
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Invert `get_state`."""
+        for name, tensors in state.items():
+            self.set_weights(name, {key: torch.as_tensor(value) for key, value in tensors.items()})
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return the torch dtype of a configured name; ``auto`` is bfloat16 where there is a GPU, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def lora_fields(config: RunConfig) -> dict[str, Any]:
+    """Return the fields of `peft.LoraConfig` that a run's adapters have."""
+    lora = config.model.lora
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.targets,
+        "task_type": "CAUSAL_LM",
+    }
+
+
+def _fields_of(config: Any) -> dict[str, Any]:
+    modules = config.target_modules
+    return {
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": 0.0,
+        "target_modules": modules if isinstance(modules, str) else sorted(modules),
+        "task_type": "CAUSAL_LM",
+    }

@@ -1,0 +1,216 @@
+"""What happened in an iteration or an evaluation, as numbers.
+
+Strength is never self-play reward, which is about zero for ever. A `Score` is the result against a fixed opponent over
+seat-flipped pairs, always beside the legal-reply rate and the share of games that were decided by play. Intervals are
+95 %: Wilson's for rates, Student's over pairs (whose games share a seed and are therefore not independent) for returns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from palaestra.envs.episode import Episode
+from palaestra.trainers.rows import Row
+from palaestra.trainers.tasks import Played
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One training iteration.
+
+    Attributes:
+        games, turns, sampled_tokens, trained_tokens: Counts; a trained token is a member of some stream.
+        reward_by_role: Mean return by ``game/role`` over the trained seats of finished or forfeited games.
+        legal_rate: Share of the trained seats' replies that were accepted.
+        illegal_rate, unparsable_rate, truncated_rate: The others.
+        forfeit_rate: Share of games that ended by forfeit.
+        reply_tokens: Mean length of a reply: the first sign of a collapse.
+        learner: What the learner reported.
+    """
+
+    iteration: int
+    games: int
+    turns: int
+    sampled_tokens: int
+    trained_tokens: int
+    reward_by_role: dict[str, float]
+    legal_rate: float
+    illegal_rate: float
+    unparsable_rate: float
+    truncated_rate: float
+    forfeit_rate: float
+    reply_tokens: float
+    seconds_sampling: float
+    seconds_learning: float
+    learner: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for ``metrics.jsonl``."""
+        return asdict(self)
+
+    def flat(self) -> dict[str, float]:
+        """Return numbers by slash-separated name, for TensorBoard and RLlib."""
+        numbers: dict[str, float] = {}
+        for key, value in asdict(self).items():
+            if isinstance(value, dict):
+                numbers |= {f"{key}/{name}": float(number) for name, number in value.items()}
+            else:
+                numbers[key] = float(value)
+        return numbers
+
+
+def summarize(
+    played: Sequence[Played],
+    rows: Sequence[Row],
+    learner: Mapping[str, float],
+    *,
+    iteration: int,
+    seconds_sampling: float,
+    seconds_learning: float,
+) -> Summary:
+    """Count what an iteration's matches and rows amount to."""
+    returns: dict[str, list[float]] = defaultdict(list)
+    statuses: dict[str, int] = defaultdict(int)
+    tokens = 0
+    for one in played:
+        for player, plan in enumerate(one.task.seats):
+            if plan.trained:
+                if one.episode.returns is not None:
+                    returns[f"{one.episode.game}/{one.episode.roles[player]}"].append(one.episode.returns[player])
+                tokens += _count_attempts(one.episode, player, statuses)
+    attempts = max(1, sum(statuses.values()))
+    return Summary(
+        iteration=iteration,
+        games=len(played),
+        turns=sum(len(one.episode.turns) for one in played),
+        sampled_tokens=tokens,
+        trained_tokens=sum(
+            int((row.stream("pg").member | row.stream("ce").member | row.stream("kl").member).sum()) for row in rows
+        ),
+        reward_by_role={role: fmean(values) for role, values in sorted(returns.items())},
+        legal_rate=statuses["ok"] / attempts,
+        illegal_rate=statuses["illegal"] / attempts,
+        unparsable_rate=statuses["unparsable"] / attempts,
+        truncated_rate=statuses["truncated"] / attempts,
+        forfeit_rate=fmean(one.episode.outcome == "forfeit" for one in played) if played else 0.0,
+        reply_tokens=tokens / attempts,
+        seconds_sampling=seconds_sampling,
+        seconds_learning=seconds_learning,
+        learner={key: float(value) for key, value in learner.items()},
+    )
+
+
+def _count_attempts(episode: Episode, player: int, statuses: dict[str, int]) -> int:
+    """Count a player's attempts by status; return how many tokens it sampled."""
+    tokens = 0
+    for turn in episode.turns:
+        if turn.player == player:
+            for attempt in turn.attempts:
+                statuses[attempt.status] += 1
+                tokens += len(attempt.reply.tokens.ids) if attempt.reply.tokens else 0
+    return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval and the size of its sample."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A policy's result against one opponent in one game.
+
+    Attributes:
+        legal: Share of its replies that were accepted.
+        result: Its mean return per game, in the game's units.
+        wins, draws, losses: Games with a return above, at and below 0.
+        by_play, by_forfeit, by_opponents_forfeit, unfinished: How games ended.
+    """
+
+    game: str
+    opponent: str
+    games: int
+    legal: Estimate
+    result: Estimate
+    wins: int
+    draws: int
+    losses: int
+    by_play: int
+    by_forfeit: int
+    by_opponents_forfeit: int
+    unfinished: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Score:
+        """Invert `to_json`."""
+        return cls(**{**data, "legal": Estimate(**data["legal"]), "result": Estimate(**data["result"])})
+
+
+def score(played: Sequence[Played], opponent: str) -> Score:
+    """Return the score of the policy in each task's ``own_seat``."""
+    statuses: dict[str, int] = defaultdict(int)
+    pairs: dict[str, list[float]] = defaultdict(list)
+    ends: dict[str, int] = defaultdict(int)
+    values: list[float] = []
+    for one in played:
+        own = one.task.meta["own_seat"]
+        _count_attempts(one.episode, own, statuses)
+        if one.episode.outcome == "forfeit":
+            ends["own forfeit" if one.episode.forfeited_by == own else "other forfeit"] += 1
+        else:
+            ends[one.episode.outcome] += 1
+        if one.episode.returns is not None:
+            values.append(one.episode.returns[own])
+            pairs[one.task.group].append(one.episode.returns[own])
+    return Score(
+        game=played[0].task.game,
+        opponent=opponent,
+        games=len(played),
+        legal=wilson(statuses["ok"], sum(statuses.values())),
+        result=mean_interval([fmean(pair) for pair in pairs.values()]),
+        wins=sum(value > 0 for value in values),
+        draws=sum(value == 0 for value in values),
+        losses=sum(value < 0 for value in values),
+        by_play=ends["finished"],
+        by_forfeit=ends["own forfeit"],
+        by_opponents_forfeit=ends["other forfeit"],
+        unfinished=ends["unfinished"],
+    )
+
+
+def wilson(successes: int, trials: int) -> Estimate:
+    """Return a rate with Wilson's score interval (E. B. Wilson, 1927)."""
+    if trials == 0:
+        return Estimate(math.nan, 0.0, 1.0, 0)
+    z = 1.959963984540054
+    rate = successes / trials
+    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
+    return Estimate(rate, max(0.0, centre - half), min(1.0, centre + half), trials)
+
+
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """Return a mean with Student's interval; without a width where there are fewer than two values."""
+    if not values:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    mean = fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, math.nan, math.nan, 1)
+    half = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half, len(values))

@@ -1,0 +1,172 @@
+"""Tasks: which matches are to be played, as plain data that the driver makes and any runner can play.
+
+A *task* fixes everything about one match: game, options, seed, rules, who sits where with which policy version, and
+where its replay goes. Tasks are pure functions of (run seed, iteration, episode number), so a new, a restarted and a
+resumed runner play the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from palaestra.agents.engines.base import BASE
+from palaestra.agents.language_model import ReplySettings
+from palaestra.envs import make
+from palaestra.envs.episode import Episode
+from palaestra.envs.seeding import Dice, derive
+from palaestra.trainers.config import GameSection, RunConfig
+
+SELF = "self"
+
+
+@dataclass(frozen=True, slots=True)
+class SeatPlan:
+    """Who sits in one seat.
+
+    Attributes:
+        policy: A policy version of the runner's engine; None for a seat without the run's model.
+        seat: Without a policy, a seat that `palaestra.agents.make_seat` makes, such as ``"random"``.
+        trained: Whether this seat's tokens are trained on.
+    """
+
+    policy: str | None = None
+    seat: str = ""
+    trained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MatchTask:
+    """One match to play; see the module docstring. ``index`` is unique in its batch."""
+
+    index: int
+    game_index: int
+    game: str
+    options: dict[str, Any]
+    seed: int
+    match_seed: int
+    rules: dict[str, Any]
+    reply: ReplySettings
+    seats: tuple[SeatPlan, ...]
+    group: str = ""
+    replay: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A task's episode, the seconds since its runner began, and whether its replay is on the driver's disk."""
+
+    task: MatchTask
+    episode: Episode
+    seconds: float
+    replay_written: bool
+
+
+def games_of(config: RunConfig, iteration: int) -> list[int]:
+    """Return the game index of every episode: shares by weight, rounded so that they add up (largest remainder)."""
+    total = sum(section.weight for section in config.games)
+    exact = [config.games_per_iteration * section.weight / total for section in config.games]
+    counts = [int(value) for value in exact]
+    rest = sorted(range(len(exact)), key=lambda index: (counts[index] - exact[index], (index + iteration) % len(exact)))
+    for index in rest[: config.games_per_iteration - sum(counts)]:
+        counts[index] += 1
+    return [index for index, count in enumerate(counts) for _ in range(count)]
+
+
+def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], replays: str | None) -> list[MatchTask]:
+    """Return the matches of one iteration.
+
+    Args:
+        versions: Current policy version of each adapter.
+        replays: Folder for replays, or None.
+    """
+    tasks = []
+    seen: dict[int, int] = {}
+    for index, game_index in enumerate(games_of(config, iteration)):
+        section = config.games[game_index]
+        nth = seen.get(game_index, 0)
+        seen[game_index] = nth + 1
+        start = derive(config.seed, "start", iteration, game_index, nth // section.group_size)
+        episode = derive(config.seed, "episode", iteration, game_index, nth)
+        seats = _seats(section, episode, versions[config.adapter_of(game_index)])
+        name = f"{iteration:05d}-{index:04d}.jsonl"
+        tasks.append(
+            MatchTask(
+                index=index,
+                game_index=game_index,
+                game=section.game,
+                options=section.options,
+                seed=start,
+                match_seed=episode,
+                rules=section.rules.rules().to_json(),
+                reply=section.reply.settings(),
+                seats=seats,
+                group=f"{game_index}/{nth // section.group_size}",
+                replay=None if replays is None else f"{replays}/{name}",
+                meta={"run": config.name, "iteration": iteration, "episode": index},
+            )
+        )
+    return tasks
+
+
+def _seats(section: GameSection, seed: int, version: str) -> tuple[SeatPlan, ...]:
+    """Draw the opponent; one seat, drawn too, is always the trained policy's."""
+    players = make(section.game, **section.options).facts.players
+    dice = Dice(derive(seed, "seats"))
+    names = sorted(section.opponents)
+    opponent = names[dice.weighted([section.opponents[name] for name in names])]
+    own = dice.below(players)
+    current = SeatPlan(policy=version, trained=True)
+    if opponent == SELF:
+        return (current,) * players
+    other = SeatPlan(policy=BASE) if opponent == BASE else SeatPlan(seat=opponent)
+    return tuple(current if player == own else other for player in range(players))
+
+
+def evaluation_tasks(
+    section: GameSection,
+    *,
+    game_index: int,
+    pairs: int,
+    seed: int,
+    policy: str,
+    opponent: str,
+    replays: str | None = None,
+    meta: dict[str, Any] | None = None,
+) -> list[MatchTask]:
+    """Return ``pairs`` × players matches: the policy sits once in every seat of each start state, with the same seeds
+    and sampling.
+
+    The seeds do not depend on ``policy``, so that two policies are measured on the same games.
+    """
+    players = make(section.game, **section.options).facts.players
+    other = SeatPlan(policy=BASE) if opponent == BASE else SeatPlan(seat=opponent)
+    tasks = []
+    for pair in range(pairs):
+        for own in range(players):
+            index = pair * players + own
+            seats = tuple(SeatPlan(policy=policy) if player == own else other for player in range(players))
+            tasks.append(
+                MatchTask(
+                    index=index,
+                    game_index=game_index,
+                    game=section.game,
+                    options=section.options,
+                    seed=derive(seed, "evaluation", game_index, pair),
+                    match_seed=derive(seed, "evaluation-match", game_index, pair),
+                    rules=section.rules.rules().to_json(),
+                    reply=section.reply.settings(),
+                    seats=seats,
+                    group=f"pair-{pair}",
+                    replay=None if replays is None else f"{replays}/{game_index}-{pair:04d}-{own}.jsonl",
+                    meta={**(meta or {}), "pair": pair, "own_seat": own},
+                )
+            )
+    return tasks
+
+
+def split(tasks: Sequence[MatchTask], parts: int) -> list[list[MatchTask]]:
+    """Deal tasks round to ``parts`` runners."""
+    return [list(tasks[part::parts]) for part in range(parts)]
