@@ -253,12 +253,20 @@ def verify(path: str | os.PathLike[str], *, factory: Factory | None = None) -> i
     return len(episode.turns)
 
 
-def resume(path: str | os.PathLike[str], seats: Sequence[Seat], *, turn: int | None = None, **options: Any) -> Match:
+def resume(
+    path: str | os.PathLike[str],
+    seats: Sequence[Seat],
+    *,
+    turn: int | None = None,
+    factory: Factory | None = None,
+    **options: Any,
+) -> Match:
     """Return a match that plays the first ``turn`` turns of a replay (all of them if None) and then asks ``seats``.
 
     Args:
         path: The replay.
         seats: One per player.
+        factory: The game's class, if it is not registered.
         **options: Further arguments of `Match`, such as ``recorder``.
 
     Raises:
@@ -267,7 +275,7 @@ def resume(path: str | os.PathLike[str], seats: Sequence[Seat], *, turn: int | N
     episode = read_replay(path).episode
     prefix = _first_turns(episode, turn, f"replay {Path(path).name}")
     rules = MatchRules.from_json(episode.rules)
-    return Match(_game_of(episode), seats, rules, seed=episode.match_seed, prefix=prefix, **options)
+    return Match(_game_of(episode, factory), seats, rules, seed=episode.match_seed, prefix=prefix, **options)
 
 
 def game_at(episode: Episode, turn: int) -> Game:
