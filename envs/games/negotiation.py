@@ -150,8 +150,8 @@ class Negotiation(Game):
             f"Negotiation. You are Player {player + 1}. You hold {self._goods(player)}. {other} holds "
             f"{self._goods(1 - player)}. A unit is worth to you: {self._listing(self.values[player])}. {other} has "
             "other values and does not know yours. You can make one trade; your score is what you gain by it in your "
-            f"values. Without a trade, after a walk away or {options.max_turns} turns, both score 0. In your turn {talk}"
-            f"write one of these lines{', or both' if talk else ''}:\n"
+            f"values. Without a trade, after a walk away or {options.max_turns} turns, both score 0. In your turn "
+            f"{talk}write one of these lines{', or both' if talk else ''}:\n"
             f"{example(self.items)}\naccept\nwalk away\n"
             f"An offer stands until somebody makes another.{reach}"
         )
@@ -227,7 +227,7 @@ class Negotiation(Game):
     def _told(self, player: int, message: Message) -> str:
         """Return an act as the game tells it."""
         if message.trade is not None:
-            return f"Player {player + 1} offers to {write_trade(message.trade, self.items)}."
+            return f"Player {player + 1} offers: {write_trade(message.trade, self.items)}."
         return f"Player {player + 1} {'accepts' if message.act == 'accept' else 'walks away'}."
 
     # ------------------------------------------------------------------ what players do
