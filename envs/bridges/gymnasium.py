@@ -50,7 +50,7 @@ class SeatEnv(gymnasium.Env[str, str]):
         OptionError: A value out of range.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  gymnasium declares it so
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class SeatEnv(gymnasium.Env[str, str]):
             raise OptionError(f"render_mode is {render_mode!r}, expected 'ansi' or None.")
         self.render_mode = render_mode
         self._opponent = opponent
+        self._reported = False
         self._choice = self._checked(seat)
         self.seat = 0 if self._choice == "random" else self._choice
         seats_of(opponent, self._others())  # a wrong opponent is named here and not in the first episode
@@ -107,6 +108,7 @@ class SeatEnv(gymnasium.Env[str, str]):
         players = len(self.table.players)
         self.seat = derive(seed, "seat") % players if self._choice == "random" else self._choice
         self.table.deal(seed, seats_of(self._opponent, self._others()))
+        self._reported = False
         return self.table.observe(self.seat), self.table.info(self.seat)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -115,8 +117,9 @@ class SeatEnv(gymnasium.Env[str, str]):
         Where the opponents ended the episode before this seat's first turn, the first step reports that end.
         """
         table = self.table
-        if table.to_move or table.stepper.verdicts.get(self.seat):
+        if table.to_move or self._reported:
             table.reply({self.seat: action})
+        self._reported = table.episode is not None
         observation = table.observe(self.seat)
         info = table.info(self.seat)
         return observation, table.returns(self.seat), table.terminated, table.truncated, info

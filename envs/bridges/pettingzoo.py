@@ -11,8 +11,8 @@ the end; a turn limit truncates with rewards of 0. A failed reply follows the ma
 again, told why in its observation, until it forfeits.
 
 In a simultaneous game the AEC environment collects the replies of a round before any is played. The parallel
-environment serves every game: all live agents observe at each step, ``infos[agent]["to_move"]`` says whose reply counts,
-and the others' actions are ignored (``sample()`` gives them ""). It is written directly on the match, because
+environment serves every game: all live agents observe at each step, ``infos[agent]["to_move"]`` says whose reply
+counts, and the others' actions are ignored (``sample()`` gives them ""). It is written directly on the match, because
 PettingZoo's ``aec_to_parallel`` cannot follow an agent that is asked twice; hence ``is_parallelizable`` is false.
 """
 

@@ -21,7 +21,7 @@ from palaestra.envs.errors import OptionError
 _TABLE_OPTIONS = ("version", "observation", "legal_actions", "rules", "max_action_chars")
 
 
-class PalaestraMultiAgentEnv(MultiAgentEnv):  # type: ignore[misc]
+class PalaestraMultiAgentEnv(MultiAgentEnv):
     """A registered game for RLlib.
 
     Args:
@@ -34,7 +34,7 @@ class PalaestraMultiAgentEnv(MultiAgentEnv):  # type: ignore[misc]
         UnknownName: No such game or option.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  gymnasium declares it so
     render_mode = "ansi"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -43,8 +43,9 @@ class PalaestraMultiAgentEnv(MultiAgentEnv):  # type: ignore[misc]
         own = {name: config[name] for name in _TABLE_OPTIONS if name in config}
         rest = {name: value for name, value in config.items() if name not in own and name != "game"}
         self.table = Table(config["game"], **own, options=rest)
-        self.possible_agents = [f"player_{player + 1}" for player in self.table.players]
-        self.agents = self.possible_agents[:]
+        self._names = [f"player_{player + 1}" for player in self.table.players]
+        self.possible_agents = list(self._names)
+        self.agents = list(self._names)
         self.observation_spaces = dict(zip(self.agents, self.table.observation_spaces, strict=True))
         self.action_spaces = dict(zip(self.agents, self.table.action_spaces, strict=True))
         super().__init__()
@@ -56,43 +57,42 @@ class PalaestraMultiAgentEnv(MultiAgentEnv):  # type: ignore[misc]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[Any, str], dict[Any, dict[str, Any]]]:
         """Start an episode; ``options`` have no effect."""
         super().reset(seed=seed, options=options)
         self.table.deal(next_seed(self.np_random) if seed is None else seed)
         return self._shown(self.table.to_move)
 
     def step(
-        self, action_dict: dict[str, str]
-    ) -> tuple[dict[str, str], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        self, action_dict: dict[Any, str]
+    ) -> tuple[dict[Any, str], dict[Any, float], dict[Any, bool], dict[Any, bool], dict[Any, dict[str, Any]]]:
         """Take the reply of every agent that was shown an observation.
 
         Raises:
             ValueError: Other agents reply than those to move.
         """
-        expected = [self.possible_agents[player] for player in self.table.to_move]
+        table = self.table
+        expected = [self._names[player] for player in table.to_move]
         if sorted(action_dict) != sorted(expected):
             raise ValueError(f"actions of {sorted(action_dict)} were given, but those of {expected} are expected")
-        self.table.reply({self.possible_agents.index(agent): action for agent, action in action_dict.items()})
-        table = self.table
+        table.reply({self._names.index(agent): action for agent, action in action_dict.items()})
         over = table.episode is not None
-        shown = list(table.players) if over else table.to_move
-        observations, infos = self._shown(shown)
-        rewards = {agent: table.returns(player) for player, agent in enumerate(self.possible_agents) if over}
-        rewards = rewards or dict.fromkeys(expected, 0.0)
-        terminateds = {agent: table.terminated for agent in observations} | {"__all__": table.terminated}
-        truncateds = {agent: table.truncated for agent in observations} | {"__all__": table.truncated}
-        return observations, rewards, terminateds, truncateds, infos
+        observations, infos = self._shown(list(table.players) if over else table.to_move)
+        if over:
+            rewards = {agent: table.returns(player) for player, agent in enumerate(self._names)}
+        else:
+            rewards = dict.fromkeys(expected, 0.0)
+        # Nothing per agent: RLlib takes an episode all of whose agents are truncated one by one to be terminated.
+        return observations, rewards, {"__all__": table.terminated}, {"__all__": table.truncated}, infos
 
     def render(self) -> str:
         """Return the position as text: each player's view, once if they are the same."""
-        return self.table.render(dict(enumerate(self.possible_agents)))
+        return self.table.render(dict(enumerate(self._names)))
 
     def close(self) -> None:
         """End the episode."""
         self.table.close()
 
-    def _shown(self, players: list[int]) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-        names = {player: self.possible_agents[player] for player in players}
-        observations = {name: self.table.observe(player) for player, name in names.items()}
-        return observations, {name: self.table.info(player) for player, name in names.items()}
+    def _shown(self, players: list[int]) -> tuple[dict[Any, str], dict[Any, dict[str, Any]]]:
+        observations = {self._names[player]: self.table.observe(player) for player in players}
+        return observations, {self._names[player]: self.table.info(player) for player in players}

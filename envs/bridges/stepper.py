@@ -59,8 +59,8 @@ class Stepper:
         loop = self._runner.loop
         self._task = loop.create_task(self.match.play())
         self._task.add_done_callback(lambda _: loop.stop())
-        # An environment that is dropped without close() is no fault worth a message on stderr.
-        self._task._log_destroy_pending = False  # type: ignore[attr-defined]
+        # Environments are often dropped without close(); the seats are then closed when the loop turns next.
+        weakref.finalize(self, _abandon, loop, self._task)
         self._advance()
 
     def answer(self, replies: Mapping[int, Reply]) -> None:
@@ -137,33 +137,63 @@ class _Runner:
         self.loop = asyncio.new_event_loop()
         self.process = os.getpid()
         self._lock = threading.RLock()
-        weakref.finalize(self, self.loop.close)
+        weakref.finalize(self, _close, self.loop, self.process)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Allow ``run_forever`` here, even inside a running loop: that one stands still meanwhile, as in any call."""
-        with self._lock:
-            outer = asyncio._get_running_loop()
-            if outer is None:
-                yield
-                return
-            task = asyncio.current_task(outer)
-            if task is not None:
-                asyncio.tasks._leave_task(outer, task)
-            asyncio._set_running_loop(None)
-            try:
-                yield
-            finally:
-                asyncio._set_running_loop(outer)
-                if task is not None:
-                    asyncio.tasks._enter_task(outer, task)
+        """Allow ``run_forever`` here, by one thread at a time."""
+        with self._lock, _no_loop_running():
+            yield
+
+
+@contextmanager
+def _no_loop_running() -> Iterator[None]:
+    """Allow a loop to run inside a running one, which stands still meanwhile, as in any call that takes time."""
+    outer = asyncio._get_running_loop()
+    if outer is None:
+        yield
+        return
+    task = asyncio.current_task(outer)
+    if task is not None:
+        asyncio.tasks._leave_task(outer, task)
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer)
+        if task is not None:
+            asyncio.tasks._enter_task(outer, task)
+
+
+def _abandon(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Episode]) -> None:
+    """Have an unfinished match cancelled by whoever lets the loop turn next; may be called from any thread."""
+    if not task.done() and not loop.is_closed():
+        loop.call_soon_threadsafe(task.cancel)
+
+
+def _close(loop: asyncio.AbstractEventLoop, process: int) -> None:
+    """Let abandoned matches end, then close the loop."""
+    if process != os.getpid() or loop.is_closed():
+        return
+    with _no_loop_running():
+        if tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
 
 
 _local = threading.local()
+_inherited: list[_Runner] = []
+"""Loops of a parent process: closing them here would disturb the parent, whose descriptors they share."""
 
 
 def _runner() -> _Runner:
+    """Return this thread's runner; a forked child gets its own."""
     runner: _Runner | None = getattr(_local, "runner", None)
-    if runner is None or runner.process != os.getpid():  # a forked child must not share its parent's descriptors
+    if runner is not None and runner.process != os.getpid():
+        _inherited.append(runner)
+        runner = None
+    if runner is None:
         runner = _local.runner = _Runner()
     return runner

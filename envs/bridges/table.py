@@ -226,8 +226,4 @@ def next_seed(rng: np.random.Generator) -> int:
 def _rules(rules: MatchRules | Mapping[str, Any] | None, game: str) -> MatchRules:
     if isinstance(rules, MatchRules):
         return rules
-    data = {"visibility": registry.entry(game).visibility, **(rules or {})}
-    try:
-        return MatchRules.from_json(data)
-    except TypeError as error:
-        raise OptionError(f"rules {dict(rules or {})!r} are no match rules: {error}.") from None
+    return MatchRules.from_json({"visibility": registry.entry(game).visibility, **(rules or {})})
