@@ -62,7 +62,7 @@ class Situation:
         """Work out the situation for an estimate of the other's values, one per item."""
         trades = feasible_trades(known["holdings"], known["other_holdings"])
         own = trades @ np.asarray(known["values"], np.int64)
-        theirs = -(trades @ np.asarray(estimate, np.float64))
+        theirs = -(trades.astype(np.float64) @ np.asarray(estimate, np.float64))
         agreeable = own[theirs >= 0]  # holds at least the empty trade
         return cls(known, trades, own, theirs, float(agreeable.max()))
 
@@ -247,7 +247,7 @@ class Fair(Negotiator):
 
     def products(self, situation: Situation) -> NDArray[np.float64]:
         """Return the estimated Nash product of every trade."""
-        return np.clip(situation.own, 0, None) * np.clip(situation.theirs, 0.0, None)
+        return np.clip(situation.own.astype(np.float64), 0.0, None) * np.clip(situation.theirs, 0.0, None)
 
     def choose(self, situation: Situation) -> int | None:
         """Return the best trade by Nash product that it has not proposed yet."""
