@@ -75,13 +75,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
-            raise ValueError(
-                f"max_tokens is {self.max_tokens}, but a reply has at least 1 token."
-            )
+            raise ValueError(f"max_tokens is {self.max_tokens}, but a reply has at least 1 token.")
         if not 0 <= self.temperature < float("inf"):
-            raise ValueError(
-                f"temperature is {self.temperature}, but it must be finite and at least 0 (0 is greedy)."
-            )
+            raise ValueError(f"temperature is {self.temperature}, but it must be finite and at least 0 (0 is greedy).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +146,14 @@ class Engine(Protocol):
 
     def release(self, session: str) -> None:
         """Drop what is cached for a seat under any policy; unknown sessions are fine."""
+        ...
+
+    def forget(self) -> None:
+        """Drop everything cached, so that what follows is computed as by a new engine.
+
+        A runner calls it before each batch of episodes: which tokens are computed together decides the last bits of
+        a log-probability, and a resumed run must compute what the uninterrupted one did.
+        """
         ...
 
     async def aclose(self) -> None:
