@@ -19,7 +19,7 @@ _FACTS = GameFacts(players=2, min_return=-1.0, max_return=1.0, max_turns=9, max_
 
 @dataclass(frozen=True)
 class TicTacToeOptions:
-    """``view="grid"`` shows rules and a drawn board; ``"terse"`` one line such as ``X..O.....X`` (board, own mark)."""
+    """``view="grid"`` shows rules and a drawn board; ``"terse"`` one line such as ``X23O56789X`` (board, own mark)."""
 
     view: Literal["grid", "terse"] = "grid"
 
@@ -55,9 +55,9 @@ class TicTacToe(Game):
         return f"Tic-tac-toe. You are {MARKS[player]}. Three in a row win. Answer with the number of a free square."
 
     def board(self, player: int) -> str:
-        if self.options.view == "terse":
-            return "".join(self.squares) + MARKS[player]
         cells = [mark if mark != "." else str(index + 1) for index, mark in enumerate(self.squares)]
+        if self.options.view == "terse":
+            return "".join(cells) + MARKS[player]
         return "\n".join(" ".join(cells[row : row + 3]) for row in (0, 3, 6))
 
     def legal_actions(self, player: int) -> Sequence[str]:
