@@ -3,7 +3,8 @@
     random                       uniformly random legal actions
     human                        a person at the terminal
     mcts, mcts:500               search with so many simulations, in games of perfect information
-    SCRIPT                       a scripted player, such as the negotiators
+    greedy, conceder:0.5, tit-for-tat, fair
+                                 scripted negotiators, with their parameter
     smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
 
 Anything registered here by `register_seat` is a name; anything else is a model source.
@@ -94,6 +95,17 @@ def _human(argument: str) -> Seat:
     return HumanSeat()
 
 
+def _negotiator(name: str) -> SeatFactory:
+    def factory(argument: str) -> Seat:
+        from palaestra.agents.scripted_negotiators import NEGOTIATORS
+
+        return NEGOTIATORS[name](*([float(argument)] if argument else []))
+
+    return factory
+
+
+for _name in ("greedy", "conceder", "tit-for-tat", "fair"):
+    register_seat(_name, _negotiator(_name))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)
 register_seat("mcts", _mcts)
