@@ -10,6 +10,9 @@ conduct like any seat's: a failed one is asked for again, the next observation s
 The reward is the game's return of this seat, given at the end. ``terminated`` means that the rules or a forfeit ended
 the episode, ``truncated`` that a turn limit did; the reward is then 0, because unfinished is not a draw.
 
+Vector environments work: ``gymnasium.make_vec(id, num_envs=8)``, and in processes of their own with
+``vectorization_mode="async", vector_kwargs={"shared_memory": False}``.
+
 ``reset(seed=s)`` plays exactly the game that ``palaestra.envs.make(id, seed=s)`` makes; resets without a seed draw
 theirs from the last one given.
 """

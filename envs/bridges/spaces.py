@@ -16,6 +16,8 @@ from typing import Any, Self, overload
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import CustomSpaceError
+from gymnasium.vector.utils import create_shared_memory
 
 from palaestra.envs.seeding import Dice
 
@@ -109,3 +111,12 @@ class TextSpace(spaces.Text):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_draw": None}
+
+
+@create_shared_memory.register(TextSpace)
+def _refuse_shared_memory(space: TextSpace, n: int = 1, ctx: Any = None) -> Any:
+    """Refuse: `AsyncVectorEnv` reads texts from shared memory once and would return that first, empty text for ever.
+
+    Gymnasium turns this into an error that tells the user to pass ``shared_memory=False``.
+    """
+    raise CustomSpaceError("texts cannot be observed through shared memory")

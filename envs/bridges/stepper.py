@@ -179,7 +179,10 @@ def _close(loop: asyncio.AbstractEventLoop, process: int) -> None:
         if tasks := asyncio.all_tasks(loop):
             for task in tasks:
                 task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            all_done = asyncio.gather(*tasks, return_exceptions=True)
+            all_done.add_done_callback(lambda _: loop.stop())
+            while not all_done.done():  # each match stops the loop when it ends
+                loop.run_forever()
     loop.close()
 
 

@@ -229,6 +229,21 @@ def test_environments_make_a_vector_environment() -> None:
     envs.close()
 
 
+def test_shared_memory_which_cannot_carry_texts_is_refused() -> None:
+    with pytest.raises(ValueError, match="shared_memory=False"):
+        gymnasium.make_vec(TICTACTOE, num_envs=1, vectorization_mode="async")
+
+
+@pytest.mark.slow
+def test_environments_run_in_processes_of_their_own() -> None:
+    options = {"shared_memory": False, "context": "spawn"}
+    apart = gymnasium.make_vec(TICTACTOE, num_envs=2, vectorization_mode="async", vector_kwargs=options)
+    here = gymnasium.make_vec(TICTACTOE, num_envs=2, vectorization_mode="sync")
+    assert apart.reset(seed=3)[0] == here.reset(seed=3)[0]
+    assert apart.step(("5", "1"))[0] == here.step(("5", "1"))[0]
+    apart.close()
+
+
 def test_a_space_is_copied_without_the_running_game() -> None:
     env = env_of(TICTACTOE)
     env.reset(seed=0)

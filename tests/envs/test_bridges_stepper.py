@@ -124,12 +124,14 @@ def test_closing_breaks_off_and_closes_the_seats_once() -> None:
 
 
 @pytest.mark.parametrize("then", ["another match goes on", "the thread ends"])
-def test_dropping_a_running_match_is_silent_and_closes_its_seats(caplog: pytest.LogCaptureFixture, then: str) -> None:
+def test_dropping_a_running_match_is_silent_and_closes_its_seats(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], then: str
+) -> None:
     seat = Slow()
 
     def drop() -> None:
-        stepper = Stepper(MatchingPennies(), {1: seat}, MatchRules())
-        del stepper
+        steppers = [Stepper(game, {1: seat}, MatchRules()) for game in (MatchingPennies(), make("tic_tac_toe"))]
+        del steppers
         if then == "another match goes on":
             stepped("tic_tac_toe", 1, {})
 
@@ -139,7 +141,8 @@ def test_dropping_a_running_match_is_silent_and_closes_its_seats(caplog: pytest.
         thread.join()
         gc.collect()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert seat.closed == 1
+    assert capfd.readouterr().err == ""
+    assert seat.closed == 2
 
 
 def test_a_mute_opponent_forfeits() -> None:
