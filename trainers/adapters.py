@@ -64,8 +64,8 @@ class AdapterWeights:
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             raise PalaestraError(
-                f"adapter {folder.name} could not be written ({error.strerror or error}); free some space and resume the "
-                "run. Earlier checkpoints and adapters are intact."
+                f"adapter {folder.name} could not be written ({error.strerror or error}); free some space and resume "
+                "the run. Earlier checkpoints and adapters are intact."
             ) from None
 
 

@@ -177,8 +177,8 @@ class SelfPlay(Algorithm):
         if len(done) < len(tasks):
             raise RunnersLost(
                 f"{len(tasks) - len(done)} of {len(tasks)} games could not be played: runners died or gave no answer "
-                f"within {self.run.resources.sample_timeout_s:g} s, {ATTEMPTS} times. `palaestra resume` goes on from the "
-                "last checkpoint."
+                f"within {self.run.resources.sample_timeout_s:g} s, {ATTEMPTS} times. `palaestra resume` goes on from "
+                "the last checkpoint."
             )
         for played in done.values():
             if played.task.replay and not played.replay_written:

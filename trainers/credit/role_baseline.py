@@ -64,6 +64,8 @@ class RoleBaseline:
             rule.
         length_neutral: Give every seat's episode the same total weight however many tokens it has (the batch's mean
             number of tokens), instead of the same weight per token. Meant for the ``tokens`` denominator.
+        per_role: Keep a baseline for each role; without it all roles of a game share one, as the ablation arm that it
+        is.
 
     Raises:
         OptionError: ``decay`` outside [0, 1), or a negative penalty.
@@ -75,6 +77,7 @@ class RoleBaseline:
         scale_by_spread: bool = False,
         failure_penalty: float | None = 1.0,
         length_neutral: bool = False,
+        per_role: bool = True,
     ) -> None:
         if not 0 <= decay < 1:
             raise OptionError(f"decay must lie in [0, 1), found {decay}; 0.95 remembers about 20 episodes")
@@ -84,6 +87,7 @@ class RoleBaseline:
         self.scale_by_spread = scale_by_spread
         self.failure_penalty = failure_penalty
         self.length_neutral = length_neutral
+        self.per_role = per_role
         self.baselines: dict[Key, Baseline] = {}
 
     def assign(self, rows: Sequence[Row], *, kl: float = 0.0) -> list[Row]:
@@ -93,14 +97,14 @@ class RoleBaseline:
         lengths = {}
         for seat, parts in episodes.items():
             if parts[0].return_ is not None:
-                returns.setdefault((parts[0].game, parts[0].role), []).append(parts[0].return_)
+                returns.setdefault(self._key(parts[0]), []).append(parts[0].return_)
                 lengths[seat] = sum(int(trainable(row).sum()) for row in parts)
         trained = [length for length in lengths.values() if length]
         mean_length = sum(trained) / len(trained) if trained else 0.0
 
         filled: list[Row] = []
         for row in rows:
-            seat, key = (row.episode_id, row.player), (row.game, row.role)
+            seat, key = (row.episode_id, row.player), self._key(row)
             advantage = None if row.return_ is None else self._advantage(key, row.return_, returns[key])
             scale = mean_length / lengths[seat] if self.length_neutral and lengths.get(seat) else 1.0
             filled.append(fill(row, advantage, kl=kl, scale=scale, failure_penalty=self.failure_penalty))
@@ -124,6 +128,9 @@ class RoleBaseline:
                 f"the saved credit state is of rule {state.get('rule')!r}, not 'role_baseline'; resume with that rule"
             )
         self.baselines = {(game, role): Baseline(mean, square, n) for game, role, mean, square, n in state["baselines"]}
+
+    def _key(self, row: Row) -> Key:
+        return (row.game, row.role if self.per_role else "*")
 
     def _advantage(self, key: Key, value: float, batch: list[float]) -> float | None:
         known = self.baselines.get(key)

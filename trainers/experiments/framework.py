@@ -1,0 +1,284 @@
+"""Experiments: a claim, its treatment, its matched null arms, and everything needed to run it again.
+
+Words. An *arm* is one way of doing it, a *cell* is one arm with one seed. Cells are independent: each runs in a process
+of its own, is resumable, and leaves ``cell.json`` in its folder when it is done. A *measure* is a number that a cell
+reports; the experiment's JSON holds, for every arm and measure, all values, their mean and their 95 % interval over
+seeds (Student's), beside what is known exactly.
+
+    runs/experiments/NAME/SCALE/ARM-SEED/cell.json    what a cell measured
+    results/NAME.json    all cells, hardware, versions; marked partial while cells are missing
+    RESULTS.md           rendered from results/*.json by `palaestra experiment --render`
+
+A null result, honestly measured, is a result; a number that no command reproduces is not.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from palaestra.envs.errors import PalaestraError, UnknownName
+from palaestra.trainers.summary import mean_interval
+
+Scale = Literal["cpu", "gpu"]
+VERSIONS = ("palaestra", "torch", "transformers", "peft", "ray", "open_spiel", "numpy")
+
+
+class ExperimentError(PalaestraError, RuntimeError):
+    """A cell that failed; the others are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way of doing it; ``null`` marks the controls."""
+
+    name: str
+    sentence: str
+    null: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number that every cell reports.
+
+    Attributes:
+        key: Its name in ``cell.json``.
+        sentence: What it is, with unit and direction.
+        exact: Closed form or oracle value, where one is known.
+        aim: What the experiment hopes for, such as ``"< 0.10"``.
+    """
+
+    key: str
+    sentence: str
+    exact: float | None = None
+    aim: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm with one seed, and the folder it works in."""
+
+    experiment: str
+    arm: str
+    seed: int
+    scale: Scale
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A claim that can be run.
+
+    Attributes:
+        name: As on the command line.
+        claim: What would be true if it worked, in one sentence.
+        arms: Treatment first.
+        measures: What the table shows.
+        seconds: Planned seconds of a cell, by scale, on two CPU cores or on one GPU.
+        run: From a cell to its measures (and ``"curves"``: lists of equal length by name); must resume from
+        ``cell.folder``.
+    """
+
+    name: str
+    claim: str
+    arms: tuple[Arm, ...]
+    measures: tuple[Measure, ...]
+    seconds: dict[Scale, float]
+    run: Callable[[Cell], dict[str, Any]]
+
+    def arm(self, name: str) -> Arm:
+        """Return an arm by name."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise UnknownName(f"arm of {self.name}", name, [arm.name for arm in self.arms])
+
+    def plan(self, seeds: int, scale: Scale, jobs: int) -> str:
+        """Return the planned cost as a sentence: arms × seeds × seconds."""
+        cells = len(self.arms) * seeds
+        minutes = cells * self.seconds[scale] / 60 / max(1, jobs)
+        return (
+            f"{self.name}: {len(self.arms)} arms x {seeds} seeds x about {self.seconds[scale] / 60:.0f} min = {cells} "
+            f"cells, about {minutes:.0f} min with {jobs} at a time"
+        )
+
+
+def cells_of(experiment: Experiment, seeds: int, scale: Scale, root: Path) -> list[Cell]:
+    """Return all cells, seed by seed, so that an interrupted experiment has whole seeds."""
+    base = root / "runs" / "experiments" / experiment.name / scale
+    return [
+        Cell(experiment.name, arm.name, seed, scale, base / f"{arm.name}-{seed}")
+        for seed in range(seeds)
+        for arm in experiment.arms
+    ]
+
+
+def run_cell(experiment: Experiment, cell: Cell) -> dict[str, Any]:
+    """Run one cell to its end, unless it is done, and return what it measured."""
+    done = cell.folder / "cell.json"
+    if done.is_file():
+        measured: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return measured
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    measured = {"arm": cell.arm, "seed": cell.seed, **experiment.run(cell)}
+    measured["seconds"] = round(time.perf_counter() - began, 1)
+    part = cell.folder / "cell.json.part"
+    part.write_text(json.dumps(measured) + "\n", encoding="utf-8")
+    part.replace(done)
+    return measured
+
+
+def run_cells(
+    experiment: Experiment,
+    *,
+    seeds: int,
+    scale: Scale,
+    jobs: int,
+    root: Path,
+    say: Callable[[str], None],
+) -> Path:
+    """Run every missing cell, ``jobs`` at a time, and write ``results/NAME.json`` after each.
+
+    Raises:
+        ExperimentError: Cells failed; what the others measured is kept.
+    """
+    cells = cells_of(experiment, seeds, scale, root)
+    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+    failed: list[str] = []
+    began = time.perf_counter()
+
+    def one(cell: Cell) -> None:
+        name = f"{cell.arm}, seed {cell.seed}"
+        if (cell.folder / "cell.json").is_file():
+            say(f"{name}: done before")
+            return
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        log = cell.folder / "log.txt"
+        command = [
+            sys.executable,
+            "-m",
+            "palaestra.trainers.experiments.cell",
+            cell.experiment,
+            cell.arm,
+            str(cell.seed),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PALAESTRA_THREADS": str(threads)}
+        with log.open("a", encoding="utf-8") as file:
+            done = subprocess.run(
+                [*command, cell.scale, str(root)], stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
+            )
+        if done.returncode:
+            last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no output"])[-1]
+            failed.append(f"{name}: {last} (whole log: {log})")
+            say(f"{name}: failed")
+        else:
+            say(f"{name}: done")
+        path = write_results(experiment, seeds=seeds, scale=scale, root=root)
+        finished = json.loads(path.read_text(encoding="utf-8"))["cells_done"] if path.is_file() else 0
+        if finished and finished < len(cells):
+            left = (time.perf_counter() - began) / finished * (len(cells) - finished)
+            say(f"{finished} of {len(cells)} cells; about {left / 60:.0f} min left")
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        list(pool.map(one, cells))
+    path = write_results(experiment, seeds=seeds, scale=scale, root=root)
+    if failed:
+        raise ExperimentError(
+            f"{len(failed)} of {len(cells)} cells of {experiment.name} failed; the first: {failed[0]}"
+        )
+    return path
+
+
+def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Path) -> Path:
+    """Gather the finished cells into ``results/NAME.json`` (``NAME-gpu.json`` at GPU scale)."""
+    cells = cells_of(experiment, seeds, scale, root)
+    done = [
+        json.loads(path.read_text(encoding="utf-8")) for cell in cells if (path := cell.folder / "cell.json").is_file()
+    ]
+    arms: dict[str, Any] = {}
+    for arm in experiment.arms:
+        mine = [cell for cell in done if cell["arm"] == arm.name]
+        measures = {}
+        for measure in experiment.measures:
+            values = [cell[measure.key] for cell in mine if cell.get(measure.key) is not None]
+            measures[measure.key] = {"values": values, **_rounded(asdict(mean_interval(values)))}
+        arms[arm.name] = {
+            "sentence": arm.sentence,
+            "null": arm.null,
+            "seeds": [cell["seed"] for cell in mine],
+            "seconds": [cell["seconds"] for cell in mine],
+            "measures": measures,
+            "curves": {str(cell["seed"]): cell["curves"] for cell in mine if "curves" in cell},
+        }
+    whole = {
+        "experiment": experiment.name,
+        "claim": experiment.claim,
+        "scale": scale,
+        "command": f"palaestra experiment {experiment.name} --seeds {seeds} --scale {scale}",
+        "partial": len(done) < len(cells),
+        "cells": len(cells),
+        "cells_done": len(done),
+        "measures": [asdict(measure) for measure in experiment.measures],
+        "arms": arms,
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    path = root / "results" / (f"{experiment.name}.json" if scale == "cpu" else f"{experiment.name}-{scale}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def hardware() -> dict[str, Any]:
+    """Return what a reader needs to know of this machine."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    found: dict[str, Any] = {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
+    import torch
+
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions that results depend on."""
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _rounded(data: dict[str, Any]) -> dict[str, Any]:
+    """Return floats with 5 digits and NaN as null, so that result files are stable and valid JSON."""
+    return {
+        key: (None if value != value else round(value, 5)) if isinstance(value, float) else value
+        for key, value in data.items()
+    }
+
+
+def names_of(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the experiments' names."""
+    return [experiment.name for experiment in experiments]

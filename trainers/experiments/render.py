@@ -1,0 +1,104 @@
+"""``RESULTS.md`` and its pictures, rendered from ``results/*.json``: no figure there is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HEAD = """# Results
+
+Rendered from `results/*.json` by `palaestra experiment --render`; do not edit. Every row is one arm; *null* marks
+controls. Numbers are means over seeds with 95 % intervals (Student's), so two or three seeds give wide ones; all values
+stand in the JSON.
+"""
+COLOURS = ("#2563a8", "#c2552d", "#4d8f4a", "#8457a3", "#7a7a7a", "#b8860b")
+
+
+def render(root: Path | None = None) -> Path:
+    """Write ``RESULTS.md`` and one SVG per experiment with curves; return the page."""
+    root = root or Path.cwd()
+    pages = [HEAD]
+    for path in sorted((root / "results").glob("*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if "experiment" in data:
+            picture = _picture(data, path.with_suffix(".svg"))
+            pages.append(_section(data, f"results/{picture.name}" if picture else None))
+    page = root / "RESULTS.md"
+    page.write_text("\n".join(pages), encoding="utf-8")
+    return page
+
+
+def _section(data: dict[str, Any], picture: str | None) -> str:
+    measures = data["measures"]
+    lines = [f"## {data['experiment']}", "", data["claim"], ""]
+    if data["partial"]:
+        lines += [f"**Partial:** {data['cells_done']} of {data['cells']} cells are done.", ""]
+    lines += ["| arm | seeds | " + " | ".join(measure["key"] for measure in measures) + " |"]
+    lines += ["|---|---|" + "---|" * len(measures)]
+    for name, arm in data["arms"].items():
+        cells = [_number(arm["measures"][measure["key"]]) for measure in measures]
+        lines.append(f"| {name}{' (null)' if arm['null'] else ''} | {len(arm['seeds'])} | " + " | ".join(cells) + " |")
+    known = ["" if measure["exact"] is None else f"{measure['exact']:g}" for measure in measures]
+    if any(known):
+        lines.append("| *exact* | | " + " | ".join(known) + " |")
+    aims = [measure["aim"] for measure in measures]
+    if any(aims):
+        lines.append("| *aim* | | " + " | ".join(aims) + " |")
+    lines += ["", *(f"* `{measure['key']}`: {measure['sentence']}." for measure in measures)]
+    lines += [f"* arm `{name}`: {arm['sentence']}." for name, arm in data["arms"].items()]
+    if picture:
+        lines += ["", f"![curves of {data['experiment']}]({picture})"]
+    hardware = data["hardware"]
+    seconds = [value for arm in data["arms"].values() for value in arm["seconds"]]
+    took = f", {sum(seconds) / len(seconds) / 60:.1f} min a cell" if seconds else ""
+    gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""
+    lines += [
+        "",
+        f"`{data['command']}` on {hardware['cores']} cores of {hardware['cpu']}{gpu}{took}; "
+        + ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+        + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: dict[str, Any]) -> str:
+    if value["mean"] is None:
+        return "not measured"
+    if value["low"] is None:
+        return f"{value['mean']:.3f}"
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def _picture(data: dict[str, Any], path: Path) -> Path | None:
+    """Draw a panel per curve: a colour for each arm, thin lines for seeds, a thick one for their mean."""
+    curves = {name: arm["curves"] for name, arm in data["arms"].items() if arm["curves"]}
+    if not curves:
+        return None
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "palaestra"
+    from matplotlib import pyplot
+
+    first = next(iter(next(iter(curves.values())).values()))
+    axis, *panels = first
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False, layout="constrained"
+    )
+    for panel, key in zip(axes[0], panels, strict=True):
+        for colour, (name, seeds) in zip(COLOURS * 3, curves.items(), strict=False):
+            longest = max(len(curve[axis]) for curve in seeds.values())
+            whole = [curve for curve in seeds.values() if len(curve[axis]) == longest]
+            for curve in seeds.values():
+                panel.plot(curve[axis], curve[key], color=colour, alpha=0.25, linewidth=0.8)
+            mean = [sum(curve[key][at] for curve in whole) / len(whole) for at in range(longest)]
+            panel.plot(whole[0][axis], mean, color=colour, linewidth=1.8, label=name)
+        panel.set_xlabel(axis)
+        panel.set_title(key.replace("_", " "))
+        panel.grid(alpha=0.25)
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
