@@ -61,7 +61,10 @@ class MatchingPennies(Game):
 
 registry.register(MatchingPennies.id, MatchingPennies)
 
-GAMES = registry.game_ids()
+FAMILY_GAMES = [name for name in ("openspiel/leduc_poker", "openspiel/goofspiel") if "openspiel/" in registry._families]
+"""One with chance and one with simultaneous moves stand for the games that are made on demand."""
+
+GAMES = [*registry.game_ids(), *FAMILY_GAMES]
 """Every registered game, the simultaneous one of these tests included."""
 
 
