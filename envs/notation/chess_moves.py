@@ -53,11 +53,11 @@ _PROSE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tup
         # "knight from g1 to f3", "bishop takes the pawn on c6", "knight f3"
         (
             rf"\b({_NAME})\s+(?:(?:on|at|from)\s+(?:([a-h][1-8])\s+))?(?:(?:moves|goes)\s+)?"
-            rf"(?:(?:to|{_TAKES})\s+(?:(?:the|on|at|{_NAME}|piece)\s+)*)?([a-h][1-8])\b",
+            rf"(?:(?:to|{_TAKES})\s+(?:(?:the|on|at|{_NAME}|piece)\s+)*)?([a-h][1-8])(?=[qrbn]?\b)",
             lambda match: _letter(match[1]) + (match[2] or "") + match[3],
         ),
-        (rf"\b([a-h][1-8]?)\s+(?:{_TAKES})\s+([a-h][1-8])\b", lambda match: f"{match[1]}x{match[2]}"),
-        (r"\b([a-h][1-8])(?:\s+to\s+|\s*[-=]?>\s*)([a-h][1-8])\b", lambda match: f"{match[1]}-{match[2]}"),
+        (rf"\b([a-h][1-8]?)\s+(?:{_TAKES})\s+([a-h][1-8])(?=[qrbn]?\b)", lambda match: f"{match[1]}x{match[2]}"),
+        (r"\b([a-h][1-8])(?:\s+to\s+|\s*[-=]?>\s*)([a-h][1-8])(?=[qrbn]?\b)", lambda match: f"{match[1]}-{match[2]}"),
         (
             rf"([a-h][1-8])\s*(?:=|,?\s(?:and\s)?promot(?:es|ing)\sto)\s*(?:an?\s+)?({_NAME})\b",
             lambda match: f"{match[1]}={_letter(match[2])}",

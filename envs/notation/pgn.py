@@ -95,7 +95,7 @@ def read_pgn(text: str) -> list[PgnGame]:
 
 
 def pgn_to_game(game: PgnGame, *, plies: int | None = None, **options: Any) -> Chess:
-    """Return the position after a PGN game, or after its first ``plies``, as a `Chess` with these options to go on from.
+    """Return the position after a PGN game, or after its first ``plies``, as a `Chess` with these options.
 
     Raises:
         NotationError: The record goes on where this game is drawn already, or a move is illegal.
