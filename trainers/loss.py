@@ -136,18 +136,26 @@ class TokenBatch:
         """Pad rows to the longest of them."""
         longest = max(len(row) for row in rows)
 
-        def padded(arrays: Iterable[np.ndarray], fill: float, dtype: torch.dtype) -> Tensor:
-            out = torch.full((len(rows), longest), fill, dtype=dtype)
+        def padded(arrays: Iterable[np.ndarray | None], fill: float, dtype: type) -> Tensor:
+            out: np.ndarray = np.full((len(rows), longest), fill, dtype)
             for line, array in zip(out, arrays, strict=True):
-                line[: len(array)] = torch.as_tensor(np.ascontiguousarray(array), dtype=dtype)
-            return out.to(device)
+                if array is not None:
+                    line[: len(array)] = array
+            return torch.from_numpy(out).to(device)
 
+        streams = {name: [row.streams.get(name) for row in rows] for name in STREAMS}
         return cls(
-            tokens=padded((row.tokens for row in rows), pad_id, torch.int64),
-            attention=padded((np.ones(len(row), np.bool_) for row in rows), 0, torch.bool),
-            behaviour=padded((row.logprobs for row in rows), 0.0, torch.float32),
-            weight={name: padded((row.stream(name).weight for row in rows), 0.0, torch.float32) for name in STREAMS},
-            member={name: padded((row.stream(name).member for row in rows), 0, torch.bool) for name in STREAMS},
+            tokens=padded((row.tokens for row in rows), pad_id, np.int64),
+            attention=padded((np.ones(len(row), np.bool_) for row in rows), False, np.bool_),
+            behaviour=padded((row.logprobs for row in rows), 0.0, np.float32),
+            weight={
+                name: padded((None if one is None else one.weight for one in of), 0.0, np.float32)
+                for name, of in streams.items()
+            },
+            member={
+                name: padded((None if one is None else one.member for one in of), False, np.bool_)
+                for name, of in streams.items()
+            },
         )
 
     @property
@@ -276,7 +284,7 @@ def token_loss(
     with torch.no_grad():
 
         def share(values: Tensor, name: str) -> Tensor:
-            return (values * batch.member[name]).sum() / max(counts.tokens[name], 1)
+            return (values * batch.member[name]).to(logprobs.dtype).sum() / max(counts.tokens[name], 1)
 
         metrics = {f"loss/{name}": value.detach() for name, value in losses.items()}
         metrics["clip_low"] = share((ratio < 1 - settings.clip_low) & (advantage < 0), "pg")
