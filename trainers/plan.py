@@ -51,8 +51,8 @@ class Plan:
     def sentence(self) -> str:
         """Return the sum in words."""
         return (
-            f"{self.games} games x {self.replies / max(1, self.games):.1f} replies x about {self.reply_tokens:.0f} "
-            f"tokens; {self.rows:.0f} rows of about {self.row_tokens:.0f} tokens; sampling {_minutes(self.sample_seconds)}, "
+            f"{self.games} games x {self.replies / max(1, self.games):.1f} replies x {self.reply_tokens:.0f} tokens; "
+            f"{self.rows:.0f} rows of about {self.row_tokens:.0f} tokens; sampling {_minutes(self.sample_seconds)}, "
             f"learning {_minutes(self.learn_seconds)}, evaluation ({self.evaluation_games} games) "
             f"{_minutes(self.evaluation_seconds)}: about {_minutes(self.seconds)} on two CPU cores"
         )

@@ -139,8 +139,8 @@ def _point(algorithm: SelfPlay, averaged: Averaged, start: bool = False) -> dict
 
 EXPERIMENT = Experiment(
     name="kuhn",
-    claim="Self-play with role baselines and an annealed KL to the frozen start takes tiny:kuhn from above 0.3 to below 0.10 "
-    "exploitability; without the KL it cycles.",
+    claim="Self-play with role baselines and an annealed KL to the frozen start takes tiny:kuhn from above 0.3 to "
+    "below 0.10 exploitability; without the KL it cycles.",
     arms=ARMS,
     measures=(
         Measure("start", "exploitability of the start"),

@@ -147,8 +147,8 @@ def _measure(algorithm: SelfPlay) -> dict[str, float]:
 
 EXPERIMENT = Experiment(
     name="tic_tac_toe",
-    claim="Self-play of tiny:board lowers minimax regret per move and the loss rate to mcts, with separate intervals, within one "
-    "hour a seed on two CPU cores.",
+    claim="Self-play of tiny:board lowers minimax regret per move and the loss rate to mcts, with separate "
+    "intervals, within one hour a seed on two CPU cores.",
     arms=ARMS,
     measures=(
         Measure("regret_start", "minimax regret per move of the start, in units of the game's returns", 0.0),

@@ -1,0 +1,234 @@
+"""``report.html``: what a run did, on one self-contained page.
+
+Everything on it comes from the run folder: curves from ``metrics.jsonl``, scores from ``evaluation.json``, games from
+the replays. What players and models wrote is escaped (Jinja's autoescape); the page has no script and loads nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from palaestra.envs.episode import Episode
+from palaestra.envs.errors import PalaestraError, ReplayError
+from palaestra.envs.replay import read_replay
+from palaestra.trainers.run import open_run
+from palaestra.trainers.summary import Estimate, Score
+
+GAMES = 3
+PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("How replies ended", "share of replies", ("legal_rate", "illegal_rate", "unparsable_rate", "truncated_rate")),
+    ("Reward by role", "mean return", ()),
+    ("Games ended by forfeit", "share of games", ("forfeit_rate",)),
+    ("Reply length", "tokens", ("reply_tokens",)),
+)
+COLOURS = ("#2563a8", "#c2552d", "#4d8f4a", "#8457a3", "#7a7a7a")
+
+
+class ReportError(PalaestraError):
+    """There is nothing to report on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One turn of an annotated game: the reply as written, and what became of it."""
+
+    number: int
+    player: int
+    role: str
+    name: str
+    observation: str
+    replies: list[dict[str, str]]
+    action: str
+    substituted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """An annotated game and why it is shown."""
+
+    title: str
+    file: str
+    seats: tuple[str, ...]
+    notes: list[Note]
+    ending: str
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write ``report.html`` into a run folder and return its path.
+
+    Raises:
+        RunError: The folder holds no run.
+        ReportError: The run has not finished an iteration yet.
+    """
+    run = open_run(folder)
+    metrics_file = run.folder / "metrics.jsonl"
+    lines = metrics_file.read_text(encoding="utf-8").splitlines() if metrics_file.is_file() else []
+    metrics = [json.loads(line) for line in lines]
+    if not metrics:
+        raise ReportError(f"run {run.folder} has not finished an iteration yet, so there is nothing to report.")
+    evaluation = {when: [Score.from_json(score) for score in scores] for when, scores in run.evaluation().items()}
+    environment = Environment(
+        loader=PackageLoader("palaestra.trainers", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["interval"] = _interval
+    environment.filters["percent"] = _percent
+    page = environment.get_template("report.html").render(
+        run=run,
+        config=run.config,
+        metrics=metrics,
+        finished=len(metrics) >= run.config.iterations,
+        seconds=sum(one["seconds_sampling"] + one["seconds_learning"] for one in metrics),
+        games=sum(one["games"] for one in metrics),
+        tokens=sum(one["sampled_tokens"] for one in metrics),
+        comparison=_comparison(evaluation),
+        headline=_headline(evaluation),
+        curves=[Markup(_curve(metrics, *panel)) for panel in PANELS],
+        shown=_games(run.folder),
+    )
+    path = run.folder / "report.html"
+    part = path.with_suffix(".part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def _comparison(evaluation: dict[str, list[Score]]) -> list[dict[str, Any]]:
+    """Return, per game, the scores before and after as rows of a table."""
+    rows = []
+    for position, before in enumerate(evaluation.get("before", [])):
+        after = evaluation.get("after", [])
+        rows.append({"game": before.game, "opponent": before.opponent, "when": "before", "score": before})
+        if position < len(after):
+            rows.append({"game": before.game, "opponent": before.opponent, "when": "after", "score": after[position]})
+    return rows
+
+
+def _headline(evaluation: dict[str, list[Score]]) -> list[str]:
+    """Say for each game what the intervals allow to be said."""
+    sentences = []
+    for before, after in zip(evaluation.get("before", []), evaluation.get("after", []), strict=False):
+        legal = _verdict(before.legal, after.legal, "legal replies", _percent)
+        result = _verdict(
+            before.result, after.result, f"result against {after.opponent}", lambda value: f"{value:+.2f}"
+        )
+        sentences.append(f"{before.game}: {legal}; {result}.")
+    return sentences
+
+
+def _verdict(before: Estimate, after: Estimate, what: str, show: Any) -> str:
+    change = f"{what} {show(before.mean)} before, {show(after.mean)} after"
+    if after.low > before.high:
+        return f"{change} (higher: the 95 % intervals are apart)"
+    if after.high < before.low:
+        return f"{change} (lower: the 95 % intervals are apart)"
+    return f"{change} (the 95 % intervals overlap)"
+
+
+def _interval(estimate: Estimate, percent: bool = False) -> str:
+    if estimate.mean is None or estimate.mean != estimate.mean:
+        return "not measured"
+    show = _percent if percent else (lambda value: f"{value:+.2f}")
+    if estimate.low is None or estimate.low != estimate.low:
+        return show(estimate.mean)
+    return f"{show(estimate.mean)} [{show(estimate.low)}, {show(estimate.high)}]"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _curve(metrics: list[dict[str, Any]], title: str, unit: str, keys: tuple[str, ...]) -> str:
+    """Return one panel as inline SVG; without keys, one curve per game and role."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "palaestra"
+    from matplotlib import pyplot
+
+    if keys:
+        series = {key.replace("_rate", "").replace("_", " "): [one[key] for one in metrics] for key in keys}
+    else:
+        roles = sorted({role for one in metrics for role in one["reward_by_role"]})
+        series = {role: [one["reward_by_role"].get(role, float("nan")) for one in metrics] for role in roles}
+    figure, axis = pyplot.subplots(figsize=(5.4, 3.0), layout="constrained")
+    iterations = [one["iteration"] + 1 for one in metrics]
+    for colour, (name, values) in zip(COLOURS * 4, series.items(), strict=False):
+        axis.plot(iterations, values, color=colour, label=name, marker="o", markersize=2.5, linewidth=1.5)
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_ylabel(unit, fontsize=8)
+    axis.set_xlabel("iteration", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25)
+    if unit.startswith("share"):
+        axis.set_ylim(-0.03, 1.03)
+    if len(series) > 1:
+        axis.legend(frameon=False, fontsize=8)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _games(folder: Path) -> list[Game]:
+    """Choose three games: one before training, the same seed after it, and the longest of the last iteration."""
+    chosen: list[tuple[str, Path]] = []
+    before = sorted((folder / "replays" / "before").glob("*.jsonl"))
+    if before:
+        chosen.append(("Before training", before[0]))
+        if (twin := folder / "replays" / "after" / before[0].name).is_file():
+            chosen.append(("The same seed and seat after training", twin))
+    train = sorted((folder / "replays" / "train").glob("*.jsonl"))
+    if train:
+        last = train[-1].name.partition("-")[0]
+        longest = max(
+            (path for path in train if path.name.startswith(last)), key=lambda path: (path.stat().st_size, path.name)
+        )
+        chosen.append(("The longest game of the last iteration", longest))
+    games = []
+    for title, path in chosen[:GAMES]:
+        try:
+            games.append(_annotate(title, path, folder))
+        except ReplayError:
+            continue  # a replay that a kill left without a header: the run's other games stand
+    return games
+
+
+def _annotate(title: str, path: Path, folder: Path) -> Game:
+    episode = read_replay(path).episode
+    notes = [
+        Note(
+            number=turn.number + 1,
+            player=turn.player + 1,
+            role=turn.role,
+            name=episode.seats[turn.player],
+            observation=turn.observation,
+            replies=[
+                {"text": str(attempt.reply.content), "status": attempt.status, "reason": attempt.reason}
+                for attempt in turn.attempts
+            ],
+            action="" if turn.action is None else str(turn.action),
+            substituted=turn.substituted,
+        )
+        for turn in episode.turns
+    ]
+    return Game(title, str(path.relative_to(folder)), episode.seats, notes, _ending(episode))
+
+
+def _ending(episode: Episode) -> str:
+    if episode.returns is None:
+        return "unfinished: cut by the turn limit"
+    returns = ", ".join(f"player {player + 1} {value:+g}" for player, value in enumerate(episode.returns))
+    if episode.forfeited_by is not None:
+        return f"player {episode.forfeited_by + 1} forfeited ({returns})"
+    return f"decided by play ({returns})"
