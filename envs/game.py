@@ -251,4 +251,4 @@ class Game(ABC):
         """Return 16 hex digits over version, options, state and the randomness to come."""
         whole = [self.id, self.version, self.options_json(), self.dice.seed, self.dice.count, self.state()]
         text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return blake2b(text.encode(), digest_size=8).hexdigest()
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

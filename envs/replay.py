@@ -301,8 +301,8 @@ def _step(game: Game, turn: Turn, where: str) -> None:
         except ActionError as error:
             raise ReplayMismatch(
                 turn.number,
-                f"{where}: action {turn.action!r} is refused now ({error.reason}) Re-record it, or install the release "
-                "that wrote it.",
+                f"{where}: action {turn.action!r} is refused now: {error.reason.rstrip('.')}. Re-record it, or install "
+                "the release that wrote it.",
             ) from None
     if turn.state_hash and (found := game.state_hash()) != turn.state_hash:
         raise ReplayMismatch(

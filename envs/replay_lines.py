@@ -64,7 +64,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         body = line[:-_SUM_LENGTH] + b"}"
         try:
             data = json.loads(body.decode())
-        except ValueError:
+        except (RecursionError, ValueError):
             data = None
         if number == 1:
             _check_header(path, data)

@@ -88,7 +88,8 @@ def _imperfect(exam: Examination, games: int) -> None:
             exam.report.compared += state != other_state
     if not exam.report.compared:
         message = f"in {games} games no player ever knew the same in two different states"
-        exam.breach("privacy", "openings", f"{message}; is information_state the whole state, or nothing hidden?")
+        cure = "raise pairs or choose options for a smaller game, unless nothing is hidden or everything is told"
+        exam.breach("privacy", "openings", f"{message}, so nothing was compared; {cure}")
 
 
 def _audiences(exam: Examination, games: int) -> None:

@@ -225,7 +225,9 @@ def refusal(at: Position) -> None:
             _refuse(at, player, action, before)
         for junk in JUNK:
             try:
-                game.parse(player, junk)
+                after = game.clone()
+                after.apply(player, game.parse(player, junk))
+                look(after)
             except ActionError as error:
                 _reason(at, error)
             except Exception as error:

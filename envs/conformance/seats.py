@@ -13,7 +13,8 @@ class Erratic:
     """Replies badly on purpose, but the same for the same view; awaits a few times, as a seat behind an engine does.
 
     Args:
-        failures: How many of 10 replies are truncated, unparsable, illegal or with an unclosed thought.
+        failures: How many of 10 replies are truncated, unparsable, illegal (often one's last action once more) or an
+            unclosed thought.
         salt: Makes two seats of a match different.
     """
 
@@ -35,7 +36,13 @@ class Erratic:
         if dice.below(10) >= self.failures:
             thoughts = ("", f"{thought}\n", f"{thought}{thought} ", "weighing it</think>")
             return Reply(thoughts[dice.below(len(thoughts))] + action)
+        match = view._match
+        before = [str(turn.action) for turn in match.turns if turn.player == view.player][-1:]
+        unlisted = [word for word in match.game.action_words(view.player) if word not in view.legal_actions()]
+        wrong = [*before, *unlisted[:1], "resign"][dice.below(2)] if before or unlisted else "resign"
         spoiled = (
+            Reply(wrong),
+            Reply(f"{thought}{wrong}"),
             Reply(f"<think>I might play {action}, or", truncated=True),
             Reply(action[: len(action) // 2], truncated=True),
             Reply(f"<think>{action} it is"),
