@@ -222,6 +222,7 @@ def test_a_text_that_fits_several_moves_is_refused_with_all_of_them():
         ("Bxc3", "Bxc3", BISHOP_OR_PAWN),
         ("bishop takes the pawn on c3", "Bxc3", BISHOP_OR_PAWN),
         ("B2C3", "bxc3", BISHOP_OR_PAWN),
+        ("bb4", "Bb4", "4k3/8/8/8/8/8/1P1B4/4K3 w - - 0 1"),
         ("castle queenside", "O-O-O", STARTS[5]),
         ("0-0", "O-O", STARTS[5]),
         ("o-o-o", "O-O-O", STARTS[5]),
@@ -299,10 +300,19 @@ def test_a_clone_remembers_repetitions_and_goes_its_own_way():
     assert game.last_moves(3) == "3... Nf6 4. Ng1 e5"
 
 
-def test_the_state_hash_tells_a_position_that_occurred_before_from_a_new_one():
-    once, twice = after("Nf3 Nf6"), after("Nf3 Nf6 Ng1 Ng8 Nf3 Nf6")
-    assert once.key == twice.key
-    assert once.state_hash() != twice.state_hash()
+def test_repetitions_in_a_clone_do_not_count_in_the_original():
+    game = after("Nf3 Nf6 Ng1")
+    game.clone().apply(1, "f6g8")
+    game.apply(1, "f6g8")
+    assert game.seen[game.key] == 2
+    assert not game.is_over()
+
+
+def test_the_state_hash_covers_how_often_a_position_occurred():
+    game = after("Nf3 Nf6")
+    twin = game.clone()
+    twin.seen[twin.key] += 1
+    assert twin.state_hash() != game.state_hash()
 
 
 class Watcher(RandomSeat):
