@@ -18,6 +18,7 @@ RULES = [
     ("role_baseline", {}, 2),
     ("role_baseline", {"scale_by_spread": True, "length_neutral": True, "failure_penalty": None}, 2),
     ("group_relative", {}, 1),
+    ("shuffled", {}, 2),
     ("group_relative", {"baseline": "mean", "scale_by_spread": True, "failure_penalty": 0.5}, 1),
 ]
 returns = st.lists(st.floats(-10, 10, allow_nan=False, width=32), min_size=2, max_size=8)

@@ -144,7 +144,6 @@ class RoleBaseline:
         return (value - baseline) / (spread if self.scale_by_spread else 1.0)
 
     def _update(self, key: Key, values: list[float]) -> None:
-        # fsum is exact, hence free of order: two batches that differ only in order leave bit-equal baselines.
         mean = math.fsum(values) / len(values)
         square = math.fsum(value * value for value in values) / len(values)
         known = self.baselines.get(key)

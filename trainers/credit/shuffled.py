@@ -24,9 +24,11 @@ class Shuffled(RoleBaseline):
         by_role: dict[tuple[str, str], list[tuple[str, int]]] = {}
         returns = {}
         for seat, parts in by_seat_episode(rows).items():
-            by_role.setdefault((parts[0].game, parts[0].role), []).append(seat)
             returns[seat] = parts[0].return_
-        dealt = {}
+            # An unfinished episode neither gives nor gets a return: it trains nothing, as under every rule.
+            if parts[0].return_ is not None:
+                by_role.setdefault((parts[0].game, parts[0].role), []).append(seat)
+        dealt = dict(returns)
         for seats in by_role.values():
             for seat, other in zip(seats, seats[1:] + seats[:1], strict=True):
                 dealt[seat] = returns[other]
