@@ -28,6 +28,8 @@ from palaestra.envs.episode import STATUSES, Episode
 from palaestra.envs.errors import PalaestraError
 
 STREAMS = ("pg", "ce", "kl")
+SHORTEST = 1.5
+"""A micro-batch holds no row that the first is this many times longer than."""
 OK, ILLEGAL, UNPARSABLE, TRUNCATED = range(len(STATUSES))
 
 
@@ -180,7 +182,8 @@ def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
     """Split rows into micro-batches of at most ``token_budget`` tokens after padding.
 
     Longest first, each micro-batch filled in turn: for sorted rows the padded size is the first row's length times the
-    number of rows, so padding is small and the first micro-batch shows at once whether memory is enough.
+    number of rows, and the first micro-batch shows at once whether memory is enough. A row much shorter than the first
+    of its micro-batch opens a new one, so that a few long rows do not pad many short ones to their length.
 
     Raises:
         RowError: A row alone is longer than the budget; nothing was packed.
@@ -193,7 +196,8 @@ def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
                 f"token_budget {token_budget} is smaller than a row of {len(row)} tokens (episode {row.episode_id!r}); "
                 "raise the budget, or give the seat a shorter context so that it opens a new segment earlier"
             )
-        if batches and len(batches[-1][0]) * (len(batches[-1]) + 1) <= token_budget:
+        longest, rows_in = (len(batches[-1][0]), len(batches[-1])) if batches else (0, 0)
+        if rows_in and longest * (rows_in + 1) <= token_budget and len(row) * SHORTEST >= longest:
             batches[-1].append(row)
         else:
             batches.append([row])
