@@ -4,6 +4,9 @@
 recorded. Importing this package needs neither torch nor ray, and registers every game as a gymnasium environment.
 """
 
+from importlib import import_module
+from types import ModuleType
+
 from palaestra.envs.bridges.ids import register_ids
 from palaestra.envs.bridges.opponents import register_opponent
 from palaestra.envs.episode import Attempt, Episode, Reply, Segment, TokenRecord, Turn
@@ -20,9 +23,18 @@ for _id, _path in {
     "kuhn_poker": "kuhn_poker:KuhnPoker",
     "chess": "chess:Chess",
     "negotiation": "negotiation:Negotiation",
+    "go": "go:Go",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
 register_ids()
+
+
+def _open_spiel() -> ModuleType:
+    """Return the bridge, imported at first use: OpenSpiel's register is large."""
+    return import_module("palaestra.envs.games.open_spiel")
+
+
+register_family("openspiel/", lambda id: _open_spiel().resolve(id), lambda: _open_spiel().members())
 
 __all__ = [
     "Attempt",
