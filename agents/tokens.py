@@ -114,7 +114,9 @@ class TokenizerCodec:
         # Unigram vocabularies hold their control pieces among the ordinary ones; spelled out, the text cannot match them.
         ids = [one for char in text for one in self._plain.encode(char, add_special_tokens=False).ids]
         if not self.control_ids.isdisjoint(ids):
-            raise CodecError("the tokenizer turns single characters into control tokens; it cannot read other players' text.")
+            raise CodecError(
+                "the tokenizer turns single characters into control tokens; it cannot read other players' text."
+            )
         return ids
 
     def chat_open(self, system: str | None = None) -> list[int]:
@@ -200,7 +202,9 @@ def _cut(text: str, sentinels: int) -> list[str]:
     for word in _SENTINELS[:sentinels]:
         piece, found, text = text.partition(word)
         if not found or word in text:
-            raise CodecError("the chat template does not show every message exactly once, so it cannot grow by appending.")
+            raise CodecError(
+                "the chat template does not show every message exactly once, so it cannot grow by appending."
+            )
         pieces.append(piece)
     return [*pieces, text]
 

