@@ -99,12 +99,28 @@ class Completion:
     prefilled: int
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine states about itself; the conformance suite reports what it could not demand.
+
+    Args:
+        exact_seeds: A seeded reply does not depend on the batch it was computed in, up to near-ties.
+        prefill_block: Reuse of a session's cache is rounded down to multiples of this many tokens.
+        logprob_tolerance: Largest difference to the same model computed in float32.
+    """
+
+    exact_seeds: bool = True
+    prefill_block: int = 1
+    logprob_tolerance: float = 1e-3
+
+
 @runtime_checkable
 class Engine(Protocol):
     """Serves a frozen base model and any number of its adapters to many awaiting coroutines at once."""
 
     vocab_size: int
     context_length: int
+    capabilities: Capabilities
 
     async def generate(
         self,

@@ -28,6 +28,7 @@ from palaestra.agents.engines.attention import plan
 from palaestra.agents.engines.base import (
     BASE,
     Adapter,
+    Capabilities,
     Completion,
     ContextOverflow,
     EngineClosed,
@@ -94,8 +95,10 @@ class TransformersEngine:
             raise ValueError(f"max_rows ({max_rows}) and step_tokens ({step_tokens}) must be at least 1.")
         self._weights = Weights(model)
         self.vocab_size = self._weights.vocab_size
-        config = self._weights.base.config.get_text_config()
+        config = self._weights.model.config.get_text_config()
         self.context_length = context_length or int(config.max_position_embeddings)
+        precise = self._weights.kv.dtype == torch.float32
+        self.capabilities = Capabilities(exact_seeds=precise, logprob_tolerance=1e-3 if precise else 0.1)
         self.max_rows = max_rows
         self.step_tokens = step_tokens
         self.share_prefixes = share_prefixes
@@ -161,7 +164,7 @@ class TransformersEngine:
 
     def remove_policy(self, name: str) -> None:
         """See `Engine.remove_policy`."""
-        if name == BASE or name not in self._weights.names():
+        if name == BASE or name not in self._weights.policies():
             raise UnknownPolicy(f"policy {name!r} cannot be removed: {self._known()}.")
         if any(row.policy == name for row in (*self._queue, *self._rows)):
             raise EngineError(f"policy {name!r} has requests in flight; await or cancel them before removing it.")
@@ -170,7 +173,7 @@ class TransformersEngine:
 
     def policies(self) -> tuple[str, ...]:
         """See `Engine.policies`."""
-        return self._weights.names()
+        return self._weights.policies()
 
     def release(self, session: str) -> None:
         """See `Engine.release`; a reply in flight goes on, and is not kept."""
@@ -198,7 +201,7 @@ class TransformersEngine:
     def _submit(self, context: Sequence[int], policy: str, sampling: Sampling | None, session: str | None) -> Row:
         if self._closed:
             raise EngineClosed("the engine is closed; make a new one.")
-        if policy not in self._weights.names():
+        if policy not in self._weights.policies():
             raise UnknownPolicy(f"no policy is named {policy!r}: {self._known()}; add_policy() adds one.")
         tokens = [int(token) for token in context]
         if not tokens:
@@ -232,14 +235,12 @@ class TransformersEngine:
                     quiet = quiet + 1 if seen == self._arrivals else 0
                 with torch.inference_mode():
                     self._step()
-        except torch.OutOfMemoryError as error:
-            self._fail(
-                EngineError(f"no memory for a step of {len(self._rows)} rows; lower max_rows or batch_bytes."), error
-            )
         except Exception as error:
-            memory = "allocate memory" in str(error)
-            cure = "no memory left; lower max_rows or batch_bytes" if memory else f"a step failed: {error}"
-            self._fail(EngineError(f"{cure}."), error)
+            if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+                cause = f"no memory for a step of {len(self._rows)} rows; lower max_rows, step_tokens or batch_bytes"
+            else:
+                cause = f"a step failed ({type(error).__name__}: {error})"
+            self._fail(EngineError(f"{cause}; requests in flight were dropped, the engine can go on."), error)
         except BaseException:
             self._fail(EngineClosed("the event loop ended while the request was in flight."))
             raise

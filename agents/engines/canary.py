@@ -1,0 +1,69 @@
+"""A canary proves that an engine serves the adapter that a policy's name stands for.
+
+"The engine silently served the base model" is the most repeated fault of training systems with separate engines: an
+adapter that is not loaded, not scaled or not applied still gives fluent text. So after `add_policy` a fixed prompt is
+scored by the engine, and compared with the same model and adapter under plain PEFT, and with the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from palaestra.agents.engines.base import AdapterError, Engine
+
+
+def plain_score(model: Any, tokens: Sequence[int]) -> list[float]:
+    """log p(tokens[i] | tokens[:i]) for i >= 1, by one forward pass of a transformers or PEFT model as it stands."""
+    training = model.training
+    model.eval()
+    try:
+        ids = torch.tensor([list(tokens)], device=model.device)
+        with torch.inference_mode():
+            logprobs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+        scores: list[float] = logprobs.gather(-1, ids[0, 1:, None])[:, 0].tolist()
+    finally:
+        model.train(training)
+    return scores
+
+
+async def canary(
+    engine: Engine, policy: str, tokens: Sequence[int], expected: Sequence[float], *, tolerance: float | None = None
+) -> None:
+    """Check that `engine` computes `policy` as plain PEFT does.
+
+    Args:
+        engine: Serves `policy`.
+        policy: The version under test.
+        tokens: Any fixed prompt; a dozen tokens will do.
+        expected: `plain_score` of the model with the adapter.
+        tolerance: Largest allowed difference of a log-probability; by default what the engine states.
+
+    Raises:
+        AdapterError: The scores differ; the message says whether they are the base's.
+    """
+    allowed = engine.capabilities.logprob_tolerance if tolerance is None else tolerance
+    served = await engine.score(tokens, policy=policy)
+    base = await engine.score(tokens)
+    error = _distance(served, expected)
+    effect = _distance(base, expected)
+    # A young adapter moves less than the tolerance: then its effect is the yardstick, as far as rounding lets it.
+    as_base = effect > allowed / 20 and error > effect / 2 and _distance(served, base) < effect / 2
+    if as_base:
+        raise AdapterError(
+            f"the engine serves {policy!r} but its canary answered as the base model (log-probabilities are {error:.2g} "
+            f"from the adapter's); the adapter was ignored: add it again, or restart the engine with LoRA enabled."
+        )
+    if error > allowed:
+        raise AdapterError(
+            f"the engine serves {policy!r} but its canary is {error:.2g} from the adapter's log-probabilities "
+            f"(allowed {allowed:.2g}); base and adapter do not belong together: add the adapter of this base."
+        )
+
+
+def _distance(first: Sequence[float], second: Sequence[float]) -> float:
+    if len(first) != len(second):
+        raise ValueError(f"the canary has {len(first)} scores, but {len(second)} are expected.")
+    return max((abs(a - b) for a, b in zip(first, second, strict=True)), default=0.0)
