@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from palaestra.envs.errors import UnknownName
+from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
 from palaestra.envs.seat import RandomSeat, Seat
 
 SeatFactory = Callable[[str], Seat]
@@ -48,10 +48,16 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
 
     Raises:
         UnknownName: Neither a registered name nor a model that can be found.
+        OptionError: The seat cannot have this parameter.
     """
     name, _, argument = spec.partition(":")
     if name in _factories:
-        return _factories[name](argument)
+        try:
+            return _factories[name](argument)
+        except PalaestraError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"seat {spec!r} cannot have the parameter {argument!r} ({error}).") from None
     try:
         return _model_seat(spec, settings)
     except UnknownName as error:

@@ -8,7 +8,6 @@ runtime environment. The namespace package has no single module to send, so what
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -19,17 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from palaestra.envs.errors import PalaestraError
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+from palaestra.trainers import quiet
 
 
 class ClusterError(PalaestraError, RuntimeError):
@@ -46,8 +35,8 @@ def connected(address: str | None = None) -> Iterator[None]:
     Raises:
         ClusterError: It cannot be started or reached.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet.set_environment()
+    quiet.silence_warnings()
     import ray
 
     if ray.is_initialized():
@@ -56,7 +45,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
     if address is not None:
         options = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
-        options["runtime_env"] = {"py_modules": [str(wheel())], "env_vars": dict(QUIET)}
+        options["runtime_env"] = {"py_modules": [str(wheel())], "env_vars": dict(quiet.QUIET)}
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ import torch
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
-from palaestra.agents import make_seat
 from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.engines.transformers_engine import TransformersEngine
-from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.models.sources import ModelSource
-from palaestra.envs import Match, MatchRules, ReplayWriter, Seat, make
 from palaestra.trainers.adapters import AdapterWeights
+from palaestra.trainers.arena import play_tasks
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.module import REFERENCE, dtype_of
 from palaestra.trainers.tasks import MatchTask, Played
@@ -69,7 +66,15 @@ class MatchRunner(EnvRunner, Checkpointable):
             here: Content of the driver's `HERE` file, by which a shared disk is recognised.
         """
         self._hold(policies or {})
-        return asyncio.run(self._play_all(tasks, here))
+        playing = play_tasks(
+            self.engine,
+            self.codec,
+            tasks,
+            reference=self.reference,
+            concurrent=self.run_config.resources.concurrent_games,
+            records=lambda path: _shares_disk(Path(path).parent, here),
+        )
+        return asyncio.run(playing)
 
     def _hold(self, policies: Mapping[str, ray.ObjectRef]) -> None:
         held = set(self.engine.policies()) - {BASE, REFERENCE}
@@ -80,33 +85,6 @@ class MatchRunner(EnvRunner, Checkpointable):
                 ray.get(policies[name]) if isinstance(policies[name], ray.ObjectRef) else policies[name]
             )
             self.engine.add_policy(name, weights.payload())
-
-    async def _play_all(self, tasks: Sequence[MatchTask], here: str) -> list[Played]:
-        slots = asyncio.Semaphore(self.run_config.resources.concurrent_games)
-        began = time.perf_counter()
-
-        async def one(task: MatchTask) -> Played:
-            async with slots:
-                shared = task.replay is not None and _shares_disk(Path(task.replay).parent, here)
-                game = make(task.game, seed=task.seed, **task.options)
-                match = Match(
-                    game,
-                    [self._seat(task, player) for player in range(len(task.seats))],
-                    MatchRules.from_json(task.rules),
-                    recorder=ReplayWriter(task.replay, meta=task.meta) if shared and task.replay else None,
-                    seed=task.match_seed,
-                )
-                episode = await match.play()
-                return Played(task, episode, time.perf_counter() - began, shared)
-
-        return list(await asyncio.gather(*(one(task) for task in tasks)))
-
-    def _seat(self, task: MatchTask, player: int) -> Seat:
-        plan = task.seats[player]
-        if plan.policy is None:
-            return make_seat(plan.seat)
-        policy = self.reference if plan.policy == BASE else plan.policy
-        return LanguageModelSeat(self.engine, self.codec, policy=policy, settings=task.reply)
 
     def score(
         self, *, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
