@@ -1,20 +1,23 @@
 """Between text and token ids: how a conversation becomes one growing row of ids.
 
-Words. A *codec* belongs to one tokenizer. A *frame* is the template's own text around what people say: the marker that opens a
-user turn, the marker that opens a reply, and so on. A *control id* is the id of any token that was added to the vocabulary by
-hand: special tokens and chat-template markers.
+Words. A *codec* belongs to one tokenizer. A *frame* is the template's own text around what people say: the marker
+that opens a user turn, the marker that opens a reply, and so on. A *control id* is the id of any token that was added
+to the vocabulary by hand: special tokens and chat-template markers.
 
 Invariants, each with a test:
 
-* Append-only. The ids of a conversation are ``chat_open + user_turn + reply + after_reply + user_turn + ...``; nothing is ever
-  rendered or tokenised a second time, so the ids that were sampled are the ids that are trained on.
-* On an ordinary conversation the concatenation equals ``tokenizer.apply_chat_template``. (It differs, on purpose, where a
-  template rewrites the past, and where a message begins or ends with white space that the tokenizer would join to the frame.)
-* Text is data. Whatever another player, a tool or a user writes is encoded with no added token in sight, so no text at all
-  yields a control id, and decoding gives the text back (byte-level vocabularies; a lone surrogate becomes "?").
+* Append-only. The ids of a conversation are ``chat_open + user_turn + reply + after_reply + user_turn + ...``;
+  nothing is ever rendered or tokenised a second time, so the ids that were sampled are the ids that are trained on.
+* On an ordinary conversation the concatenation equals ``tokenizer.apply_chat_template``. (It differs, on purpose,
+  where a template rewrites the past, and where a message begins or ends with white space that the tokenizer would
+  join to the frame.)
+* Text is data. Whatever another player, a tool or a user writes is encoded with no added token in sight, so no text
+  at all yields a control id, and decoding gives the text back (byte-level vocabularies; a lone surrogate becomes
+  "?").
 
-The frame is found by rendering the model's own chat template around sentinels, so there is no table of templates here. A model
-without a template gets the *plain* frame: messages and replies are lines. Imports neither torch nor transformers.
+The frame is found by rendering the model's own chat template around sentinels, so there is no table of templates
+here. A model without a template gets the *plain* frame: messages and replies are lines. Imports neither torch nor
+transformers.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class TextCodec(Protocol):
         ...
 
     def after_reply(self, reply_ids: Sequence[int]) -> list[int]:
-        """Return what must follow a reply before the next `user_turn`: its stop token if it lacks one, then the frame."""
+        """Return what must follow a reply before the next `user_turn`: its stop token if it lacks one, then frame."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -76,9 +79,8 @@ class Frame:
 class TokenizerCodec:
     """The codec of a Hugging Face *fast* tokenizer, with its chat template or, without one, in the plain frame.
 
-    Args:
-        tokenizer: A `transformers` fast tokenizer.
-        stop_ids: Ids that end a reply besides the tokenizer's own end token and the one the template closes a reply with
+    Args: tokenizer: A `transformers` fast tokenizer. stop_ids: Ids that end a reply besides the tokenizer's own end
+        token and the one the template closes a reply with
             (the model's generation config may name more).
 
     Raises:
@@ -89,8 +91,8 @@ class TokenizerCodec:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise CodecError(
-                f"tokenizer {type(tokenizer).__name__} is not a fast tokenizer, so text cannot be kept apart from control "
-                "tokens; use a model folder that has a tokenizer.json."
+                f"tokenizer {type(tokenizer).__name__} is not a fast tokenizer, so text cannot be kept apart from "
+                "control tokens; use a model folder that has a tokenizer.json."
             )
         self.tokenizer = tokenizer
         self.vocab_size = len(tokenizer)
@@ -111,7 +113,7 @@ class TokenizerCodec:
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         if self.control_ids.isdisjoint(ids):
             return ids
-        # Unigram vocabularies hold their control pieces among the ordinary ones; spelled out, the text cannot match them.
+        # Unigram vocabularies hold their control pieces among the ordinary ones; spelled out, no text matches them.
         ids = [one for char in text for one in self._plain.encode(char, add_special_tokens=False).ids]
         if not self.control_ids.isdisjoint(ids):
             raise CodecError(
@@ -130,7 +132,7 @@ class TokenizerCodec:
         return [*self.frame.user_open, *self.encode_untrusted(text), *self.frame.reply_open]
 
     def after_reply(self, reply_ids: Sequence[int]) -> list[int]:
-        """Return what must follow a reply before the next `user_turn`: its stop token if it lacks one, then the frame."""
+        """Return what must follow a reply before the next `user_turn`: its stop token if it lacks one, then frame."""
         close = list(self.frame.reply_close)
         last = reply_ids[-1] if reply_ids else None
         if last is not None and close and last == close[0]:
@@ -165,7 +167,7 @@ class TokenizerCodec:
         if not (end_of_reply.startswith(reply_close) and head.endswith(user_open)):
             raise CodecError(
                 "the chat template renders the first and later messages differently, so a conversation cannot grow by "
-                "appending; use a model whose template marks every turn alike (ChatML, Llama 3, Gemma), or a base model."
+                "appending; use a model whose template marks every turn alike (ChatML, Llama 3, Gemma) or a base model."
             )
         start = head.removesuffix(user_open)
         try:
@@ -212,8 +214,9 @@ def _cut(text: str, sentinels: int) -> list[str]:
 def _without_added_tokens(backend: Any) -> tuple[Any, frozenset[int]]:
     """Return a twin of a `tokenizers.Tokenizer` that knows no added token, and the ids of those tokens.
 
-    The library's own switch (``encode_special_tokens``) still matches added tokens that are not marked special, such as a
-    model's ``<think>`` or ``<tool_call>``. The model's unknown-word id is no control id: it stands for ordinary text.
+    The library's own switch (``encode_special_tokens``) still matches added tokens that are not marked special, such
+    as a model's ``<think>`` or ``<tool_call>``. The model's unknown-word id is no control id: it stands for ordinary
+    text.
     """
     from tokenizers import Tokenizer
 

