@@ -69,5 +69,7 @@ def _spelling(action: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _pattern(legal: tuple[str, ...]) -> re.Pattern[str]:
-    longest_first = sorted({_spelling(action) for action in legal}, key=lambda spelling: (-len(spelling), spelling))
+    longest_first = sorted(
+        {_spelling(action) for action in legal} - {""}, key=lambda spelling: (-len(spelling), spelling)
+    )
     return re.compile(rf"{_BEFORE}(?:{'|'.join(longest_first) or '(?!)'}){_AFTER}", re.IGNORECASE)
