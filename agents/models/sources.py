@@ -160,17 +160,34 @@ class ModelSource:
         adapter = self.adapter_folder(run)  # first, because it is cheap and often what is wrong
         folder = self.fetch()
         name = fingerprint(folder)
-        from transformers import AutoModelForCausalLM
-
-        try:
-            with smollm2.quiet_transformers():
-                model = AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
-                )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"model {self} cannot be loaded from {folder}: {reason}") from error
+        model = _load(folder, dtype, str(self.base))
         return LoadedModel(model.eval(), load_codec(folder), name, self, folder, adapter)
+
+
+def _load(folder: Path, dtype: str | torch.dtype, name: str) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with smollm2.quiet_transformers():
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"model {name} cannot be loaded from {folder}: {reason}") from error
+    # transformers would go on with random weights in place of missing ones
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"model {name} cannot be loaded from {folder}: {len(missing)} weights are missing, such as {missing[0]}; "
+            "restore the folder from its source."
+        )
+    return model
 
 
 def load_codec(folder: Path) -> TextCodec:

@@ -58,7 +58,7 @@ class Row:
     weights: list[float]
 
 
-MESSAGE_WEIGHT = 0.25
+MESSAGE_WEIGHT = 0.1
 RUBBISH_RATE = 0.02
 
 RowKind = Literal["play", "quiz", "interview", "done"]

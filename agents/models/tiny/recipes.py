@@ -95,21 +95,15 @@ def kuhn_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]
 
 
 def board_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
-    """Ask for the own mark, the own squares, the other's, the free ones, and those where a line can be completed."""
+    """Ask for the free squares, the own mark, and the squares where either player can complete a line."""
     assert isinstance(game, TicTacToe)
     own, other = MARKS[player], MARKS[1 - player]
     return [
         ("free?", "".join(game.legal_actions(player))),
         ("mark?", own),
-        ("own?", _squares_of(game, own)),
-        ("other?", _squares_of(game, other)),
         ("win?", _completing(game, own)),
         ("block?", _completing(game, other)),
     ]
-
-
-def _squares_of(game: TicTacToe, mark: str) -> str:
-    return "".join(name for name, found in zip(SQUARES, game.squares, strict=True) if found == mark) or "-"
 
 
 def _completing(game: TicTacToe, mark: str) -> str:
