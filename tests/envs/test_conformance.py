@@ -54,6 +54,7 @@ ALSO: list[tuple[str, type[Game], str]] = [
 
 # Where the default options hide so much that no two of a few hundred openings look alike to a player.
 SMALLER = {"negotiation": {"items": 2, "max_count": 1, "max_value": 3}}
+QUICKER = {**SMALLER, "go": {"size": 5}}
 
 
 @pytest.mark.parametrize("game", [broken.Take, broken.Morra, broken.Talk, KuhnPoker])
@@ -112,7 +113,7 @@ def test_wrong_arguments_name_themselves() -> None:
 
 @pytest.mark.parametrize("game", game_ids())
 def test_every_registered_game_keeps_the_contract(game: str) -> None:
-    report = check_game(game, episodes=3, interleaved=10, pairs=150, **SMALLER.get(game, {}))
+    report = check_game(game, episodes=3, interleaved=10, pairs=150, **QUICKER.get(game, {}))
     assert report.finished == 3
     assert report.notes == []
 

@@ -108,7 +108,9 @@ def test_the_stand_in_depends_on_the_seed_of_the_match_alone() -> None:
         return play(Take(), [Says(*["hm"] * 9), Says(*["hm"] * 9)], rules, seed=seed).actions
 
     assert actions(5) == actions(5)
-    assert len({str(actions(seed)) for seed in range(20)}) > 3
+    played = [actions(seed) for seed in range(20)]
+    assert len(set(map(str, played))) > 3
+    assert any([one for _, one in game[::2]][:2] == ["1", "2"] for game in played), "each turn draws anew"
 
 
 @pytest.mark.parametrize(
@@ -275,6 +277,11 @@ def test_all_turns_of_a_simultaneous_step_are_recorded_even_if_one_player_forfei
     again = ReplayLines()
     play(Morra(), [Says(), Says()], rules, recorder=again, prefix=episode.turns)
     assert again.lines == recorder.lines
+
+
+def test_if_several_players_fail_at_once_the_first_in_player_order_forfeits() -> None:
+    episode = play(Morra(), [Says("?"), Says("?")], MatchRules(unparsable=OnFailure(0)))
+    assert (episode.forfeited_by, episode.returns, len(episode.turns)) == (0, (-3.0, 3.0), 2)
 
 
 # ---------------------------------------------------------------- what a player wrote is marked
