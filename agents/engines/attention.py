@@ -110,7 +110,7 @@ def plan(pieces: list[tuple[int, list[int], int]], total_rows: int, select: list
         longer = longer[size:]
 
     def on_device(values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, device=device)
+        return torch.tensor(values, dtype=torch.long, device=device)
 
     return Plan(on_device(ids), on_device(rows), on_device(positions), on_device(select), groups)
 

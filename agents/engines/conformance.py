@@ -416,7 +416,7 @@ async def cancelling_is_private(subject: Subject) -> None:
     victim = asyncio.ensure_future(engine.generate(subject.context(210, 30), Sampling(200), session="victim"))
     await asyncio.sleep(0.01)
     victim.cancel()
-    replies = await asyncio.gather(*tasks)
+    replies = await asyncio.gather(*tasks, return_exceptions=True)
     try:
         await victim
     except asyncio.CancelledError:
@@ -424,6 +424,8 @@ async def cancelling_is_private(subject: Subject) -> None:
     else:
         raise ContractError(clause.__name__, "a cancelled request was answered.")
     for context, reply in zip(contexts, replies, strict=True):
+        if isinstance(reply, BaseException):
+            raise ContractError(clause.__name__, f"cancelling one request ended another: {reply!r}") from reply
         _require(len(reply.token_ids) == 24, clause, "cancelling one request cut another.")
         _follows_argmax(clause, subject, BASE, context, reply)
 
@@ -436,9 +438,9 @@ async def closing_ends_it(subject: Subject) -> None:
     await asyncio.sleep(0)
     await engine.aclose()
     await engine.aclose()
-    for request in (flight, engine.generate(subject.context(221, 4), Sampling(1))):
+    for request in (lambda: flight, lambda: engine.generate(subject.context(221, 4), Sampling(1))):
         try:
-            await asyncio.wait_for(request, 60)
+            await asyncio.wait_for(request(), 60)
         except EngineClosed:
             continue
         except (EngineError, asyncio.CancelledError, TimeoutError) as error:
