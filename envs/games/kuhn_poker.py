@@ -16,6 +16,7 @@ from palaestra.envs.parts import Action
 
 CARDS = "JQK"
 ACTIONS = ("pass", "bet")
+SAID = {"": "You act first.", "p": "Opponent passed.", "b": "Opponent bet.", "pb": "You passed, opponent bet."}
 
 _FACTS = GameFacts(
     players=2,
@@ -31,9 +32,9 @@ _FACTS = GameFacts(
 
 @dataclass(frozen=True)
 class KuhnOptions:
-    """``view="words"`` explains the game in two lines; ``"terse"`` shows only card and actions, such as ``Kpb``."""
+    """``view="words"`` explains the game; ``"brief"`` asks in one line; ``"terse"`` is card and actions, such as ``Kpb``."""
 
-    view: Literal["words", "terse"] = "words"
+    view: Literal["words", "brief", "terse"] = "words"
 
 
 class KuhnPoker(Game):
@@ -62,13 +63,15 @@ class KuhnPoker(Game):
         return (len(self.history) % 2,)
 
     def prompt(self, player: int) -> str:
-        if self.options.view == "terse":
+        if self.options.view != "words":
             return ""
-        return "Kuhn poker: cards J < Q < K, one each, ante 1. After a bet, bet calls and pass folds. The higher card wins."
+        return "Kuhn poker: cards J < Q < K, one each, ante 1. After a bet, bet calls, pass folds. Higher card wins."
 
     def board(self, player: int) -> str:
         if self.options.view == "terse":
             return CARDS[self.cards[player]] + self.history
+        if self.options.view == "brief":
+            return f"Card {CARDS[self.cards[player]]}. {SAID.get(self.history, 'The game is over.')} pass or bet?"
         said = ", ".join(ACTIONS[mark == "b"] for mark in self.history) or "none"
         return (
             f"You are the {self.role(player)} player. Your card: {CARDS[self.cards[player]]}. Actions so far: {said}."

@@ -26,7 +26,7 @@ from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.loss import TokenBatch
 
 ITERATIONS = 300
-GAMES = 64
+GAMES = 128
 LAST = 50
 CHECKPOINT_EVERY = 25
 
@@ -39,7 +39,11 @@ ARMS = (
 
 def config_of(arm: str, seed: int, threads: int = 0) -> RunConfig:
     """Return a cell's run."""
-    kl: Any = 0.0 if arm == "no_regulariser" else {"kind": "piecewise", "points": [[0, 0.2], [0.5, 0.1], [1, 0.02]]}
+    kl: Any = (
+        0.0
+        if arm == "no_regulariser"
+        else {"kind": "piecewise", "points": [[0, 1.0], [0.4, 0.5], [0.7, 0.2], [1, 0.05]]}
+    )
     options = {"failure_penalty": 1.0, "per_role": arm != "no_role_baseline"}
     return parse_config(
         {
@@ -56,7 +60,8 @@ def config_of(arm: str, seed: int, threads: int = 0) -> RunConfig:
             "iterations": ITERATIONS,
             "games_per_iteration": GAMES,
             "credit": {"rule": "role_baseline", "options": options, "kl": kl},
-            "optimizer": {"lr": {"kind": "cosine", "start": 1e-3, "end": 1e-4}, "token_budget": 8192},
+            "loss": {"kl_estimator": "k2"},
+            "optimizer": {"lr": {"kind": "cosine", "start": 1e-3, "end": 5e-5}, "minibatches": 4, "token_budget": 8192},
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES},
             "replays": "none",
             "evaluation": {"pairs": 0},
