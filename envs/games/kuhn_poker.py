@@ -32,7 +32,7 @@ _FACTS = GameFacts(
 
 @dataclass(frozen=True)
 class KuhnOptions:
-    """``view="words"`` explains the game; ``"brief"`` asks in one line; ``"terse"`` is card and actions, such as ``Kpb``."""
+    """``view="words"`` explains the game, ``"brief"`` asks in a line, ``"terse"`` is card and actions: ``Kpb``."""
 
     view: Literal["words", "brief", "terse"] = "words"
 
