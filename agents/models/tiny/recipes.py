@@ -119,18 +119,18 @@ def _completing(game: TicTacToe, mark: str) -> str:
 
 
 _RECIPES = (
-    Recipe("blank", "untrained, the same weights everywhere; built at once, for tests"),
+    Recipe("blank", "untrained, equal weights everywhere; built at once, for tests"),
     Recipe(
         "kuhn",
-        "has read random Kuhn poker and questions about it",
+        "has read random Kuhn poker (view=terse) and questions about it",
         corpus=(Mix("kuhn_poker", kuhn_questions, {"view": "terse"}),),
         training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
     ),
     Recipe(
         "board",
-        "has read random tic-tac-toe and questions about it",
+        "has read random tic-tac-toe (view=terse) and questions about it",
         corpus=(Mix("tic_tac_toe", board_questions, {"view": "terse"}),),
-        training=Training(steps=1600, batch_tokens=512, rate=3e-3, games=8000),
+        training=Training(steps=2000, batch_tokens=512, rate=3e-3, games=10_000),
     ),
 )
 
