@@ -359,6 +359,10 @@ class Match:
         """Return the events from number ``since`` on that ``player`` may see, without those it caused itself."""
         return [event for event in self.events[since:] if event.source != player and event.visible_to(player)]
 
+    def unseen(self, player: int) -> list[Event]:
+        """Return the events that ``player`` may see and that came after it was last asked."""
+        return self.events_for(player, self._seen[player] or 0)
+
 
 async def _gather(asking: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:
     """Await all; if one raises, stop the others first, because their seats are about to be closed."""

@@ -139,6 +139,11 @@ def game_ids(*, families: bool = False) -> list[str]:
     return sorted(names)
 
 
+def family_prefixes() -> list[str]:
+    """Return the prefixes of games made on demand, such as ``"openspiel/"``."""
+    return sorted(_families)
+
+
 def on_register(listener: Callable[[GameEntry], None]) -> None:
     """Call ``listener`` for every game registered so far and from now on."""
     _listeners.append(listener)

@@ -1,0 +1,35 @@
+"""`palaestra bench`: how fast the parts are, beside the loop they are compared with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from palaestra.scripts.console import console, untrusted
+from palaestra.scripts.errors import examples
+
+EXAMPLES = examples("palaestra bench envs", "palaestra bench rollout", "palaestra bench --render")
+
+
+def bench(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A benchmark; without one, they are listed."),
+    ] = None,
+    render: Annotated[
+        bool, typer.Option("--render", help="Write BENCHMARKS.md from results/*.json, and run nothing.")
+    ] = False,
+) -> None:
+    """Measure speed: envs (games a second), rollout (tokens a second in play), learner (tokens a second trained)."""
+    from palaestra.trainers import benchmarks
+
+    out = console()
+    if render:
+        out.print(untrusted(str(benchmarks.render())), soft_wrap=True)
+    elif name is None:
+        for known in benchmarks.names():
+            out.print(untrusted(known, "cyan"))
+    else:
+        path = benchmarks.run_benchmark(name, say=lambda line: out.print(untrusted(line), soft_wrap=True))
+        out.print(untrusted(f"{path}; `palaestra bench --render` writes BENCHMARKS.md."), soft_wrap=True)

@@ -1,0 +1,80 @@
+"""The terminal: where things are printed, and what may reach it.
+
+What players and models wrote is untrusted: a terminal obeys escape sequences, so `plain` makes control characters
+visible, and text is put into `rich.text.Text`, never into markup.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+# C0 and C1 controls but newline and tab, DEL, marks that reorder a line's text, halves of surrogate pairs.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str, *, newlines: bool = True) -> str:
+    """Return text in which control characters are spelled out, such as ``\\x1b``; without ``newlines`` on one line."""
+    text = _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return text if newlines else " ".join(text.split())
+
+
+def untrusted(text: str, style: str = "") -> Text:
+    """Return somebody else's text, harmless and ready to print."""
+    from rich.text import Text
+
+    return Text(plain(text), style)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console of this moment; where no terminal is, lines are as wide as they need be."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else max(120, shutil.get_terminal_size((120, 24)).columns)
+    return Console(stderr=stderr, highlight=False, width=width)
+
+
+def table(*columns: str, right: Iterable[int] = (), **options: Any) -> Any:
+    """Return an empty table in the house's look; columns whose number is in ``right`` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, **options)
+    numbers = set(right)
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="right" if index in numbers else "left", overflow="fold")
+    return made
+
+
+def key_values(given: Iterable[str], what: str) -> dict[str, str]:
+    """Return ``["a=1", "b=2"]`` as a dictionary.
+
+    Raises:
+        OptionError: An entry without ``=``, or a key given twice.
+    """
+    from palaestra.envs.errors import OptionError
+
+    found: dict[str, str] = {}
+    for entry in given:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            raise OptionError(f"{what} {entry!r} has no value; write it as key=value.")
+        if key in found:
+            raise OptionError(f"{what} {key!r} is given twice; give it once.")
+        found[key] = value
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for a reader: ``42 s``, ``3.5 min``, ``2.1 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,105 @@
+"""`palaestra evaluate`: a model's strength in one game, with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from palaestra.scripts.console import console, key_values, untrusted
+from palaestra.scripts.errors import examples
+
+EXAMPLES = examples(
+    "palaestra evaluate smollm2@runs/quickstart kuhn_poker",
+    "palaestra evaluate tiny:board tic_tac_toe --opponent mcts:200 --pairs 64 --option view=terse",
+    "palaestra evaluate smollm2@runs/quickstart kuhn_poker --opponent base --replays games/",
+)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, with an adapter after @.")],
+    game: Annotated[str, typer.Argument(metavar="GAME", help="A game; `palaestra envs` lists them.")],
+    opponent: Annotated[
+        str, typer.Option(help="Any seat of `palaestra play`, or base: the model without its adapter.")
+    ] = "random",
+    pairs: Annotated[int, typer.Option(min=1, help="Start positions; each is played once from every seat.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes start positions and sampling.")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the game; repeatable.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply, thought included.")] = 32,
+    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 1.0,
+    replays: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Record all games there.")] = None,
+) -> None:
+    """Measure a model against a fixed opponent over seat-flipped pairs: the same seeds, every seat in turn.
+
+    Intervals are 95 %. Legal replies stand beside the result, because a model that cannot answer loses, too.
+    """
+    from palaestra.envs import make
+
+    options: dict[str, Any] = {**key_values(option or (), "--option")}
+    make(game, **options)  # names and values are checked before anything heavy is loaded
+    with console(stderr=True).status("loading the model…"):
+        from palaestra.trainers.config import parse_config
+        from palaestra.trainers.summary import score
+        from palaestra.trainers.tasks import evaluation_tasks
+
+        reply = {"max_tokens": max_tokens, "temperature": temperature}
+        section = parse_config({"games": [{"game": game, "options": options, "reply": reply}]}, "evaluate").games[0]
+        engine, codec, policy = _engine(model, opponent)
+    tasks = evaluation_tasks(
+        section,
+        game_index=0,
+        pairs=pairs,
+        seed=seed,
+        policy=policy,
+        opponent=opponent,
+        replays=None if replays is None else str(replays),
+        meta={"model": model, "evaluation": opponent},
+    )
+    played = _play(engine, codec, tasks)
+    from palaestra.scripts.live import scores_table
+
+    out = console()
+    out.print(scores_table({model: score(played, opponent)}))
+    if replays is not None:
+        out.print(untrusted(f"{len(played)} replays: {replays}", "dim"))
+
+
+def _engine(model: str, opponent: str) -> tuple[Any, Any, str]:
+    """Return engine, codec and the policy to measure; the opponent is tried, too, before the first game."""
+    from palaestra.agents import make_seat
+    from palaestra.agents.engines.base import BASE
+    from palaestra.agents.engines.transformers_engine import TransformersEngine
+    from palaestra.agents.models.sources import ModelSource
+
+    if opponent != BASE:
+        make_seat(opponent)
+    loaded = ModelSource.parse(model).load()
+    engine = TransformersEngine(loaded.model)
+    policy = BASE
+    if loaded.adapter is not None:
+        policy = model
+        engine.add_policy(policy, loaded.adapter)
+    return engine, loaded.codec, policy
+
+
+def _play(engine: Any, codec: Any, tasks: list[Any]) -> list[Any]:
+    """Play the tasks with a bar."""
+    import asyncio
+
+    from rich.progress import Progress
+
+    from palaestra.trainers.arena import play_tasks
+
+    async def all_of_them() -> list[Any]:
+        try:
+            return await play_tasks(engine, codec, tasks, told=lambda played: bar.advance(task))
+        finally:
+            await engine.aclose()
+
+    out = console(stderr=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("games", total=len(tasks))
+        return asyncio.run(all_of_them())

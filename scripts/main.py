@@ -1,0 +1,64 @@
+"""The `palaestra` command: one module a subcommand.
+
+Nothing heavy is imported before a subcommand needs it, so that help, `envs` and `replay` start at once. Usage reporting
+of Ray, vLLM and the hub is switched off here (`root`), before anything could import them. Errors become one sentence in
+`palaestra.scripts.errors`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from palaestra.scripts import bench, doctor, envs, evaluate, experiment, models, play, replay, report, train
+from palaestra.scripts.errors import CommandGroup, examples
+from palaestra.trainers import quiet
+
+app = typer.Typer(
+    name="palaestra",
+    cls=CommandGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=examples(
+        "palaestra play tic_tac_toe --seats human,mcts",
+        "palaestra train configs/quickstart.yaml",
+        "palaestra COMMAND --help",
+    ),
+)
+
+_LEARN, _LOOK = "Play and train", "Look and check"
+app.command("play", rich_help_panel=_LEARN, epilog=play.EXAMPLES)(play.play)
+app.command("train", rich_help_panel=_LEARN, epilog=train.TRAIN_EXAMPLES)(train.train)
+app.command("resume", rich_help_panel=_LEARN, epilog=train.RESUME_EXAMPLES)(train.resume)
+app.command("evaluate", rich_help_panel=_LEARN, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)
+app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
+app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)
+app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
+app.command("experiment", rich_help_panel=_LOOK, epilog=experiment.EXAMPLES)(experiment.experiment)
+app.command("bench", rich_help_panel=_LOOK, epilog=bench.EXAMPLES)(bench.bench)
+app.command("doctor", rich_help_panel=_LOOK, epilog=doctor.EXAMPLES)(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"palaestra {version('palaestra')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A reinforcement-learning gym where everything is an environment for a language model."""
+    quiet.set_environment()
+    quiet.silence_warnings()
+
+
+if __name__ == "__main__":
+    app()

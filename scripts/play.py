@@ -1,0 +1,184 @@
+"""`palaestra play`: seats at a table, shown live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from palaestra.scripts.console import console, key_values, table, untrusted
+from palaestra.scripts.errors import examples
+
+if TYPE_CHECKING:
+    from palaestra.envs import Episode, Reply, Seat, View
+
+EXAMPLES = examples(
+    "palaestra play tic_tac_toe",
+    "palaestra play chess --seats human,mcts:200 --replay game.jsonl",
+    "palaestra play kuhn_poker --seats smollm2@runs/quickstart,random --games 20",
+    "palaestra play go --seats mcts,random --option size=9 --seed 7",
+    "palaestra play negotiation --seats human,fair --visibility public",
+)
+
+
+def play(
+    game: Annotated[str, typer.Argument(metavar="GAME", help="A game; `palaestra envs` lists them.")],
+    seats: Annotated[
+        str,
+        typer.Option(
+            help="One per player, separated by commas: human, random, mcts:SIMULATIONS, a negotiator (greedy, "
+            "conceder:0.5, tit-for-tat, fair), or a model such as smollm2@runs/x or tiny:kuhn."
+        ),
+    ] = "human,random",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes all chance; game N of several has seed + N - 1.")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the game; repeatable.")
+    ] = None,
+    visibility: Annotated[
+        Literal["private", "public", "team", "monitor"] | None,
+        typer.Option(help="Who reads thoughts; the game's own rule if not given."),
+    ] = None,
+    monitor: Annotated[
+        list[int] | None, typer.Option(min=1, help="A player who reads all thoughts under monitor; repeatable.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record the game; several games get -0001, -0002, ...")
+    ] = None,
+    games: Annotated[int, typer.Option(min=1, help="How many games to play.")] = 1,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a model's reply, thought included.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature of models; 0 is greedy.")] = 1.0,
+) -> None:
+    """Play a game: people, search, scripts and language models at one table."""
+    from palaestra.agents.language_model import ReplySettings
+    from palaestra.envs import Match, MatchRules, entry, make
+    from palaestra.envs.errors import OptionError
+    from palaestra.envs.match import run
+
+    options: dict[str, Any] = {**key_values(option or (), "--option")}
+    known = entry(game)
+    rules = MatchRules(visibility or known.visibility, tuple(number - 1 for number in monitor or ()))
+    if (rules.visibility == "monitor") != bool(rules.monitors):
+        raise OptionError("--visibility monitor and --monitor PLAYER go together; give both or neither.")
+    specs = seat_specs(seats)
+    check_seat_count(make(game, seed=seed, **options), specs)
+    settings = ReplySettings(max_tokens, temperature)
+    people = [player for player, spec in enumerate(specs) if spec == "human"]
+    episodes = []
+    for number in range(games):
+        path = _numbered(replay, number, games)
+        match = Match(
+            make(game, seed=seed + number, **options),
+            take_seats(specs, settings),
+            rules,
+            recorder=_recorder(path, people, quiet=games > 1 and not people),
+        )
+        episodes.append(run(match.play()))
+        if games > 1 and not people:
+            _line(number, episodes[-1])
+    if games > 1:
+        _tally(specs, episodes)
+    if replay is not None:
+        what = f"{games} replays beside {replay}" if games > 1 else str(replay)
+        console().print(untrusted(f"Recorded: {what}; `palaestra replay show FILE` shows it again.", "dim"))
+
+
+def seat_specs(text: str) -> list[str]:
+    """Return the seats of ``--seats``."""
+    return [spec.strip() for spec in text.split(",") if spec.strip()]
+
+
+def check_seat_count(game: Any, specs: list[str]) -> None:
+    """Raise before anything is loaded if the seats do not fit the game."""
+    from palaestra.envs.errors import SeatCountError
+
+    players = game.facts.players
+    if len(specs) != players:
+        sample = ",".join([*specs, *["random"] * players][:players])
+        raise SeatCountError(
+            f"{game.id} has {players} player{'s' if players != 1 else ''}, but --seats names {len(specs)} "
+            f"({', '.join(specs) or 'nobody'}); write for example --seats {sample}."
+        )
+
+
+def take_seats(specs: list[str], settings: Any) -> list[Seat]:
+    """Make the seats; models are loaded once."""
+    from palaestra.agents import make_seat
+
+    with console(stderr=True).status("taking seats…"):
+        made = [make_seat(spec, settings=settings) for spec in specs]
+    return [
+        seat if spec == "human" or "human" not in specs else _Thinking(seat)
+        for spec, seat in zip(specs, made, strict=True)
+    ]
+
+
+class _Thinking:
+    """A seat that shows a person that it is thinking."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+
+    @property
+    def name(self) -> str:
+        return self.seat.name
+
+    async def act(self, view: View) -> Reply:
+        if view.facts.simultaneous:  # the person may be typing
+            return await self.seat.act(view)
+        with console(stderr=True).status(untrusted(f"player {view.player + 1} ({self.name}) is thinking…", "dim")):
+            return await self.seat.act(view)
+
+    def close(self) -> None:
+        if (close := getattr(self.seat, "close", None)) is not None:
+            close()
+
+
+def _recorder(path: Path | None, people: list[int], *, quiet: bool) -> Any:
+    from palaestra.envs import ReplayWriter
+    from palaestra.scripts.transcript import Stage
+
+    writer = None if path is None else ReplayWriter(path)
+    return writer if quiet else Stage(people, also=writer)
+
+
+def _numbered(path: Path | None, number: int, games: int) -> Path | None:
+    if path is None or games == 1:
+        return path
+    return path.with_name(f"{path.stem}-{number + 1:04d}{path.suffix or '.jsonl'}")
+
+
+def _line(number: int, episode: Episode) -> None:
+    from palaestra.scripts.transcript import ending
+
+    text = ending(episode)
+    console().print(f"{number + 1:>4}  ", untrusted(text.plain.strip().partition("\n")[0]), sep="")
+
+
+def _tally(specs: list[str], episodes: list[Episode]) -> None:
+    from statistics import fmean
+
+    rows = table(
+        "player", "seat", "mean return", "won", "drawn", "lost", "legal replies", "forfeits", right=range(2, 8)
+    )
+    for player, spec in enumerate(specs):
+        returns = [episode.returns[player] for episode in episodes if episode.returns is not None]
+        attempts = [
+            one for episode in episodes for turn in episode.turns if turn.player == player for one in turn.attempts
+        ]
+        legal = sum(one.status == "ok" for one in attempts)
+        rows.add_row(
+            str(player + 1),
+            untrusted(spec),
+            f"{fmean(returns):+.3f}" if returns else "none",
+            str(sum(value > 0 for value in returns)),
+            str(sum(value == 0 for value in returns)),
+            str(sum(value < 0 for value in returns)),
+            f"{legal} of {len(attempts)}",
+            str(sum(episode.forfeited_by == player for episode in episodes)),
+        )
+    console().print()
+    console().print(rows)
+
+
+__all__ = ["check_seat_count", "play", "seat_specs", "take_seats"]

@@ -1,0 +1,129 @@
+"""`palaestra replay`: look at recorded games, execute them again, go on from any turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palaestra.scripts.console import console, untrusted
+from palaestra.scripts.errors import CommandGroup, examples
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="Look at recorded games, execute them again, go on from any turn.",
+    epilog=examples(
+        "palaestra replay show game.jsonl",
+        "palaestra replay verify runs/quickstart/replays",
+        "palaestra replay resume game.jsonl --turn 4 --seats human,random",
+    ),
+)
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILES", help="Replays, or folders of them.")]
+
+
+@app.command(epilog=examples("palaestra replay show game.jsonl", "palaestra replay show games/*.jsonl --brief"))
+def show(
+    files: Files,
+    brief: Annotated[bool, typer.Option("--brief", help="Leave out what players were shown.")] = False,
+) -> None:
+    """Print games turn by turn: what was shown, thought, said, refused and done."""
+    from palaestra.envs import read_replay
+    from palaestra.scripts.transcript import show_episode
+
+    for path in _expanded(files):
+        replay = read_replay(path)
+        out = console()
+        if len(files) > 1 or path != files[0]:
+            out.print(untrusted(f"\n{path}", "bold"))
+        show_episode(replay.episode, observations=not brief)
+        if not replay.complete:
+            out.print(untrusted(f"The record has no end; `palaestra replay resume {path}` goes on from there.", "dim"))
+
+
+@app.command(epilog=examples("palaestra replay verify game.jsonl", "palaestra replay verify runs/quickstart/replays"))
+def verify(files: Files) -> None:
+    """Execute games again and compare a state hash at every turn; exit status 1 if any differs."""
+    from rich.progress import track
+
+    from palaestra.envs import PalaestraError
+    from palaestra.envs import verify as verify_replay
+
+    paths = _expanded(files)
+    turns = 0
+    faults: list[str] = []
+    progress = console(stderr=True)
+    for path in track(paths, "replays", console=progress, transient=True, disable=not progress.is_terminal):
+        try:
+            turns += verify_replay(path)
+        except PalaestraError as error:
+            faults.append(f"{path}: {error}")
+    errors = console(stderr=True)
+    for fault in faults:
+        errors.print(untrusted(fault, "red"), soft_wrap=True)
+    good = len(paths) - len(faults)
+    console().print(f"{good} of {len(paths)} replays verified, {turns} turns compared.")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=examples(
+        "palaestra replay resume game.jsonl",
+        "palaestra replay resume game.jsonl --turn 4 --seats human,mcts --replay other-line.jsonl",
+    )
+)
+def resume(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A replay.")],
+    seats: Annotated[str | None, typer.Option(help="As for `palaestra play`; the recorded seats if not given.")] = None,
+    turn: Annotated[int | None, typer.Option(min=0, help="Keep this many turns; all of them if not given.")] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Record there; FILE-resumed.jsonl if not given."),
+    ] = None,
+) -> None:
+    """Go on from any turn of a recorded game, with the same seats or others."""
+    from palaestra.envs import ReplayWriter, make, read_replay
+    from palaestra.envs import resume as resume_match
+    from palaestra.envs.match import run
+    from palaestra.scripts.play import check_seat_count, seat_specs, take_seats
+    from palaestra.scripts.transcript import Stage
+
+    episode = read_replay(file).episode
+    specs = list(episode.seats) if seats is None else seat_specs(seats)
+    check_seat_count(make(episode.game, seed=episode.seed, **episode.options), specs)
+    target = replay or file.with_name(f"{file.stem}-resumed.jsonl")
+    stage = Stage([player for player, spec in enumerate(specs) if spec == "human"], also=ReplayWriter(target))
+    run(resume_match(file, take_seats(specs, None), turn=turn, recorder=stage).play())
+    console().print(untrusted(f"Recorded: {target}", "dim"))
+
+
+@app.command(
+    "record-goldens", epilog=examples("palaestra replay record-goldens", "palaestra replay record-goldens chess")
+)
+def record_goldens(
+    games: Annotated[list[str] | None, typer.Argument(metavar="GAMES", help="Games; all if none is given.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where they are kept.")] = Path("tests/replays"),
+) -> None:
+    """Record the golden replays anew: on purpose only, after the rules of a game have changed."""
+    from palaestra.envs.goldens import record_goldens as record
+
+    with console(stderr=True).status("playing…"):
+        written = record(folder, games or None)
+    for path in written:
+        console().print(untrusted(str(path)), soft_wrap=True)
+
+
+def _expanded(files: list[Path]) -> list[Path]:
+    """Return the files, and every ``.jsonl`` below the folders; a folder without any is an error."""
+    from palaestra.envs.errors import MissingReplay
+
+    paths: list[Path] = []
+    for path in files:
+        found = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+        if not found:
+            raise MissingReplay(f"folder {path} holds no replays (*.jsonl); name another.")
+        paths += found
+    return paths
