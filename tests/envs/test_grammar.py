@@ -71,7 +71,7 @@ def test_no_action_is_found_inside_a_longer_word(text: str, words: tuple[str, ..
 
 def test_of_two_words_the_longer_is_meant() -> None:
     assert last_action("I castle O-O-O", MOVES) == "O-O-O"
-    assert last_action("bet 5", ("bet", "bet 5", "5")) == "bet 5"
+    assert last_action("I bet 5!", ("bet", "bet 5", "5")) == "bet 5"
 
 
 @pytest.mark.parametrize("text", ["BXC3", "I play bXc3 now"])

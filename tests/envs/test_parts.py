@@ -63,6 +63,7 @@ def test_every_part_can_be_read_as_text(part: Part) -> None:
         {"kind": "array", "values": [1], "shape": [2]},
         {"kind": "array", "values": ["nan"], "shape": [1]},
         {"kind": "array", "values": ["__import__('os')"], "shape": [1]},
+        {"kind": "array", "values": ["1.5"], "shape": [1]},
         {"kind": "array", "values": [True], "shape": [1]},
         {"kind": "distribution", "logprobs": [0.0, 0.0]},
         {"kind": "distribution", "logprobs": [1e9]},

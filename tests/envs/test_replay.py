@@ -299,6 +299,8 @@ def test_one_edited_character_anywhere_is_found(
         (b'"logprobs":[-0.1,', b'"logprobs":[-0.10,'),
         (b"-0.30000000000000004", b"-0.30000000000000005"),
         (b'{"type":"turn"', b'{ "type":"turn"'),
+        (b'{"type":"turn"', b' {"type":"turn"'),
+        (b',"sum":', b' ,"sum":'),
         (b'"player":0', b'"player":-0'),
         ("é".encode(), b"\\u00e9"),
     ],
@@ -307,8 +309,10 @@ def test_an_edit_that_json_would_not_notice_is_found(
     old: bytes, new: bytes, replay_bytes: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "edited.jsonl"
-    assert old in replay_bytes
-    path.write_bytes(replay_bytes.replace(old, new, 1))
+    lines = replay_bytes.splitlines(keepends=True)
+    assert old in lines[1]
+    lines[1] = lines[1].replace(old, new, 1)
+    path.write_bytes(b"".join(lines))
     with pytest.raises(EditedReplay, match="line 2: it was changed after it was written; restore"):
         read_replay(path)
 
@@ -464,6 +468,34 @@ def test_a_disk_that_fills_up_in_mid_game_keeps_every_turn_before(tmp_path: Path
         match = resume(path, [Erratic(4), Erratic(4, salt=1)], recorder=ReplayWriter(path))
     run(match.play())
     assert path.read_bytes() == whole
+
+
+def test_a_device_that_takes_a_few_bytes_at_a_time_gets_them_all(tmp_path: Path) -> None:
+    class Slow:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def write(self, data: memoryview) -> int:
+            return int(self.file.write(data[:7]))
+
+        def close(self) -> None:
+            self.file.close()
+
+    class SlowWriter(ReplayWriter):
+        def _put(self, line: bytes) -> None:
+            if not isinstance(self._file, Slow):
+                self._file = Slow(self._file)  # type: ignore[assignment]
+            super()._put(line)
+
+    recorded(tmp_path / "fast.jsonl")
+    play(
+        make("tic_tac_toe", seed=4),
+        [Erratic(4), Erratic(4, salt=1)],
+        RULES,
+        recorder=SlowWriter(tmp_path / "slow.jsonl"),
+        seed=99,
+    )
+    assert (tmp_path / "slow.jsonl").read_bytes() == (tmp_path / "fast.jsonl").read_bytes()
 
 
 def test_what_json_cannot_hold_is_named_and_leaves_a_readable_file(tmp_path: Path) -> None:

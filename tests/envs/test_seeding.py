@@ -37,6 +37,11 @@ def test_a_seed_depends_on_every_part_its_type_and_its_place(one: list[int | str
     assert 0 <= derive(*one) < 2**63
 
 
+def test_no_text_passes_for_two_parts() -> None:
+    assert derive("a\x1fstr:b") != derive("a", "b")
+    assert derive("a\x1f", "b") != derive("a", "\x1fb")
+
+
 def test_a_number_and_its_text_are_different_parts() -> None:
     assert len({derive(1, 2), derive("1", 2), derive("12"), derive(12), derive(2, 1)}) == 5
 
