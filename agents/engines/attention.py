@@ -134,7 +134,10 @@ def _decode_group(spans: list[tuple[int, int, int, int]], total_rows: int, devic
 
 def _prefill_group(spans: list[tuple[int, int, int, int]], device: torch.device) -> Group:
     longest = max(count for _, _, count, _ in spans)
-    tokens, positions, real, index = [], [], [], []
+    tokens: list[int] = []
+    positions: list[list[int]] = []
+    real: list[int] = []
+    index: list[int] = []
     for place, (_, first, count, start) in enumerate(spans):
         padding = [0] * (longest - count)
         tokens += [*range(first, first + count), *padding]

@@ -53,8 +53,8 @@ async def canary(
     as_base = effect > allowed / 20 and error > effect / 2 and _distance(served, base) < effect / 2
     if as_base:
         raise AdapterError(
-            f"the engine serves {policy!r} but its canary answered as the base model (log-probabilities are {error:.2g} "
-            f"from the adapter's); the adapter was ignored: add it again, or restart the engine with LoRA enabled."
+            f"the engine serves {policy!r} but its canary answered as the base model, {error:.2g} from the adapter's "
+            "log-probabilities; the adapter was ignored: add it again, or restart the engine with LoRA enabled."
         )
     if error > allowed:
         raise AdapterError(

@@ -2,9 +2,9 @@
 
     report = await examine(engine, model, adapters)
 
-runs every clause on an engine that serves `model`, where `adapters` are two or more LoRA adapters of it, not yet added.
-A clause is a coroutine that raises `ContractError` with its name. What an engine states in `capabilities` that it cannot
-keep is not demanded and stands in `report.waived` with the reason: nothing is skipped silently.
+runs every clause on an engine that serves `model`, where `adapters` are two or more LoRA adapters of it, not yet
+added. A clause is a coroutine that raises `ContractError` with its name. What an engine states in `capabilities` that
+it cannot keep is not demanded and stands in `report.waived` with the reason: nothing is skipped silently.
 
 `specimen` makes a small random model and adapters on which all clauses take seconds; it has a head size of 32, which
 every backend can compute. The oracle is the model's own forward pass, in float32, one context at a time.
@@ -127,9 +127,7 @@ def random_adapter(model: Any, seed: int, rank: int = 4) -> tuple[LoraConfig, di
     return config, {key: torch.randn(value.shape, generator=generator) * 0.15 for key, value in tensors.items()}
 
 
-async def examine(
-    engine: Engine, model: Any, adapters: Adapters, clauses: Sequence[Clause] | None = None
-) -> Report:
+async def examine(engine: Engine, model: Any, adapters: Adapters, clauses: Sequence[Clause] | None = None) -> Report:
     """Run the clauses, by default all of them; the last one closes the engine.
 
     Args:
@@ -351,7 +349,9 @@ async def sessions_save_prefill(subject: Subject) -> None:
     longer = [*context, *first.token_ids, *subject.context(161, 10)]
     second = await engine.generate(longer, Sampling(6, temperature=0), session="a")
     most = len(longer) - subject.reused(known)
-    _require(0 < second.prefilled <= most, clause, f"the second turn prefilled {second.prefilled}, at most {most} are new.")
+    _require(
+        0 < second.prefilled <= most, clause, f"the second turn prefilled {second.prefilled}, at most {most} are new."
+    )
     _follows_argmax(clause, subject, BASE, longer, second)
     score = plain_score(subject.oracle(BASE), [*longer, *second.token_ids])[-6:]
     _near(clause, second.logprobs, score, subject.tolerance)

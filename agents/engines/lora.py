@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from peft.tuners import lora as peft_lora
+from transformers import PreTrainedModel
 
 from palaestra.agents.engines.base import BASE, Adapter, AdapterError
 
@@ -83,7 +84,7 @@ class AdapterReader:
         base: A module tree of the base that PEFT may change.
     """
 
-    def __init__(self, base: torch.nn.Module) -> None:
+    def __init__(self, base: PreTrainedModel) -> None:
         self._base = base
         self._peft: PeftModel | None = None
 
@@ -108,14 +109,14 @@ class AdapterReader:
             self._peft = PeftModel(self._base, config, adapter_name="read")
         else:
             self._peft.add_adapter("read", config)
-        result = set_peft_model_state_dict(self._peft, tensors, adapter_name="read")
+        result: Any = set_peft_model_state_dict(self._peft, tensors, adapter_name="read")
         missing = [key for key in result.missing_keys if ".read." in key]
         if result.unexpected_keys:
             raise ValueError(f"the base has no layer for {result.unexpected_keys[0]!r}.")
         if missing:
             raise ValueError(f"it has no tensor for {missing[0].replace('.read.', '.')!r}.")
         head = self._base.get_output_embeddings()
-        matrices = {}
+        matrices: Matrices = {}
         for path, module in self._base.named_modules():
             if not isinstance(module, peft_lora.LoraLayer) or "read" not in module.lora_A:
                 continue
@@ -141,7 +142,9 @@ def _open(name: str, adapter: Adapter) -> tuple[LoraConfig, dict[str, torch.Tens
     else:
         folder = Path(adapter)
         if not (folder / "adapter_model.safetensors").is_file():
-            raise AdapterError(f"adapter {name!r}: {str(folder)!r} has no adapter_model.safetensors; give a PEFT folder.")
+            raise AdapterError(
+                f"adapter {name!r}: no adapter_model.safetensors in {str(folder)!r}; give a PEFT folder."
+            )
         try:
             config = PeftConfig.from_pretrained(str(folder))
             tensors = load_peft_weights(str(folder), device="cpu")

@@ -120,7 +120,7 @@ class TransformersEngine:
         """Load a model from a folder or hub id; `options` are the constructor's."""
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=getattr(torch, dtype))
+        model: Any = AutoModelForCausalLM.from_pretrained(str(path), dtype=getattr(torch, dtype))
         return cls(model.to(device), **options)
 
     @property

@@ -31,7 +31,7 @@ _PROBE = (3, 1, 4, 1, 5, 9, 2, 6)
 
 def share(model: torch.nn.Module) -> PreTrainedModel:
     """Return an evaluation-mode copy of the module tree without PEFT layers, on the same weights."""
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     if any(isinstance(module, BaseTunerLayer) and module.merged for module in base.modules()):
         raise EngineError("the model has an adapter merged into its weights; call unmerge_adapter() before serving it.")
     memo: dict[int, Any] = {}
@@ -39,7 +39,7 @@ def share(model: torch.nn.Module) -> PreTrainedModel:
         memo[id(parameter)] = torch.nn.Parameter(parameter.detach(), requires_grad=False)
     for buffer in base.buffers():
         memo[id(buffer)] = buffer
-    tree = copy.deepcopy(base, memo)
+    tree: PreTrainedModel = copy.deepcopy(base, memo)
     for name, module in list(tree.named_modules()):
         if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
             inner = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
@@ -142,7 +142,11 @@ class Weights:
         cache = DynamicCache(config=self.model.config)
         with torch.inference_mode():
             logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0]
-        kept = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        kept = [
+            tensor
+            for layer in cache.layers
+            for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None))
+        ]
         shapes = {(tensor.shape[1], tensor.shape[3], tensor.dtype) for tensor in kept if tensor is not None}
         if len(shapes) != 1 or any(tensor is None for tensor in kept):
             raise EngineError(f"{type(self.model).__name__} keeps another cache in each layer; serve it with vLLM.")

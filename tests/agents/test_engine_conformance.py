@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # small matrices: threads that wait for each other cost more than they compute
 
 from palaestra.agents.engines import conformance as c  # noqa: E402
 from palaestra.agents.engines.base import BASE, ContextOverflow  # noqa: E402
@@ -17,7 +18,6 @@ from palaestra.envs.errors import ContractError  # noqa: E402
 
 @pytest.fixture(scope="module")
 def made():
-    torch.set_num_threads(1)
     return c.specimen()
 
 
@@ -29,7 +29,9 @@ def test_the_transformers_engine_keeps(clause, made):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"max_rows": 3, "step_tokens": 8}, {"cache_bytes": 0}, {"batch_bytes": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"max_rows": 3, "step_tokens": 8}, {"cache_bytes": 0}, {"batch_bytes": 1}], ids=str
+)
 def test_the_whole_contract_is_kept_when_everything_is_scarce(options, made):
     """Few rows, small chunks, no cache: slower, never different. Clauses about reuse need the cache."""
     model, adapters = made
