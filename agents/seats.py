@@ -13,9 +13,10 @@ Anything registered here by `register_seat` is a name; anything else is a model 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from palaestra.envs.bridges.opponents import opponent_names, register_opponent
 from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
 from palaestra.envs.seat import RandomSeat, Seat
 
@@ -27,11 +28,15 @@ _factories: dict[str, SeatFactory] = {}
 def register_seat(name: str, factory: SeatFactory) -> None:
     """Register a kind of seat; ``factory`` gets what the user wrote after ``NAME:``, or an empty string.
 
+    The bridges offer it as an opponent, too.
+
     Raises:
         ValueError: The name is taken.
     """
     if _factories.setdefault(name, factory) is not factory:
         raise ValueError(f"a seat named {name!r} is registered already; choose another name")
+    if name not in opponent_names():
+        register_opponent(name, partial(factory, ""))
 
 
 def seat_names() -> list[str]:
