@@ -12,8 +12,8 @@ Invariants, each with a test:
   where a template rewrites the past, and where a message begins or ends with white space that the tokenizer would
   join to the frame.)
 * Text is data. Whatever another player, a tool or a user writes is encoded with no added token in sight, so no text
-  at all yields a control id, and decoding gives the text back (byte-level vocabularies; a lone surrogate becomes
-  "?").
+  at all yields a control id, and decoding gives
+  the text back if the vocabulary holds all bytes (a lone surrogate becomes "?").
 
 The frame is found by rendering the model's own chat template around sentinels, so there is no table of templates
 here. A model without a template gets the *plain* frame: messages and replies are lines. Imports neither torch nor

@@ -1,4 +1,4 @@
-"""SmolLM2 as it is fetched and expanded: the whole model in bfloat16, a working tokenizer, a codec equal to its template.
+"""SmolLM2 as it is fetched and expanded: all of it in bfloat16, a working tokenizer, a codec equal to its template.
 
 Slow: the first run downloads 93 MB into the user's cache (`palaestra models fetch smollm2`).
 """
@@ -70,12 +70,13 @@ def test_the_growing_conversation_is_what_its_template_renders(codec: TokenizerC
         assert ids == codec.tokenizer.apply_chat_template(messages, return_dict=False)
 
 
+# The vocabulary lacks, and drops, some bytes that text hardly ever holds (control characters, unassigned planes).
 @settings(max_examples=300)
 @given(
     text=st.lists(
         st.one_of(
             st.sampled_from(["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<|im_", "end|>"]),
-            st.text(max_size=12),
+            st.text(st.characters(min_codepoint=32, max_codepoint=0x3FFFF, exclude_categories=["Cs"]), max_size=12),
         ),
         max_size=6,
     ).map("".join)
