@@ -14,8 +14,7 @@ becomes a `Game`:
   this player's last choices is *illegal*, other text *unparsable*.
 * *Events*: with perfect information moves and chance are told to all; otherwise the information state alone speaks.
 
-Not offered: parameters that name files (a replay must hold all it needs) and ``rng_seed`` (chance is ours). A
-parameter called ``seed`` is the option ``game_seed``. `unserved` lists the games that cannot be played, and why.
+`unserved` lists the games that cannot be played, and why; how games are loaded stands in `open_spiel_load`.
 """
 
 from __future__ import annotations
@@ -23,13 +22,26 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, ClassVar, Literal, Self, cast
 
 import pyspiel
 
-from palaestra.envs.errors import IllegalAction, OptionError, PalaestraError, UnknownName
+from palaestra.envs.errors import IllegalAction, PalaestraError, UnknownName
 from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.games.open_spiel_load import (
+    SPIEL_ERRORS,
+    UnservedGame,
+    facts,
+    given,
+    load,
+    names_a_file,
+    option_fields,
+    option_name,
+    refused,
+    types,
+    unfit,
+)
 from palaestra.envs.grammar import shorten
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import GameEntry
@@ -44,24 +56,13 @@ REMEMBERED = 16
 View = Literal["words", "terse"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ ")
-
-_UTILITY: dict[Any, Literal["zero_sum", "constant_sum", "general_sum", "identical"]] = {
-    pyspiel.GameType.Utility.ZERO_SUM: "zero_sum",
-    pyspiel.GameType.Utility.CONSTANT_SUM: "constant_sum",
-    pyspiel.GameType.Utility.GENERAL_SUM: "general_sum",
-    pyspiel.GameType.Utility.IDENTICAL: "identical",
-}
-
-
-class UnservedGame(PalaestraError, RuntimeError):
-    """A game that OpenSpiel has, but that cannot be played here; the message says why."""
 
 
 class OpenSpielGame(Game):
     """A game of OpenSpiel; `game_class` makes the subclass for one of them."""
 
-    spiel_name: ClassVar[str]
+    kind: ClassVar[Any]
+    """The `pyspiel.GameType` as registered; a game within a game may make it another."""
 
     spiel: Any
     """The `pyspiel.Game`."""
@@ -69,17 +70,16 @@ class OpenSpielGame(Game):
     """Action numbers of the players who have chosen at a simultaneous node."""
 
     def setup(self) -> None:
-        kind = _types()[self.spiel_name]
-        seeded = "rng_seed" in kind.parameter_specification
-        self._given = _parameters(kind, self.options, self.id)
+        seeded = "rng_seed" in self.kind.parameter_specification
+        self._given = given(self.kind, self.options)
         if seeded:
             self._given = (*self._given, ("rng_seed", self.dice.below(1 << 31)))
-        self.spiel = _load(self.spiel_name, self._given, self.id)
+        self.spiel = load(self.kind, self._given, self.id)
         self._type = self.spiel.get_type()
         self._sampled = self._type.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC
-        if (reason := _unfit(self._type, seeded)) is not None:
+        if (reason := unfit(self._type, seeded)) is not None:
             raise UnservedGame(f"{self.id} cannot be served: {reason}.")
-        self._facts = _facts(self.spiel)
+        self._facts = facts(self.spiel, PROMPT_CHARS + BOARD_CHARS + LEGAL_CHARS)
         self._perfect = self._facts.information == "perfect"
         self._simultaneous = self._facts.simultaneous
         self._state = self._fresh_state()
@@ -173,7 +173,7 @@ class OpenSpielGame(Game):
 
     def _clone_state_into(self, twin: Self) -> None:
         if self._sampled:
-            twin.spiel = _load(self.spiel_name, self._given, self.id)
+            twin.spiel = load(self.kind, self._given, self.id)
             twin._state = twin._fresh_state()
             for _ in _play_again(twin._state, self._state.history(), self._simultaneous):
                 pass
@@ -221,8 +221,8 @@ class OpenSpielGame(Game):
     def _fresh_state(self) -> Any:
         try:
             return self.spiel.new_initial_state()
-        except _SPIEL_ERRORS as error:
-            raise _refused(self.id, error) from None
+        except SPIEL_ERRORS as error:
+            raise refused(self.id, error) from None
 
     def _settle(self) -> None:
         """Resolve chance until a player is to move or the game is over."""
@@ -250,7 +250,7 @@ class OpenSpielGame(Game):
         return names
 
     def _tell(self, player: int, name: str) -> None:
-        if self._perfect and self.options.view == "words":
+        if self._perfect:
             self.emit("move", f"Player {player + 1}: {name}", source=player)
 
     def _shown(self, player: int) -> str:
@@ -271,7 +271,7 @@ class OpenSpielGame(Game):
 
         It is one state that moves on, so it must be looked at before the next step is asked for.
         """
-        spiel = _load(self.spiel_name, self._given, self.id) if self._sampled else self.spiel
+        spiel = load(self.kind, self._given, self.id) if self._sampled else self.spiel
         return _play_again(spiel.new_initial_state(), self._state.history(), self._simultaneous)
 
 
@@ -290,10 +290,6 @@ def _play_again(state: Any, history: list[int], simultaneous: bool) -> Iterator[
         index += len(joint)
 
 
-_SPIEL_ERRORS = (pyspiel.SpielError, ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-"""What pybind11 makes of C++ exceptions."""
-
-
 @cache
 def game_class(spiel_name: str) -> type[OpenSpielGame]:
     """Return the class of ``openspiel/SPIEL_NAME``.
@@ -301,22 +297,17 @@ def game_class(spiel_name: str) -> type[OpenSpielGame]:
     Raises:
         UnknownName: OpenSpiel has no such game; the nearest is named.
     """
-    known = _types()
+    known = types()
     if spiel_name not in known:
         names = [PREFIX + name for name in known]
         raise UnknownName("game", PREFIX + spiel_name, names, "`palaestra envs` lists them all.")
     kind = known[spiel_name]
-    fields: list[tuple[str, Any, Any]] = [
-        (_option(name), *_typed(default))
-        for name, default in kind.parameter_specification.items()
-        if not (_names_a_file(name) or name == "rng_seed")
-    ]
-    options = dataclasses.make_dataclass("OpenSpielOptions", [*fields, ("view", View, "words")], frozen=True)
+    fields = [*option_fields(kind), ("view", View, "words")]
     attributes = {
         "id": PREFIX + spiel_name,
         "summary": kind.long_name,
-        "spiel_name": spiel_name,
-        "Options": options,
+        "kind": kind,
+        "Options": dataclasses.make_dataclass("OpenSpielOptions", fields, frozen=True),
         "__module__": __name__,
     }
     return type(f"OpenSpiel_{spiel_name}", (OpenSpielGame,), attributes)
@@ -331,7 +322,7 @@ def resolve(id: str) -> GameEntry:
 def members() -> list[str]:
     """Return the names of all games that can be made without options and played."""
     refused = unserved()
-    return [PREFIX + name for name in _types() if PREFIX + name not in refused]
+    return [PREFIX + name for name in types() if PREFIX + name not in refused]
 
 
 def unserved() -> dict[str, str]:
@@ -339,19 +330,19 @@ def unserved() -> dict[str, str]:
 
     Every game is really made, and its opening shown to all players.
     """
-    reasons = ((name, why_not(name)) for name in _types())
+    reasons = ((name, why_not(name)) for name in types())
     return {PREFIX + name: reason for name, reason in reasons if reason is not None}
 
 
 @cache
 def why_not(spiel_name: str) -> str | None:
     """Return why a game cannot be played with its default options; None if it can."""
-    kind = _types()[spiel_name]
+    kind = types()[spiel_name]
     parameters = kind.parameter_specification
-    if parameters and all(map(_names_a_file, parameters)):
+    if parameters and all(map(names_a_file, parameters)):
         return "its rules stand in a file, but a replay must hold all it needs"
     if not kind.default_loadable:
-        wanted = ", ".join(map(_option, parameters))
+        wanted = ", ".join(map(option_name, parameters))
         return f"OpenSpiel has no complete defaults for its options ({wanted}); it is served when they are given"
     try:
         game = game_class(spiel_name)()
@@ -364,97 +355,6 @@ def why_not(spiel_name: str) -> str | None:
     except (pyspiel.SpielError, PalaestraError) as error:
         return _one_line(str(error))
     return None
-
-
-def _types() -> dict[str, Any]:
-    """Return OpenSpiel's register as it is now: other packages may add to it."""
-    return {kind.short_name: kind for kind in pyspiel.registered_games()}
-
-
-def _option(parameter: str) -> str:
-    """Return the name of the option for a parameter; kriegspiel has one that begins with a digit."""
-    if parameter == "seed":
-        return "game_seed"
-    return parameter if parameter.isidentifier() else f"_{parameter}"
-
-
-def _names_a_file(parameter: str) -> bool:
-    return parameter.endswith(("file", "filename"))
-
-
-def _typed(default: Any) -> tuple[Any, Any]:
-    """Return the type and the default of an option; a game within a game is written ``"tic_tac_toe()"``."""
-    if isinstance(default, dict):
-        return str, pyspiel.game_parameters_to_string(default) if default else ""
-    return type(default), default
-
-
-def _parameters(kind: Any, options: Any, id: str) -> tuple[tuple[str, Any], ...]:
-    """Return the parameters that differ from OpenSpiel's defaults, which it knows best itself."""
-    given = []
-    for name, default in kind.parameter_specification.items():
-        value = getattr(options, _option(name), default)
-        if value == _typed(default)[1]:
-            continue
-        given.append((name, value))
-    return tuple(given)
-
-
-def _load(spiel_name: str, given: tuple[tuple[str, Any], ...], id: str) -> Any:
-    """Return the `pyspiel.Game`; shared where it holds no generator of its own."""
-    sampled = _types()[spiel_name].chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC
-    try:
-        return (_load_fresh if sampled else _load_shared)(spiel_name, given)
-    except _SPIEL_ERRORS as error:
-        raise _refused(id, error) from None
-
-
-def _load_fresh(spiel_name: str, given: tuple[tuple[str, Any], ...]) -> Any:
-    specification = _types()[spiel_name].parameter_specification
-    values = {
-        name: pyspiel.game_parameters_from_string(value) if isinstance(specification[name], dict) else value
-        for name, value in given
-    }
-    return pyspiel.load_game(spiel_name, values)
-
-
-_load_shared = lru_cache(maxsize=256)(_load_fresh)
-
-
-def _refused(id: str, error: Exception) -> OptionError:
-    return OptionError(f"options of {id}: OpenSpiel refuses them: {_SOURCE.sub('', _one_line(str(error)))}")
-
-
-def _unfit(kind: Any, seeded: bool) -> str | None:
-    """Return why games of this type cannot be played; None if they can."""
-    if kind.dynamics == pyspiel.GameType.Dynamics.MEAN_FIELD:
-        return "a mean-field game moves the distribution of a whole population, which no seat can play"
-    if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC and not seeded:
-        return "it samples chance by a generator that takes no seed, so no game could be repeated"
-    perfect = kind.information != pyspiel.GameType.Information.IMPERFECT_INFORMATION
-    if not (perfect or kind.provides_information_state_string or kind.provides_observation_string):
-        return "it shows players tensors only, and what they may know is not to be had as text"
-    return None
-
-
-def _facts(spiel: Any) -> GameFacts:
-    """Return the facts as OpenSpiel has them. Its longest game counts a simultaneous choice once."""
-    kind, players = spiel.get_type(), spiel.num_players()
-    simultaneous = kind.dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS
-    return GameFacts(
-        players=players,
-        min_return=spiel.min_utility(),
-        max_return=spiel.max_utility(),
-        max_turns=spiel.max_game_length() * (players if simultaneous else 1),
-        max_observation_chars=PROMPT_CHARS + BOARD_CHARS + LEGAL_CHARS,
-        roles=tuple(f"player {player + 1}" for player in range(players)),
-        simultaneous=simultaneous,
-        chance=kind.chance_mode != pyspiel.GameType.ChanceMode.DETERMINISTIC,
-        information="imperfect"
-        if kind.information == pyspiel.GameType.Information.IMPERFECT_INFORMATION
-        else "perfect",
-        utility=_UTILITY[kind.utility],
-    )
 
 
 def _names(state: Any, player: int) -> dict[str, int]:

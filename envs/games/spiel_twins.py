@@ -35,11 +35,13 @@ class SpielTwin:
         state: A `pyspiel.State` of its own; changing it changes nothing else.
         player: The player to move, whose actions are meant below; None when the game is over.
         numbers: OpenSpiel's numbers of the legal actions, by our names.
+        players: OpenSpiel's number of each of our players; in its chess, white is player 1.
     """
 
     state: Any
     player: int | None
     numbers: Mapping[str, int]
+    players: tuple[int, ...]
 
     def text_action(self, number: int) -> str:
         """Return our name of the legal action with OpenSpiel's ``number``."""
@@ -64,12 +66,14 @@ def to_spiel(game: Game, player: int | None = None) -> SpielTwin:
         player = movers[0]
     legal = game.legal_actions(player) if player in movers and player is not None else ()
     if hasattr(game, "spiel_state") and hasattr(game, "spiel_action"):
-        return SpielTwin(game.spiel_state(), player, {name: game.spiel_action(player, name) for name in legal})
+        numbers = {name: game.spiel_action(player, name) for name in legal}
+        return SpielTwin(game.spiel_state(), player, numbers, tuple(range(game.facts.players)))
     if game.id not in _TWINS:
         known = ", ".join(sorted([*_TWINS, "go", "openspiel/..."]))
         raise NoTwin(f"{game.id} has no counterpart in OpenSpiel, so it cannot be searched by it; {known} can.")
     state, number = _TWINS[game.id](game)
-    return SpielTwin(state, player, {name: number(name) for name in legal})
+    players = (1, 0) if game.id == "chess" else tuple(range(game.facts.players))
+    return SpielTwin(state, player, {name: number(name) for name in legal}, players)
 
 
 @cache

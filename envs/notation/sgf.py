@@ -120,7 +120,8 @@ def sgf_to_moves(text: str) -> SgfGame:
 
 def _main_line(text: str) -> Iterator[Node]:
     """Yield the nodes of the first game, the first variation everywhere."""
-    position, opened, name = 0, 0, ""
+    start = re.search(r"\(\s*;", text)  # mail headers and the like may stand before it
+    position, opened, name = start.start() if start else 0, 0, ""
     node: Node | None = None
     while match := _TOKEN.match(text, position):
         position = match.end()
