@@ -15,10 +15,19 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from palaestra.agents.models.adapters import stamp
 from palaestra.envs.errors import PalaestraError
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A fixed prompt and what the learner's own forward pass makes of it: log p(tokens[i] | tokens[:i]) for i >= 1."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +37,12 @@ class AdapterWeights:
     Attributes:
         lora: Fields of `peft.LoraConfig`.
         tensors: float32 tensors, named as `peft.get_peft_model_state_dict` names them.
+        canary: By which an engine is seen to serve these weights and no others.
     """
 
     lora: dict[str, Any]
     tensors: dict[str, torch.Tensor]
+    canary: Canary | None = None
 
     def payload(self) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
         """Return the form that `Engine.add_policy` takes."""
@@ -50,6 +61,8 @@ class AdapterWeights:
         """
         if folder.exists():
             return
+        for stale in folder.parent.glob(f".{folder.name}.*"):  # left by a process that was killed
+            shutil.rmtree(stale, ignore_errors=True)
         part = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             part.mkdir(parents=True, exist_ok=True)
@@ -61,10 +74,11 @@ class AdapterWeights:
             sync_folder(part)
             part.rename(folder)
             sync_path(folder.parent)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or error
             raise PalaestraError(
-                f"adapter {folder.name} could not be written ({error.strerror or error}); free some space and resume "
+                f"adapter {folder.name} could not be written ({reason}); free some space and resume "
                 "the run. Earlier checkpoints and adapters are intact."
             ) from None
 

@@ -15,6 +15,7 @@ and JSON, no pickle.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -25,27 +26,34 @@ import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from palaestra.envs import write_replay
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint
 from palaestra.trainers.adapters import AdapterWeights
+from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.module import PolicyModule
 from palaestra.trainers.rows import Row, rows_from_episode
-from palaestra.trainers.runner import HERE, MatchRunner
+from palaestra.trainers.runner import HERE, Failed, MatchRunner
 from palaestra.trainers.schedules import schedule
+from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Summary, summarize
 from palaestra.trainers.tasks import MatchTask, Played, split, training_tasks
 
 ATTEMPTS = 3
-"""How often a game is given to another runner before the run is ended with a sentence."""
+"""Rounds in a row in which no game was finished before the run is ended with a sentence."""
 
 
 class RunnersLost(PalaestraError, RuntimeError):
     """Runners died or stalled and could not be replaced."""
+
+
+class LearnersLost(PalaestraError, RuntimeError):
+    """A learner process died."""
 
 
 class SelfPlayConfig(AlgorithmConfig):
@@ -63,6 +71,7 @@ class SelfPlayConfig(AlgorithmConfig):
         self.restart_failed_env_runners = True
         self.ignore_env_runner_failures = True
         self.validate_env_runners_after_construction = True
+        self.delay_between_env_runner_restarts_s = 0.0
         self.log_level = "ERROR"
 
     def self_play(self, run: RunConfig | None = None, *, folder: str | Path | None = None, **sections: Any) -> Self:
@@ -90,6 +99,8 @@ class SelfPlayConfig(AlgorithmConfig):
         run = self.run_config()
         resources = run.resources
         self.num_env_runners = resources.runners
+        self.create_local_env_runner = resources.runners == 0  # else the driver would hold an engine that never plays
+        self.env_runner_health_probe_timeout_s = resources.restart_timeout_s
         self.num_gpus_per_env_runner = resources.gpus_per_runner
         self.num_learners = resources.learners
         self.num_gpus_per_learner = resources.gpus_per_learner
@@ -117,7 +128,13 @@ class SelfPlay(Algorithm):
 
     def setup(self, config: AlgorithmConfig) -> None:
         """Start runners and learners and publish version 0 of every adapter."""
+        self._handles: dict[int, Any] = {}
+        settled = settle(config.run_config())
+        config = config.copy(copy_frozen=False).self_play(settled)
+        config.validate()
+        config.freeze()
         super().setup(config)
+        self._handles = self._runner_handles()
         self.run = self.config.run_config()
         self.credit = make_credit(self.run.credit.rule, **self.run.credit.options)
         self.numbers = dict.fromkeys(self.run.adapter_names(), 0)
@@ -160,25 +177,25 @@ class SelfPlay(Algorithm):
             self.metrics.log_value(("self_play", key), value, window=1)
 
     def play(self, tasks: Sequence[MatchTask]) -> list[Played]:
-        """Play tasks on the runners and return them in order; a dead runner's games go to the others.
+        """Play tasks on the runners and return them in order; a dead or silent runner's games go to the others.
 
         Raises:
-            RunnersLost: Games are left after `ATTEMPTS` rounds.
+            RunnersLost: No game was finished in `ATTEMPTS` rounds in a row.
+            GameFailed: A game, a seat or the engine raised an error.
         """
         done: dict[int, Played] = {}
-        for _ in range(ATTEMPTS):
-            missing = [task for task in tasks if task.index not in done]
-            if not missing:
-                break
-            for played in self._round(missing):
-                done[played.task.index] = played
+        fruitless = 0
+        while len(done) < len(tasks) and fruitless < ATTEMPTS:
+            found = self._round([task for task in tasks if task.index not in done])
+            done |= {played.task.index: played for played in found}
+            fruitless = 0 if found else fruitless + 1
             if len(done) < len(tasks):
                 self.restore_env_runners(self.env_runner_group)
         if len(done) < len(tasks):
             raise RunnersLost(
                 f"{len(tasks) - len(done)} of {len(tasks)} games could not be played: runners died or gave no answer "
-                f"within {self.run.resources.sample_timeout_s:g} s, {ATTEMPTS} times. `palaestra resume` goes on from "
-                "the last checkpoint."
+                f"within {self.run.resources.sample_timeout_s:g} s, {ATTEMPTS} times in a row. See that the machine "
+                "has memory left; `palaestra resume` then goes on from the last checkpoint."
             )
         for played in done.values():
             if played.task.replay and not played.replay_written:
@@ -186,21 +203,38 @@ class SelfPlay(Algorithm):
         return [done[task.index] for task in tasks]
 
     def _round(self, tasks: Sequence[MatchTask]) -> list[Played]:
+        """Have all runners that are alive play a share each; return what was finished."""
         call = {"policies": self.references, "here": self.here}
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:
-            return list(group.local_env_runner.sample(tasks=tasks, **call))
-        healthy = group.healthy_env_runner_ids()
+            return _played(group.local_env_runner.sample(tasks=tasks, **call), self.folder)
+        healthy = sorted(group.healthy_env_runner_ids())
         if not healthy:
             return []
+        silent = set(healthy)
+        found: list[Played] = []
         answers = group.foreach_env_runner(
-            "sample",
+            [_sample] * len(healthy),
             kwargs=[{"tasks": part, **call} for part in split(tasks, len(healthy))],
             remote_worker_ids=healthy,
             local_env_runner=False,
             timeout_seconds=self.run.resources.sample_timeout_s,
         )
-        return [played for answer in answers for played in answer]
+        for number, answer in answers:
+            silent.discard(number)
+            found += _played(answer, self.folder)
+        for number in silent & set(group.healthy_env_runner_ids()):  # no answer, and no news of its death either
+            ray.kill(self._handles[number], no_restart=False)
+            group.foreach_env_runner("ping", remote_worker_ids=[number], local_env_runner=False, timeout_seconds=5.0)
+        return found
+
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """Take runners that Ray has started again back into service; there is no state to give them.
+
+        While others are alive nobody waits for a dead one; with none left, the run waits ``restart_timeout_s``.
+        """
+        wait = 0.1 if env_runner_group.healthy_env_runner_ids() else self.run.resources.restart_timeout_s
+        return list(env_runner_group.probe_unhealthy_env_runners(timeout_seconds=wait))
 
     def _rows(self, played: Sequence[Played]) -> list[Row]:
         rows = []
@@ -211,13 +245,36 @@ class SelfPlay(Algorithm):
 
     def _update(self, rows: list[Row], progress: float, iteration: int) -> dict[str, float]:
         reference = ray.put(rows) if self.learner_group.is_remote else rows
-        results = self.learner_group.foreach_learner(_learn, rows=reference, progress=progress, iteration=iteration)
-        answers = []
-        for answer in results:
+        return dict(self._learners(_learn, rows=reference, progress=progress, iteration=iteration)[0])
+
+    def _learners(self, function: Any, **kwargs: Any) -> list[Any]:
+        """Return what ``function`` gives for every learner.
+
+        Raises:
+            LearnersLost: A remote learner died.
+        """
+        results = []
+        for answer in self.learner_group.foreach_learner(function, **kwargs):
             if not answer.ok:
-                raise answer.get()
-            answers.append(answer.get())
-        return dict(answers[0])
+                error = answer.get()
+                cause = getattr(error, "cause", None)
+                if isinstance(cause, Exception):
+                    raise cause from error
+                raise LearnersLost(
+                    f"a learner was lost ({' '.join(str(error).split())[:300]}); see that the machine has memory left; "
+                    "`palaestra resume` then goes on from the last checkpoint."
+                ) from error
+            results.append(answer.get())
+        return results
+
+    def _runner_handles(self) -> dict[int, Any]:
+        """Return each remote runner's actor handle by RLlib's number for it."""
+        group = self.env_runner_group
+        return {
+            number: handle
+            for number in group.healthy_env_runner_ids()
+            for handle in group.foreach_env_runner("handle", remote_worker_ids=[number], local_env_runner=False)
+        }
 
     # ------------------------------------------------------------------ versions
 
@@ -243,14 +300,22 @@ class SelfPlay(Algorithm):
 
     def _learner(self, function: Any, **kwargs: Any) -> Any:
         """Return what ``function`` gives for the first learner; all learners hold the same weights."""
-        answer = next(iter(self.learner_group.foreach_learner(function, **kwargs)))
-        return answer.get()
+        return self._learners(function, **kwargs)[0]
+
+    def cleanup(self) -> None:
+        """End the run's processes. RLlib would wait for ever for a runner that does not answer; such a one is killed."""
+        if self._handles:
+            alive = set(self.env_runner_group.foreach_env_runner("number", local_env_runner=False, timeout_seconds=5.0))
+            for number in self._handles.keys() - alive:
+                ray.kill(self._handles[number], no_restart=True)
+        super().cleanup()
 
     # ------------------------------------------------------------------ state
 
     def state(self) -> dict[str, Any]:
         """Return what the driver must keep, as JSON data."""
         return {
+            "config": self.run.model_dump(mode="json"),
             "iteration": self.training_iteration,
             "versions": dict(self.numbers),
             "credit": self.credit.state_dict(),
@@ -261,14 +326,43 @@ class SelfPlay(Algorithm):
         checkpoint.write(Path(checkpoint_dir), self.state(), self._learner(_training_state))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Invert `save_checkpoint`."""
+        """Invert `save_checkpoint`.
+
+        Raises:
+            CheckpointError: It is damaged, or was made by a run with other adapters.
+        """
         state, training = checkpoint.read(Path(checkpoint_dir))
-        for answer in self.learner_group.foreach_learner(_set_training_state, state=training):
-            answer.get()
+        if sorted(state["versions"]) != sorted(self.numbers):
+            raise checkpoint.CheckpointError(
+                f"checkpoint {checkpoint_dir} holds the adapters {', '.join(sorted(state['versions']))}, but this run "
+                f"trains {', '.join(sorted(self.numbers))}; resume it with the configuration that it was made with."
+            )
+        self._learners(_set_training_state, state=training)
         self._iteration = state["iteration"]
         self.numbers = {name: int(number) for name, number in state["versions"].items()}
         self.credit.load_state_dict(state["credit"])
+        group = self.env_runner_group
+        if group.num_remote_env_runners():
+            group.foreach_env_runner("renew", local_env_runner=False)
+        else:
+            group.local_env_runner.renew()
         self.publish(iteration=self._iteration)
+
+
+def _sample(runner: MatchRunner, **call: Any) -> tuple[int, list[Played] | Failed]:
+    return runner.number(), runner.sample(**call)
+
+
+def _played(answer: list[Played] | Failed, folder: Path | None) -> list[Played]:
+    """Return a runner's games, or raise what kept it from playing them."""
+    if isinstance(answer, list):
+        return answer
+    error = GameFailed(answer.sentence)
+    error.add_note(answer.details)
+    if folder:
+        with contextlib.suppress(OSError):  # the sentence stands without it
+            (folder / "failure.log").write_text(answer.details, encoding="utf-8")
+    raise error
 
 
 def _learn(learner: TokenLearner, rows: Any, progress: float, iteration: int) -> Mapping[str, float]:

@@ -1,17 +1,46 @@
-"""The arena: plays `MatchTask`s with one engine, all at once; what a runner and `palaestra evaluate` have in common."""
+"""The arena: plays `MatchTask`s with one engine, all at once; what a runner and `palaestra evaluate` have in common.
+
+Every task ends as an episode, or its failure ends them all (`GameFailed`): a batch never comes back smaller than it
+was handed in. The same tasks make the same coroutines in the same order, and the engine starts with nothing cached, so
+the same tokens are computed together and the same bits come out, in a new process as in an old one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from palaestra.agents import make_seat
 from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, MatchRules, ReplayWriter, Seat, make
+from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.tasks import MatchTask, Played
+
+
+class GameFailed(PalaestraError, RuntimeError):
+    """A match ended with an error in a game, a seat or the engine."""
+
+    @classmethod
+    def of(cls, task: MatchTask, error: Exception) -> GameFailed:
+        """Return the sentence about an error in a task's match."""
+        return cls(
+            f"game {task.index} ({task.game}, seed {task.seed}, match seed {task.match_seed}) ended with an error, and "
+            f"the others of its batch were stopped: {in_a_line(error)}"
+        )
+
+
+def in_a_line(error: Exception) -> str:
+    """Return a user's sentence as it is, and a bug with its kind and place."""
+    if isinstance(error, PalaestraError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 async def play_tasks(
@@ -34,14 +63,18 @@ async def play_tasks(
         concurrent: Matches that are played at once.
         records: Whether a replay at this path is to be written here.
         told: Called with every game as it ends.
+
+    Raises:
+        GameFailed: One of them ended with an error; the others were stopped.
     """
+    engine.forget()
     slots = asyncio.Semaphore(concurrent)
     began = time.perf_counter()
 
     def seat(task: MatchTask, player: int) -> Seat:
         plan = task.seats[player]
         if plan.policy is None:
-            return make_seat(plan.seat)
+            return make_seat(plan.seat, settings=task.reply)
         policy = reference if plan.policy == BASE else plan.policy
         return LanguageModelSeat(engine, codec, policy=policy, settings=task.reply)
 
@@ -55,8 +88,18 @@ async def play_tasks(
                 recorder=ReplayWriter(task.replay, meta=task.meta) if recorded and task.replay else None,
                 seed=task.match_seed,
             )
-            played = Played(task, await match.play(), time.perf_counter() - began, recorded)
+            try:
+                episode = await match.play()
+            except Exception as error:
+                raise GameFailed.of(task, error) from error
+            played = Played(task, episode, time.perf_counter() - began, recorded)
             told(played)
             return played
 
-    return list(await asyncio.gather(*(one(task) for task in tasks)))
+    playing = [asyncio.ensure_future(one(task)) for task in tasks]
+    try:
+        return list(await asyncio.gather(*playing))
+    finally:
+        for game in playing:
+            game.cancel()
+        await asyncio.gather(*playing, return_exceptions=True)

@@ -66,29 +66,52 @@ def write(folder: Path, state: dict[str, Any], training: TrainingState) -> None:
     sync_folder(folder)
 
 
+def state_of(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's JSON data.
+
+    Raises:
+        CheckpointError: As for `read`.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        schema = int(state["schema"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from None
+    if schema > SCHEMA:
+        raise CheckpointError(
+            f"checkpoint {folder} has schema {schema}, but this release reads up to {SCHEMA}; install a newer "
+            "palaestra."
+        )
+    return dict(state)
+
+
 def read(folder: Path) -> tuple[dict[str, Any], TrainingState]:
     """Invert `write`.
 
     Raises:
         CheckpointError: The folder is no checkpoint, is damaged, or was written by a newer release.
     """
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "tensors.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {folder} cannot be read ({error}); resume from an earlier one.") from None
-    if state.pop("schema") > SCHEMA:
-        raise CheckpointError(f"checkpoint {folder} was written by a newer release; install it to resume.")
+    state = state_of(folder)
     adapters: dict[str, dict[str, Tensor]] = {}
     moments: dict[str, dict[str, dict[str, Tensor]]] = {}
-    for key, tensor in tensors.items():
-        kind, adapter, rest = key.split("/", 2)
-        if kind == "adapter":
-            adapters.setdefault(adapter, {})[rest] = tensor
-        else:
-            number, name = rest.split("/", 1)
-            moments.setdefault(adapter, {}).setdefault(number, {})[name] = tensor
-    return state, TrainingState(adapters, moments, state.pop("optimizer_scalars"))
+    try:
+        for key, tensor in load_file(folder / "tensors.safetensors").items():
+            kind, adapter, rest = key.split("/", 2)
+            if kind == "adapter":
+                adapters.setdefault(adapter, {})[rest] = tensor
+            else:
+                number, name = rest.split("/", 1)
+                moments.setdefault(adapter, {}).setdefault(number, {})[name] = tensor
+        return state, TrainingState(adapters, moments, state.pop("optimizer_scalars"))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _damaged(folder, error) from None
+
+
+def _damaged(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {folder} cannot be read ({type(error).__name__}: {error}); delete that folder to resume from the "
+        "checkpoint before it."
+    )
 
 
 class Checkpoints:
@@ -112,11 +135,12 @@ class Checkpoints:
         final = self.folder / f"{iteration:05d}"
         part = self.folder / f".{final.name}.{os.getpid()}"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             for stale in self.folder.glob(".*"):
                 shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
             algorithm.save_checkpoint(str(part))
             if final.exists():
-                shutil.rmtree(final)
+                final.rename(self.folder / f".{final.name}.replaced")
             part.rename(final)
             pointer = self.folder / f".latest.{os.getpid()}"
             pointer.write_text(final.name + "\n")
@@ -125,9 +149,10 @@ class Checkpoints:
             sync_path(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or error
             raise CheckpointError(
-                f"checkpoint {iteration} could not be written ({error}); free some space and resume. "
-                "The previous checkpoint is intact."
+                f"checkpoint {iteration} could not be written to {self.folder} ({reason}); free some space "
+                "and resume. The previous checkpoint is intact."
             ) from None
         for old in self.list()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
@@ -138,13 +163,13 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob("[0-9]*") if (path / "state.json").is_file())
 
     def latest(self) -> Path | None:
-        """Return the newest complete checkpoint; None if there is none yet."""
+        """Return the newest complete checkpoint; None if there is none yet.
+
+        A pointer that leads nowhere (its folder was deleted, or a kill fell between two renames) is passed over.
+        """
         pointer = self.folder / "latest"
-        if (
-            pointer.is_file()
-            and (named := self.folder / pointer.read_text().strip()).is_dir()
-            and named.parent == self.folder
-        ):
-            return named
+        named = self.folder / pointer.read_text(errors="replace").strip() if pointer.is_file() else None
         known = self.list()
+        if named in known:
+            return named
         return known[-1] if known else None

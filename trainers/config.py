@@ -214,6 +214,8 @@ class ResourcesSection(_Section):
     """Matches that one runner plays at once."""
     sample_timeout_s: float = Field(3600, gt=0)
     """A runner that has not answered by then is given up, and its games go to the others."""
+    restart_timeout_s: float = Field(300, gt=0)
+    """With no runner left alive, how long to wait for one that Ray starts again."""
 
 
 class CheckpointSection(_Section):

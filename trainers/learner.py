@@ -22,7 +22,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from palaestra.envs.seeding import derive
-from palaestra.trainers.checkpoint import TrainingState
+from palaestra.trainers.checkpoint import CheckpointError, TrainingState
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.loss import Counts, TokenBatch, token_loss
 from palaestra.trainers.module import PolicyModule
@@ -187,7 +187,7 @@ class TokenLearner(TorchLearner):
         """Return adapters and optimizers as tensors and JSON data; see `palaestra.trainers.checkpoint`."""
         adapters, moments, scalars = {}, {}, {}
         for name in self.policy.names:
-            adapters[name] = self.policy.weights(name).tensors
+            adapters[name] = self.policy.tensors(name)
             state = self.get_optimizer(DEFAULT_MODULE_ID, name).state_dict()
             moments[name] = {
                 str(number): {key: value.detach().cpu().clone() for key, value in values.items()}
@@ -197,7 +197,20 @@ class TokenLearner(TorchLearner):
         return TrainingState(adapters, moments, scalars)
 
     def set_training_state(self, state: TrainingState) -> None:
-        """Invert `training_state`."""
+        """Invert `training_state`.
+
+        Raises:
+            CheckpointError: The adapters have other shapes, as after another rank; nothing was changed.
+        """
+        for name in self.policy.names:
+            own = {key: tuple(tensor.shape) for key, tensor in self.policy.tensors(name).items()}
+            found = {key: tuple(tensor.shape) for key, tensor in state.adapters.get(name, {}).items()}
+            if own != found:
+                key = next(key for key in sorted(own.keys() | found.keys()) if own.get(key) != found.get(key))
+                raise CheckpointError(
+                    f"the checkpoint's adapter {name!r} does not fit: {key} has shape {found.get(key)}, expected "
+                    f"{own.get(key)}; resume with the model and the LoRA settings that it was made with."
+                )
         for name in self.policy.names:
             self.policy.set_weights(name, state.adapters[name])
             optimizer = self.get_optimizer(DEFAULT_MODULE_ID, name)

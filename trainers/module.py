@@ -19,14 +19,16 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
-from palaestra.agents.models.sources import ModelSource
+from palaestra.agents.engines.canary import plain_score
 from palaestra.envs.seeding import derive
-from palaestra.trainers.adapters import AdapterWeights
+from palaestra.trainers.adapters import AdapterWeights, Canary
+from palaestra.trainers.base_model import base_model
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.loss import TokenBatch, score_hidden
 
 REFERENCE = "reference"
 """Name of the frozen start adapter, where there is one."""
+CANARY_TOKENS = 12
 
 
 class PolicyModule(TorchRLModule):
@@ -37,17 +39,14 @@ class PolicyModule(TorchRLModule):
     def setup(self) -> None:
         """Load the base and add the adapters, whose first weights are a function of the run's seed."""
         config = RunConfig.model_validate(self.model_config["run"])
-        loaded = ModelSource.parse(config.model.source).load(dtype=dtype_of(config.model.dtype))
+        self._base = base_model(config)  # held, so that a local runner finds it
+        loaded, tree = self._base.loaded, self._base.tree()
         self.fingerprint = loaded.fingerprint
         self.names = config.adapter_names()
         self._lora: dict[str, Any] = lora_fields(config)
-        for parameter in loaded.model.parameters():
-            parameter.requires_grad_(False)
         self._reference: str | None = None
         if loaded.adapter is not None:
-            start = PeftModel.from_pretrained(
-                loaded.model, str(loaded.adapter), adapter_name=REFERENCE, is_trainable=False
-            )
+            start = PeftModel.from_pretrained(tree, str(loaded.adapter), adapter_name=REFERENCE, is_trainable=False)
             self._lora = _fields_of(start.peft_config[REFERENCE])
             weights = get_peft_model_state_dict(start, adapter_name=REFERENCE)
             for name in self.names:
@@ -59,7 +58,7 @@ class PolicyModule(TorchRLModule):
                 for number, name in enumerate(self.names):
                     torch.manual_seed(derive(config.seed, "adapter", name) % 2**63)
                     if number == 0:
-                        self.peft = get_peft_model(loaded.model, LoraConfig(**self._lora), adapter_name=name)
+                        self.peft = get_peft_model(tree, LoraConfig(**self._lora), adapter_name=name)
                     else:
                         self.peft.add_adapter(name, LoraConfig(**self._lora))
         for name, parameter in self.peft.named_parameters():
@@ -123,9 +122,17 @@ class PolicyModule(TorchRLModule):
         ]
 
     def weights(self, adapter: str) -> AdapterWeights:
-        """Return a copy of one adapter's weights."""
+        """Return a copy of one adapter's weights, with a canary."""
+        vocabulary = self.peft.get_base_model().config.get_text_config().vocab_size
+        prompt = tuple((17 * place * place + 5) % vocabulary for place in range(CANARY_TOKENS))
+        with self.using(adapter):
+            canary = Canary(prompt, tuple(plain_score(self.peft, prompt)))
+        return AdapterWeights(self._lora, self.tensors(adapter), canary)
+
+    def tensors(self, adapter: str) -> dict[str, Tensor]:
+        """Return a copy of one adapter's tensors on the CPU."""
         tensors = get_peft_model_state_dict(self.peft, adapter_name=adapter)
-        return AdapterWeights(self._lora, {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
     def set_weights(self, adapter: str, tensors: Mapping[str, Tensor]) -> None:
         """Replace one adapter's weights."""
@@ -133,21 +140,12 @@ class PolicyModule(TorchRLModule):
 
     def get_state(self, *args: Any, inference_only: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Return all adapters as numpy arrays, by adapter."""
-        return {
-            name: {key: tensor.numpy() for key, tensor in self.weights(name).tensors.items()} for name in self.names
-        }
+        return {name: {key: tensor.numpy() for key, tensor in self.tensors(name).items()} for name in self.names}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Invert `get_state`."""
         for name, tensors in state.items():
             self.set_weights(name, {key: torch.as_tensor(value) for key, value in tensors.items()})
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """Return the torch dtype of a configured name; ``auto`` is bfloat16 where there is a GPU, else float32."""
-    if name == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def lora_fields(config: RunConfig) -> dict[str, Any]:

@@ -19,8 +19,6 @@ once.
 from __future__ import annotations
 
 import json
-import math
-import os
 import shutil
 import signal
 import threading
@@ -32,16 +30,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from tensorboardX import SummaryWriter
 
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers import cluster
+from palaestra.trainers import checkpoint, cluster
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
+from palaestra.trainers.metrics import MetricsLog, finite, replace_text
 from palaestra.trainers.plan import Plan, plan_of
+from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Score, Summary, score
 from palaestra.trainers.tasks import evaluation_tasks
+
+MAY_CHANGE = ("iterations", "resources", "checkpoint", "evaluation", "replays")
+"""Sections that may be edited between parts of a run: none of them decides what a step does."""
 
 
 class RunError(PalaestraError):
@@ -97,74 +99,77 @@ class Run:
             Interrupted: After Ctrl-C; everything finished is on the disk.
             PalaestraError: Anything else that ends a run, in one sentence.
         """
-        self.watcher.planned(plan_of(self.config))
-        self.watcher.began("starting Ray, runners and learner")
-        with cluster.connected(self.config.resources.address), self._one_at_a_time(), self._interruptible():
-            algorithm = SelfPlayConfig().self_play(self.config, folder=self.folder).build_algo()
+        with self._one_at_a_time(), self._interruptible():
             try:
-                self._loop(algorithm)
-            finally:
-                algorithm.stop()
+                self.watcher.planned(plan_of(self.config))
+                config = settle(self.config)
+                self._check_unedited(config)
+                self.watcher.began("starting Ray, runners and learner")
+                with cluster.connected(config.resources.address):
+                    algorithm = SelfPlayConfig().self_play(config, folder=self.folder).build_algo()
+                    try:
+                        self._loop(algorithm)
+                    finally:
+                        algorithm.stop()
+            except KeyboardInterrupt:
+                raise Interrupted(f"stopped at once; {self._goes_on()}") from None
         return self.folder
 
     def _loop(self, algorithm: SelfPlay) -> None:
-        checkpoints = self.checkpoints
-        checkpoints.folder.mkdir(parents=True, exist_ok=True)
-        if (latest := checkpoints.latest()) is not None:
+        if (latest := self.checkpoints.latest()) is not None:
             algorithm.load_checkpoint(str(latest))
         else:
-            checkpoints.save(algorithm, 0)
-        done = algorithm.training_iteration
-        self._forget_after(done)
-        self._evaluate(algorithm, "before", dict.fromkeys(self.config.adapter_names(), 0))
-        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done, write_to_disk=True)
+            self.checkpoints.save(algorithm, 0)
+        self._forget_versions_after(algorithm.training_iteration)
+        if algorithm.training_iteration == 0:
+            self._evaluate(algorithm, "before")
+        log = MetricsLog(self.folder, algorithm.training_iteration)
         seconds: list[float] = []
         try:
             while algorithm.training_iteration < self.config.iterations:
-                self._check_stop(algorithm.training_iteration)
+                self._check_stop(algorithm)
                 began = time.perf_counter()
                 algorithm.train()
                 summary = algorithm.summary
                 assert summary is not None
                 seconds.append(time.perf_counter() - began)
-                self._record(summary, writer)
+                log.add(summary)
                 finished = algorithm.training_iteration
-                if finished % self.config.checkpoint.every == 0 or finished == self.config.iterations or self._stop:
-                    checkpoints.save(algorithm, finished)
+                if finished % self.config.checkpoint.every == 0 or finished == self.config.iterations:
+                    self.checkpoints.save(algorithm, finished)
                 recent = seconds[-5:]
                 self.watcher.iterated(summary, (self.config.iterations - finished) * sum(recent) / len(recent))
         finally:
-            writer.close()
-        self._evaluate(algorithm, "after", dict(algorithm.numbers))
+            log.close()
+        self._evaluate(algorithm, "after")
         self._publish_final(algorithm)
 
-    def _record(self, summary: Summary, writer: SummaryWriter) -> None:
-        line = json.dumps(_finite(summary.to_json()), separators=(",", ":"))
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        for key, value in summary.flat().items():
-            writer.add_scalar(key, value, summary.iteration)
-        writer.flush()
-
-    def _forget_after(self, iteration: int) -> None:
-        """Drop the metrics and adapter versions of iterations that will be played again."""
-        metrics = self.folder / "metrics.jsonl"
-        if metrics.is_file():
-            kept = [line for line in _complete_lines(metrics) if json.loads(line)["iteration"] < iteration]
-            part = metrics.with_suffix(".part")
-            part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-            part.replace(metrics)
+    def _forget_versions_after(self, iteration: int) -> None:
+        """Drop the adapter versions of iterations that will be played again."""
         for version in (self.folder / "adapters").glob("*@*"):
-            if int(version.name.rpartition("@")[2]) > iteration:
+            number = version.name.rpartition("@")[2]
+            if number.isdigit() and int(number) > iteration:
                 shutil.rmtree(version)
 
-    def _evaluate(self, algorithm: SelfPlay, when: str, numbers: dict[str, int]) -> None:
+    def _check_unedited(self, config: RunConfig) -> None:
+        """Raise if the configuration says something else than the one that the last checkpoint was trained with."""
+        latest = self.checkpoints.latest()
+        if latest is None:
+            return
+        trained = checkpoint.state_of(latest).get("config", {})
+        for key, value in config.model_dump(mode="json").items():
+            if key not in MAY_CHANGE and key in trained and trained[key] != value:
+                raise RunError(
+                    f"{self.folder / 'config.yaml'} was edited since the run began: {key} is {value!r}, but the run "
+                    f"was trained with {trained[key]!r}. Put it back, or start another run; only "
+                    f"{', '.join(MAY_CHANGE)} may change."
+                )
+
+    def _evaluate(self, algorithm: SelfPlay, when: str) -> None:
         """Measure every game's adapter against the fixed opponent, once per ``when``."""
         if self.config.evaluation.pairs == 0 or when in self.evaluation():
             return
-        self._check_stop(algorithm.training_iteration)
+        self._check_stop(algorithm)
         self.watcher.began(f"evaluation {when} training, against {self.config.evaluation.opponent}")
         scores = []
         for index, section in enumerate(self.config.games):
@@ -174,16 +179,19 @@ class Run:
                 game_index=index,
                 pairs=self.config.evaluation.pairs,
                 seed=self.config.seed,
-                policy=f"{name}@{numbers[name]}",
+                policy=algorithm.versions()[name],
                 opponent=self.config.evaluation.opponent,
                 replays=str(self.folder / "replays" / when),
                 meta={"run": self.config.name, "evaluation": when},
             )
             scores.append(score(algorithm.play(tasks), self.config.evaluation.opponent))
-        whole = {**self.evaluation(), when: [_finite(one.to_json()) for one in scores]}
-        part = self.folder / "evaluation.json.part"
-        part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-        part.replace(self.folder / "evaluation.json")
+        whole = {**self.evaluation(), when: [finite(one.to_json()) for one in scores]}
+        try:
+            replace_text(self.folder / "evaluation.json", json.dumps(whole, indent=1) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"evaluation.json could not be written ({error.strerror or error}); free some space and resume the run."
+            ) from None
         self.watcher.evaluated(when, scores)
 
     def evaluation(self) -> dict[str, Any]:
@@ -201,12 +209,17 @@ class Run:
 
     # ------------------------------------------------------------------ being stopped
 
-    def _check_stop(self, iteration: int) -> None:
+    def _check_stop(self, algorithm: SelfPlay) -> None:
         if self._stop:
-            raise Interrupted(
-                f"stopped after iteration {iteration} of {self.config.iterations}; "
-                f"`palaestra resume {self.folder}` goes on."
-            )
+            done = algorithm.training_iteration
+            if not (self.checkpoints.folder / f"{done:05d}").is_dir():
+                self.checkpoints.save(algorithm, done)
+            raise Interrupted(f"stopped after iteration {done} of {self.config.iterations}; {self._goes_on()}")
+
+    def _goes_on(self) -> str:
+        latest = self.checkpoints.latest()
+        start = f"from iteration {int(latest.name)}" if latest else "from the beginning"
+        return f"`palaestra resume {self.folder}` goes on {start}."
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -239,6 +252,8 @@ class Run:
             raise RunError(
                 f"run folder {self.folder} is in use by another process; wait for it or stop it first."
             ) from None
+        except OSError as error:
+            raise RunError(f"run folder {self.folder} cannot be locked ({error.strerror or error}).") from None
         try:
             yield
         finally:
@@ -264,9 +279,7 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / "config.yaml").write_text(
-            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-        )
+        replace_text(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
         raise RunError(
             f"run folder {path} cannot be written ({error.strerror}); choose another with --folder."
@@ -295,24 +308,3 @@ def open_run(folder: str | Path, watcher: Watcher | None = None) -> Run:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path / 'config.yaml'} is no valid YAML: {' '.join(str(error).split())}") from None
     return Run(parse_config(data, "config.yaml"), path.resolve(), watcher or Silence())
-
-
-def _complete_lines(path: Path) -> list[str]:
-    """Return the lines of a file that end in a newline and hold JSON."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-        try:
-            json.loads(line)
-        except ValueError:
-            continue
-        lines.append(line)
-    return lines
-
-
-def _finite(data: Any) -> Any:
-    """Return JSON data with NaN and infinities as null."""
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,25 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
 from palaestra.agents.engines.base import BASE, Engine
+from palaestra.agents.engines.canary import canary
 from palaestra.agents.engines.transformers_engine import TransformersEngine
-from palaestra.agents.models.sources import ModelSource
 from palaestra.trainers.adapters import AdapterWeights
-from palaestra.trainers.arena import play_tasks
+from palaestra.trainers.arena import in_a_line, play_tasks
+from palaestra.trainers.base_model import base_model
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.module import REFERENCE, dtype_of
+from palaestra.trainers.module import REFERENCE
 from palaestra.trainers.tasks import MatchTask, Played
 
 HERE = ".here"
 """A file with a random name that the driver puts beside replays: a runner that can read it shares the driver's disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why a runner could not play: one sentence for the user, and the traceback for whoever mends it."""
+
+    sentence: str
+    details: str
 
 
 class MatchRunner(EnvRunner, Checkpointable):
@@ -38,17 +49,23 @@ class MatchRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         self.run_config: RunConfig = config.run_config()
-        if self.run_config.resources.threads:
-            torch.set_num_threads(self.run_config.resources.threads)
+        resources = self.run_config.resources
+        if resources.threads:
+            torch.set_num_threads(resources.threads)
         elif kwargs.get("worker_index"):
             torch.set_num_threads(os.cpu_count() or 1)
-        model = ModelSource.parse(self.run_config.model.source).load(dtype=dtype_of(self.run_config.model.dtype))
-        self.codec = model.codec
-        self.engine: Engine = TransformersEngine(model.model)
+        on_gpu = resources.gpus_per_runner > 0 and torch.cuda.is_available()
+        self.base = base_model(self.run_config, "cuda" if on_gpu else "cpu")
+        self.codec = self.base.loaded.codec
+        self.renew()
+
+    def renew(self) -> None:
+        """Make a new engine, which knows no version: after a checkpoint was loaded, a name may mean other weights."""
+        self.engine: Engine = TransformersEngine(self.base.loaded.model)
         self.reference = BASE
-        if model.adapter is not None:
+        if self.base.loaded.adapter is not None:
             self.reference = REFERENCE
-            self.engine.add_policy(REFERENCE, model.adapter)
+            self.engine.add_policy(REFERENCE, self.base.loaded.adapter)
 
     def sample(
         self,
@@ -57,45 +74,34 @@ class MatchRunner(EnvRunner, Checkpointable):
         policies: Mapping[str, ray.ObjectRef] | None = None,
         here: str = "",
         **_: Any,
-    ) -> list[Played]:
+    ) -> list[Played] | Failed:
         """Play the tasks, all at once up to ``concurrent_games``, and return their episodes in order.
+
+        An error is returned, not raised: RLlib would take the runner for broken and start it anew, again and again.
 
         Args:
             tasks: What to play.
             policies: Every policy version that may be named, as references to `AdapterWeights`; others are forgotten.
             here: Content of the driver's `HERE` file, by which a shared disk is recognised.
         """
-        self._hold(policies or {})
-        playing = play_tasks(
-            self.engine,
-            self.codec,
-            tasks,
-            reference=self.reference,
-            concurrent=self.run_config.resources.concurrent_games,
-            records=lambda path: _shares_disk(Path(path).parent, here),
-        )
-        return asyncio.run(playing)
-
-    def _hold(self, policies: Mapping[str, ray.ObjectRef]) -> None:
-        held = set(self.engine.policies()) - {BASE, REFERENCE}
-        for name in held - set(policies):
-            self.engine.remove_policy(name)
-        for name in sorted(set(policies) - held):
-            weights: AdapterWeights = (
-                ray.get(policies[name]) if isinstance(policies[name], ray.ObjectRef) else policies[name]
-            )
-            self.engine.add_policy(name, weights.payload())
+        try:
+            return asyncio.run(_play(self, tasks, policies or {}, here))
+        except Exception as error:
+            return Failed(in_a_line(error), traceback.format_exc())
 
     def score(
         self, *, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
     ) -> list[list[float]]:
         """Return the log-probabilities of token sequences under a policy; see `Engine.score`."""
-        self._hold(policies)
+        return asyncio.run(_score(self, policies, policy, contexts))
 
-        async def all_of_them() -> list[list[float]]:
-            return list(await asyncio.gather(*(self.engine.score(tokens, policy=policy) for tokens in contexts)))
+    def number(self) -> int:
+        """Return RLlib's number for this runner, from 1; 0 in the driver."""
+        return int(self.worker_index)
 
-        return asyncio.run(all_of_them())
+    def handle(self) -> Any:
+        """Return the actor's own handle, by which the driver can end it if it hangs."""
+        return ray.get_runtime_context().current_actor
 
     # ------------------------------------------------------------------ what RLlib asks of a runner
 
@@ -128,10 +134,48 @@ class MatchRunner(EnvRunner, Checkpointable):
         asyncio.run(self.engine.aclose())
 
 
+# Coroutines stand outside the class: with one inside, Ray would take it for an asyncio actor and run every call in a
+# loop of its own.
+
+
+async def _play(
+    runner: MatchRunner, tasks: Sequence[MatchTask], policies: Mapping[str, ray.ObjectRef], here: str
+) -> list[Played]:
+    await _hold(runner.engine, policies)
+    return await play_tasks(
+        runner.engine,
+        runner.codec,
+        tasks,
+        reference=runner.reference,
+        concurrent=runner.run_config.resources.concurrent_games,
+        records=lambda path: _shares_disk(Path(path).parent, here),
+    )
+
+
+async def _score(
+    runner: MatchRunner, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
+) -> list[list[float]]:
+    await _hold(runner.engine, policies)
+    return list(await asyncio.gather(*(runner.engine.score(tokens, policy=policy) for tokens in contexts)))
+
+
+async def _hold(engine: Engine, policies: Mapping[str, ray.ObjectRef]) -> None:
+    """Serve these versions and no others; a new one must first answer its canary."""
+    held = set(engine.policies()) - {BASE, REFERENCE}
+    for name in held - set(policies):
+        engine.remove_policy(name)
+    for name in sorted(set(policies) - held):
+        given = policies[name]
+        weights: AdapterWeights = ray.get(given) if isinstance(given, ray.ObjectRef) else given
+        engine.add_policy(name, weights.payload())
+        if weights.canary is not None:
+            await canary(engine, name, weights.canary.tokens, weights.canary.logprobs)
+
+
 def _shares_disk(folder: Path, here: str) -> bool:
     if not here:
         return False
     try:
         return (folder.parent / HERE).read_text() == here or (folder / HERE).read_text() == here
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return False

@@ -1,0 +1,65 @@
+"""What can be wrong with a configuration beyond its form, found before anything starts.
+
+`settle` looks every name up (games and their options, opponents, credit rule, model, start adapter), fetches the model,
+and writes paths out in full, so that a resumed run and a runner with another working directory mean the same files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from palaestra.agents import seat_names
+from palaestra.agents.models.sources import ModelSource
+from palaestra.envs import MatchRules, make
+from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
+from palaestra.envs.match import Match
+from palaestra.envs.seat import RandomSeat
+from palaestra.trainers.config import ConfigError, RunConfig
+from palaestra.trainers.credit import make_credit
+from palaestra.trainers.tasks import BASE, SELF
+
+
+def settle(config: RunConfig) -> RunConfig:
+    """Return the configuration with its model's paths written out; the model is on this machine afterwards.
+
+    Raises:
+        PalaestraError: A name that is not known, an option that a game or rule does not take, a model that cannot be
+            had, or an adapter that was made for another base; the sentence begins with the key.
+    """
+    for number, section in enumerate(config.games):
+        where = f"games.{number}"
+        _check_game(where, section.game, section.options, section.rules.rules())
+        for name in section.opponents:
+            _check_seat(f"{where}.opponents", name, (SELF, BASE))
+    _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,))
+    try:
+        make_credit(config.credit.rule, **config.credit.options)
+    except PalaestraError as error:
+        raise ConfigError(f"credit: {error}") from None
+    source = ModelSource.parse(config.model.source)
+    adapter = source.adapter_folder()
+    source.fetch()
+    name = str(Path(source.name).expanduser().resolve()) if source.kind == "folder" else source.name
+    settled = ModelSource(source.kind, name, str(adapter.resolve()) if adapter else None)
+    return config.model_copy(update={"model": config.model.model_copy(update={"source": str(settled)})})
+
+
+def _check_game(where: str, name: str, options: dict[str, object], rules: MatchRules) -> None:
+    try:
+        game = make(name, **options)
+        Match(game, [RandomSeat()] * game.facts.players, rules)
+    except (PalaestraError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_seat(where: str, spec: str, own: tuple[str, ...]) -> None:
+    if spec in own or spec.partition(":")[0] in seat_names():
+        return
+    try:
+        ModelSource.parse(spec)
+    except (UnknownName, OptionError):
+        known = [*own, *seat_names()]
+        cure = f"It can be {', '.join(known)}, or a model."
+        raise ConfigError(f"{where}: {UnknownName('seat', spec, known, cure)}") from None
+    except PalaestraError as error:
+        raise ConfigError(f"{where}: {error}") from None
