@@ -81,11 +81,13 @@ def _model_seat(spec: str, settings: Any) -> Seat:
 @lru_cache(maxsize=4)
 def _engine(spec: str) -> tuple[Any, Any, str]:
     """Load a model once per process."""
-    from palaestra.agents.engines.base import BASE
-    from palaestra.agents.engines.transformers_engine import TransformersEngine
     from palaestra.agents.models.sources import ModelSource
 
-    loaded = ModelSource.parse(spec).load()
+    source = ModelSource.parse(spec)  # first, because a wrong name should be found before torch is imported
+    from palaestra.agents.engines.base import BASE
+    from palaestra.agents.engines.transformers_engine import TransformersEngine
+
+    loaded = source.load()
     engine = TransformersEngine(loaded.model)
     policy = BASE
     if loaded.adapter is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -101,6 +102,14 @@ def in_one_sentence(context: Any) -> Iterator[None]:
             raise
         print(f"{command}: {plain(told[0], newlines=False)}", file=sys.stderr)
         raise typer.Exit(told[1]) from None
+
+
+def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print a warning meant for the user in one line; takes the place of `warnings.showwarning`."""
+    if issubclass(category, UserWarning):
+        print(f"palaestra: note: {plain(str(message), newlines=False)}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, *where[:3]), end="", file=sys.stderr)
 
 
 class CommandGroup(TyperGroup):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from palaestra.scripts.console import console, key_values, untrusted
 from palaestra.scripts.errors import examples
+
+if TYPE_CHECKING:
+    from palaestra.agents.models.sources import ModelSource
 
 EXAMPLES = examples(
     "palaestra evaluate smollm2@runs/quickstart kuhn_poker",
@@ -36,10 +39,12 @@ def evaluate(
 
     Intervals are 95 %. Legal replies stand beside the result, because a model that cannot answer loses, too.
     """
+    from palaestra.agents.models.sources import ModelSource
     from palaestra.envs import make
 
     options: dict[str, Any] = {**key_values(option or (), "--option")}
-    make(game, **options)  # names and values are checked before anything heavy is loaded
+    make(game, **options)
+    source = ModelSource.parse(model)  # names and values are checked before anything heavy is loaded
     with console(stderr=True).status("loading the model…"):
         from palaestra.trainers.config import parse_config
         from palaestra.trainers.summary import score
@@ -47,7 +52,7 @@ def evaluate(
 
         reply = {"max_tokens": max_tokens, "temperature": temperature}
         section = parse_config({"games": [{"game": game, "options": options, "reply": reply}]}, "evaluate").games[0]
-        engine, codec, policy = _engine(model, opponent)
+        engine, codec, policy = _engine(source, opponent)
     tasks = evaluation_tasks(
         section,
         game_index=0,
@@ -67,20 +72,19 @@ def evaluate(
         out.print(untrusted(f"{len(played)} replays: {replays}", "dim"))
 
 
-def _engine(model: str, opponent: str) -> tuple[Any, Any, str]:
+def _engine(source: ModelSource, opponent: str) -> tuple[Any, Any, str]:
     """Return engine, codec and the policy to measure; the opponent is tried, too, before the first game."""
     from palaestra.agents import make_seat
     from palaestra.agents.engines.base import BASE
     from palaestra.agents.engines.transformers_engine import TransformersEngine
-    from palaestra.agents.models.sources import ModelSource
 
     if opponent != BASE:
         make_seat(opponent)
-    loaded = ModelSource.parse(model).load()
+    loaded = source.load()
     engine = TransformersEngine(loaded.model)
     policy = BASE
     if loaded.adapter is not None:
-        policy = model
+        policy = str(source)
         engine.add_policy(policy, loaded.adapter)
     return engine, loaded.codec, policy
 

@@ -7,12 +7,13 @@ of Ray, vLLM and the hub is switched off here (`root`), before anything could im
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
 
 from palaestra.scripts import bench, doctor, envs, evaluate, experiment, models, play, replay, report, train
-from palaestra.scripts.errors import CommandGroup, examples
+from palaestra.scripts.errors import CommandGroup, examples, show_warning
 from palaestra.trainers import quiet
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ def root(
     """A reinforcement-learning gym where everything is an environment for a language model."""
     quiet.set_environment()
     quiet.silence_warnings()
+    warnings.showwarning = show_warning
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from palaestra.envs.episode import Attempt, Episode, Turn
 from palaestra.envs.events import render
-from palaestra.envs.match import Match, Recorder
+from palaestra.envs.match import Match, MatchRules, Recorder, split_thought
 from palaestra.envs.parts import part_text
 from palaestra.scripts.console import console, plain, untrusted
 
@@ -52,7 +52,8 @@ class Stage:
         assert self._match is not None
         recorded = turn.number < len(self._match.prefix)
         if not self.people and not recorded:
-            show_turn(self._console, turn, self._match.seats[turn.player].name, observations=self.observations)
+            seat, markers = self._match.seats[turn.player].name, self._match.rules.thought
+            show_turn(self._console, turn, seat, markers, observations=self.observations)
 
     def end(self, episode: Episode) -> None:
         """Show what people have not seen yet, and how it ended."""
@@ -74,12 +75,13 @@ def show_episode(episode: Episode, *, observations: bool) -> None:
     """Print a whole episode."""
     out = console()
     out.print(_heading(episode.game, episode.seed, episode.seats, episode.roles))
+    markers = MatchRules.from_json(episode.rules).thought
     for turn in episode.turns:
-        show_turn(out, turn, episode.seats[turn.player], observations=observations)
+        show_turn(out, turn, episode.seats[turn.player], markers, observations=observations)
     out.print(ending(episode))
 
 
-def show_turn(out: Console, turn: Turn, seat: str, *, observations: bool) -> None:
+def show_turn(out: Console, turn: Turn, seat: str, markers: tuple[str, str], *, observations: bool) -> None:
     """Print one turn: what was shown, thought, said, refused and done."""
     from rich.text import Text
 
@@ -92,7 +94,7 @@ def show_turn(out: Console, turn: Turn, seat: str, *, observations: bool) -> Non
     if observations and turn.observation:
         out.print(_indented(untrusted(turn.observation, "dim"), "dim"))
     for attempt in turn.attempts:
-        _show_attempt(out, attempt, turn)
+        _show_attempt(out, attempt, turn, markers)
     if turn.substituted:
         out.print(Text.assemble("     chosen at random instead: ", _action(turn)))
     elif turn.action is None:
@@ -126,10 +128,10 @@ def _heading(game: str, seed: int, seats: Sequence[str], roles: Sequence[str]) -
     return text
 
 
-def _show_attempt(out: Console, attempt: Attempt, turn: Turn) -> None:
+def _show_attempt(out: Console, attempt: Attempt, turn: Turn, markers: tuple[str, str]) -> None:
     from rich.text import Text
 
-    said = part_text(attempt.reply.content)
+    said = split_thought(part_text(attempt.reply.content), markers)[1]
     if attempt.thought:
         out.print(_indented(untrusted(f"thinks: {attempt.thought}", "dim italic"), "dim"))
     if attempt.status != "ok":
@@ -139,7 +141,7 @@ def _show_attempt(out: Console, attempt: Attempt, turn: Turn) -> None:
         )
     else:
         action = _action(turn)
-        if not attempt.thought and plain(said.strip()) != action.plain:
+        if plain(said.strip()) != action.plain:
             out.print(_indented(untrusted(said)))
         out.print(Text.assemble("     ", action))
 

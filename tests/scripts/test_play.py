@@ -1,0 +1,135 @@
+"""Playing, recording, showing and going on; and what may reach the terminal."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palaestra.envs import Match, MatchRules, OnFailure, Scripted, make, play, read_replay, write_replay
+from palaestra.envs.match import run
+from palaestra.scripts.console import duration, plain
+from palaestra.scripts.transcript import Stage
+from tests.scripts.cli_kit import GOLDENS, call
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def test_a_game_is_shown_turn_by_turn_and_ends_with_its_result(tmp_path):
+    path = tmp_path / "game.jsonl"
+    shown = call("play", "tic_tac_toe", "--seats", "random,random", "--seed", "3", "--replay", path).stdout
+    episode = read_replay(path).episode
+    assert shown.startswith("tic_tac_toe, seed 3\n  Player 1 (X): random\n  Player 2 (O): random\n")
+    assert re.findall(r"^ +(\d+)  Player (\d)", shown, re.MULTILINE) == [
+        (str(turn.number + 1), str(turn.player + 1)) for turn in episode.turns
+    ]
+    assert re.findall(r"^     (\d)$", shown, re.MULTILINE) == [turn.action for turn in episode.turns]
+    assert f"Finished after {len(episode.turns)} turns: player 1 {episode.returns[0]:+g}" in shown
+
+
+def test_a_replay_shows_what_the_live_game_showed(tmp_path):
+    path = tmp_path / "game.jsonl"
+    live = call("play", "negotiation", "--seats", "greedy,fair", "--seed", "1", "--replay", path).stdout
+    shown = call("replay", "show", path).stdout
+    assert shown == live[: live.rindex("Recorded: ")]
+
+
+@pytest.mark.parametrize("path", sorted(GOLDENS.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_every_golden_replay_can_be_shown(path):
+    episode = read_replay(path).episode
+    shown = call("replay", "show", path).stdout
+    failures = [one for turn in episode.turns for one in turn.attempts if one.status != "ok"]
+    assert len(re.findall(r"^   │ (?:illegal|unparsable|truncated): ", shown, re.MULTILINE)) == len(failures)
+    assert len(re.findall("^   │ thinks: ", shown, re.MULTILINE)) == sum(
+        bool(one.thought) for turn in episode.turns for one in turn.attempts
+    )
+    assert ("Forfeited after" in shown) == (episode.outcome == "forfeit")
+    assert "│ Tic-tac-toe." not in call("replay", "show", path, "--brief").stdout
+
+
+def test_several_games_get_a_seed_and_a_file_each_and_a_tally(tmp_path):
+    shown = call(
+        *("play", "kuhn_poker", "--seats", "random,random", "--games", "3", "--seed", "5"),
+        *("--replay", tmp_path / "k.jsonl"),
+    ).stdout
+    episodes = [read_replay(path).episode for path in sorted(tmp_path.glob("k-*.jsonl"))]
+    assert [episode.seed for episode in episodes] == [5, 6, 7]
+    mean = sum(episode.returns[0] for episode in episodes) / 3
+    assert re.search(rf"^1 +random +\{mean:+.3f}", shown, re.MULTILINE)
+
+
+def test_visibility_and_options_reach_the_match(tmp_path):
+    path = tmp_path / "k.jsonl"
+    call(
+        *("play", "kuhn_poker", "--seats", "random,random", "-o", "view=terse", "--replay", path),
+        *("--visibility", "monitor", "--monitor", "2"),
+    )
+    episode = read_replay(path).episode
+    assert episode.options == {"view": "terse"}
+    assert (episode.rules["visibility"], episode.rules["monitors"]) == ("monitor", [1])
+
+
+def test_going_on_from_a_turn_keeps_the_turns_before_and_does_not_touch_the_file(tmp_path):
+    path = tmp_path / "game.jsonl"
+    call("play", "tic_tac_toe", "--seats", "random,random", "--replay", path)
+    before = path.read_bytes()
+    result = call("replay", "resume", path, "--turn", "3", "--seats", "mcts:20,random")
+    other = read_replay(tmp_path / "game-resumed.jsonl").episode
+    assert path.read_bytes() == before
+    assert other.turns[:3] == read_replay(path).episode.turns[:3]
+    assert other.seats == ("mcts:20", "random")
+    assert "  4  Player 2" in result.stdout
+    assert "  3  Player 1" not in result.stdout
+    assert call("replay", "verify", tmp_path).stdout.startswith("2 of 2 replays verified")
+
+
+def test_a_game_that_people_play_is_not_told_on_the_screen():
+    game = make("kuhn_poker", seed=0, view="words")
+    stage = Stage([0])
+    with stage._console.capture() as screen:
+        run(Match(game, [Scripted("bet"), Scripted("bet")], recorder=stage).play())
+    shown = screen.get()
+    cards = re.findall(r"Your card: (\w)", "\n".join(game.observation(player) for player in (0, 1)))
+    assert f"Your card: {cards[0]}" in shown
+    assert f"Your card: {cards[1]}" not in shown
+    assert "Player 2 says bet." in shown
+
+
+# ---------------------------------------------------------------------- untrusted text
+
+ATTACK = "\x1b[2J\x1b]0;owned\x07[red]not red[/red]\u202egnorw\x9b31m<think>\x1b[8m[/]</think>"
+
+
+def test_what_players_write_reaches_the_terminal_as_plain_characters(tmp_path):
+    path = tmp_path / "attack.jsonl"
+    rules = MatchRules(visibility="public", unparsable=OnFailure(1, "random"))
+    seats = [Scripted(ATTACK, "1", "2", "3"), Scripted(*[f"{ATTACK} {square}" for square in (4, 5, 6)])]
+    episode = play(make("tic_tac_toe"), seats, rules)
+    write_replay(episode, path)
+    shown = call("replay", "show", path).stdout
+    assert not CONTROLS.search(shown)
+    assert "\\x1b[2J" in shown
+    assert "[red]not red[/red]" in shown
+    assert "thinks: \\x1b[8m[/]" in shown
+
+
+def test_file_names_and_messages_are_plain_too(tmp_path):
+    result = call("replay", "show", "\x1b[31mred.jsonl")
+    assert not CONTROLS.search(result.stderr.rstrip("\n"))
+    assert "\\x1b[31mred.jsonl" in result.stderr
+
+
+@given(st.text(st.characters(codec=None)))
+def test_plain_text_has_no_control_characters_and_keeps_all_others(text):
+    made = plain(text)
+    assert not CONTROLS.search(made)
+    made.encode()
+    if not re.search("[\u200e\u200f]", text) and not CONTROLS.search(text):
+        assert made == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (89.4, "89 s"), (90, "1.5 min"), (5399, "90.0 min"), (7200, "2.0 h")]
+)
+def test_durations_are_for_readers(seconds, said):
+    assert duration(seconds) == said
