@@ -12,6 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
 from palaestra.envs.errors import OptionError, UnknownName
@@ -33,7 +34,7 @@ def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> 
     """
     if not given:
         return cls()
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     values = {}
     for name, value in given.items():
@@ -53,6 +54,12 @@ def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> 
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise OptionError(f"options of {owner}: {error}") from None
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the declared types by field, once a class: resolving them takes longer than a turn of a small game."""
+    return typing.get_type_hints(cls)
 
 
 def options_to_json(options: Any) -> dict[str, Any]:

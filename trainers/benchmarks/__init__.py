@@ -1,0 +1,50 @@
+"""Benchmarks by name; each is one module, and `palaestra.trainers.benchmarks.framework` has the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from palaestra.envs.errors import UnknownName
+from palaestra.trainers.benchmarks.framework import Benchmark, run
+from palaestra.trainers.benchmarks.render import render
+
+
+def _all() -> dict[str, Benchmark]:
+    from palaestra.trainers.benchmarks import envs, learner, rollout
+
+    return {benchmark.name: benchmark for benchmark in (envs.BENCHMARK, rollout.BENCHMARK, learner.BENCHMARK)}
+
+
+def names() -> list[str]:
+    """Return the names of all benchmarks."""
+    return list(_all())
+
+
+def find(name: str) -> Benchmark:
+    """Return a benchmark.
+
+    Raises:
+        UnknownName: No such benchmark; the nearest is offered.
+    """
+    known = _all()
+    if name not in known:
+        raise UnknownName("benchmark", name, known, f"There are {', '.join(known)}.")
+    return known[name]
+
+
+def run_benchmark(
+    name: str, *, root: Path | None = None, say: Callable[[str], None] = print, quick: bool = False
+) -> Path:
+    """Run a benchmark and return its result file, ``results/bench-NAME.json``.
+
+    Args:
+        name: One of `names`.
+        root: Folder of ``results``; the working directory if None.
+        say: Told what is being measured, line by line.
+        quick: Do as little as possible, with untrained models: shows that it works, not how fast it is.
+    """
+    return run(find(name), root=root or Path.cwd(), say=say, quick=quick)
+
+
+__all__ = ["find", "names", "render", "run_benchmark"]
