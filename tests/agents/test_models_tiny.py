@@ -66,7 +66,7 @@ def test_a_play_row_is_the_context_of_a_seat_that_plays_the_same() -> None:
 @pytest.mark.parametrize("name", ["kuhn", "board"])
 def test_every_row_of_a_corpus_is_rendered_like_play_and_weighs_what_is_sampled(name: str) -> None:
     rows = rows_of(name)
-    assert len(rows) == 120
+    assert len(rows) >= 120  # a row a seat, more where contexts are fresh
     for text, row in rows:
         assert len(row.ids) == len(row.weights)
         assert text.startswith("<|bos|>")

@@ -46,7 +46,9 @@ def folder(name: str) -> Path:
 
 def _cache_name(one: Recipe) -> str:
     games = [
-        [mix.game, getattr(entry(mix.game).load(), "version", 0), dict(mix.options), mix.share] for mix in one.corpus
+        [mix.game, getattr(entry(mix.game).load(), "version", 0), dict(mix.options), mix.share]
+        + ([mix.fresh] if mix.fresh else [])
+        for mix in one.corpus
     ]
     training = None if one.training is None else asdict(one.training)
     text = json.dumps([REVISION, one.name, asdict(one.shape), training, one.seed, games], sort_keys=True)

@@ -42,12 +42,15 @@ class Mix:
         questions: Asks about the state.
         options: Of the game.
         share: Games of this mix in proportion to the other shares.
+        fresh: Part of the seats that begin a new context, and so a new row, at every turn, as a seat does whose context
+            is full or that plays with ``context="fresh"``.
     """
 
     game: str
     questions: Questions
     options: Mapping[str, Any] = field(default_factory=dict)
     share: int = 1
+    fresh: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,10 @@ def write_corpus(mixes: Sequence[Mix], codec: TextCodec, games: int, seed: int) 
         rows: list[Row] = []
         dice = Dice(derive(seed, "kinds", number))
         kinds = [dice.choice(_KINDS) for _ in range(game.facts.players)]
-        seats = [_TypingSeat(game, codec, mix.questions, kind, rows) for kind in kinds]
+        fresh = [mix.fresh > 0 and dice.random() < mix.fresh for _ in kinds]
+        seats = [
+            _TypingSeat(game, codec, mix.questions, kind, anew, rows) for kind, anew in zip(kinds, fresh, strict=True)
+        ]
         patient = OnFailure(reasks=5)
         rules = MatchRules(illegal=patient, unparsable=patient)
         _finish(Match(game, seats, rules, record=False, seed=derive(seed, "match", number)).play())
@@ -124,16 +130,19 @@ class _Typist:
 
 
 class _TypingSeat(LanguageModelSeat):
-    """Types random legal actions and leaves one row of its game in ``rows``."""
+    """Types random legal actions and leaves what it read and typed in ``rows``, a row for each context."""
 
-    def __init__(self, game: Game, codec: TextCodec, questions: Questions, kind: RowKind, rows: list[Row]) -> None:
+    def __init__(
+        self, game: Game, codec: TextCodec, questions: Questions, kind: RowKind, fresh: bool, rows: list[Row]
+    ) -> None:
         self.typist = _Typist(codec)
-        super().__init__(self.typist, codec, settings=ReplySettings())  # type: ignore[arg-type]
+        settings = ReplySettings(context="fresh" if fresh else "growing")
+        super().__init__(self.typist, codec, settings=settings)  # type: ignore[arg-type]
         self._game = game
         self._questions = questions
         self._kind = kind
-        self._row = Row([], [])
-        rows.append(self._row)
+        self._rows = rows
+        self._new_row()
         self._question = 0
 
     async def act(self, view: View) -> Reply:
@@ -141,6 +150,8 @@ class _TypingSeat(LanguageModelSeat):
         rubbish = dice.random() < RUBBISH_RATE
         text = _rubbish(dice) if rubbish else str(self._game.sample_action(view.player, dice))
         self.typist.ids = tuple(self._typed(text))
+        if self.settings.context == "fresh":
+            self._new_row()
         if self._kind == "interview":
             self._interview(view, dice)
         elif self._kind == "quiz" and not view.feedback and dice.below(2):
@@ -151,6 +162,13 @@ class _TypingSeat(LanguageModelSeat):
             self._add(reply.tokens.context, MESSAGE_WEIGHT)
             self._add(reply.tokens.ids, 0.0 if rubbish else 1.0)
         return reply
+
+    def _new_row(self) -> None:
+        self._row = Row([], [])
+        self._rows.append(self._row)
+
+    def _observation(self, view: View) -> str:
+        return view.observation() if view.first or self._row.ids else view.snapshot()
 
     def _add(self, ids: Sequence[int], weight: float) -> None:
         self._row.ids.extend(ids)
@@ -165,7 +183,7 @@ class _TypingSeat(LanguageModelSeat):
         pairs = self._questions(self._game, view.player, dice)
         dice.shuffle(pairs)
         del pairs[_QUIZ_LENGTH:]
-        message = view.observation() + "\n"
+        message = self._observation(view) + "\n"
         for question, answer in pairs:
             self._add(codec.after_reply(last) if self._row.ids else codec.chat_open(), 0.0)
             self._add(codec.user_turn(message + question), 0.0)
@@ -178,12 +196,13 @@ class _TypingSeat(LanguageModelSeat):
         if view.feedback:
             return
         pairs = self._questions(self._game, view.player, dice)
-        if view.first:
+        observation = self._observation(view)
+        if self._row.ids:
+            self._add(self.codec.after_reply([self.codec.stop_ids[0]]), 0.0)
+        else:
             self._question = dice.below(len(pairs)) if dice.below(2) else 0
             self._add(self.codec.chat_open(pairs[self._question][0]), 0.0)
-        else:
-            self._add(self.codec.after_reply([self.codec.stop_ids[0]]), 0.0)
-        self._add(self.codec.user_turn(view.observation()), 0.0)
+        self._add(self.codec.user_turn(observation), 0.0)
         self._add(self._typed(pairs[self._question][1]), 1.0)
 
 

@@ -125,12 +125,14 @@ _RECIPES = (
         "has read random Kuhn poker (view=terse) and questions about it",
         corpus=(Mix("kuhn_poker", kuhn_questions, {"view": "terse"}),),
         training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
+        seconds=25,
+        held_out=0.083,
     ),
     Recipe(
         "board",
         "has read random tic-tac-toe (view=terse) and questions about it",
-        corpus=(Mix("tic_tac_toe", board_questions, {"view": "terse"}),),
-        training=Training(steps=2000, batch_tokens=512, rate=3e-3, games=10_000),
+        corpus=(Mix("tic_tac_toe", board_questions, {"view": "terse"}, fresh=0.5),),
+        training=Training(steps=1800, batch_tokens=512, rate=3e-3, games=10_000),
     ),
 )
 
