@@ -7,7 +7,6 @@ visible, and text is put into `rich.text.Text`, never into markup.
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 
 # C0 and C1 controls but newline and tab, DEL, marks that reorder a line's text, halves of surrogate pairs.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+UNBROKEN = 100_000
+"""Width of what is no terminal: a file or a pipe gets every line as it is."""
 
 
 def plain(text: str, *, newlines: bool = True) -> str:
@@ -34,12 +36,22 @@ def untrusted(text: str, style: str = "") -> Text:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return the console of this moment; where no terminal is, lines are as wide as they need be."""
+    """Return the console of this moment; where no terminal is, lines are not broken."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else max(120, shutil.get_terminal_size((120, 24)).columns)
-    return Console(stderr=stderr, highlight=False, width=width)
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else UNBROKEN)
+
+
+def barred(out: Console, text: Text, style: str = "") -> Text:
+    """Return text with a bar before each of its lines, also those that the terminal's width breaks."""
+    from rich.text import Text
+
+    bar = Text("   │ ", style)
+    lines = [
+        piece for line in text.split("\n", allow_blank=True) for piece in line.wrap(out, out.width - len(bar)) or [line]
+    ]
+    return Text("\n").join(Text.assemble(bar, line) for line in lines)
 
 
 def table(*columns: str, right: Iterable[int] = (), **options: Any) -> Any:

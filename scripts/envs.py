@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from palaestra.scripts.console import console, table, untrusted
+from palaestra.scripts.console import barred, console, table, untrusted
 from palaestra.scripts.errors import examples
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def _list(all_games: bool) -> None:
     from palaestra.envs.registry import family_prefixes
 
     out = console()
-    rows = table("game", "players", "kind", "thoughts", "version", "what it is", right=(1, 4))
+    wide = out.width >= 110
+    rows = table("game", "players", "kind", "thoughts", "version", *["what it is"] * wide, right=(1, 4))
     with console(stderr=True).status("asking every game…"):
         for name in game_ids(families=all_games):
             made = make(name)
@@ -47,7 +49,7 @@ def _list(all_games: bool) -> None:
                 kind(made.facts).replace(" information", ""),
                 entry(name).visibility,
                 str(made.version),
-                untrusted(made.summary, "dim"),
+                *[untrusted(made.summary, "dim")] * wide,
             )
     out.print(rows)
     if not all_games:
@@ -95,10 +97,11 @@ def _show(name: str) -> None:
     if game.players_to_move():
         player = game.players_to_move()[0]
         out.print(Text(f"What player {player + 1} reads first (seed 0)", "bold"))
-        out.print(untrusted("\n".join(f"  │ {line}" for line in game.observation(player).splitlines()), "dim"))
+        out.print(barred(out, untrusted(game.observation(player), "dim"), "dim"))
         legal = [str(action) for action in game.legal_actions(player)]
-        more = f", and {len(legal) - 12} more" if len(legal) > 12 else ""
-        out.print(Text.assemble(("Legal: ", "bold"), untrusted(", ".join(legal[:12]) + more)))
+        more = [f"and {len(legal) - 12} more"] * (len(legal) > 12)
+        comma = "; " if any("," in action for action in legal) else ", "
+        out.print(Text.assemble(("Legal: ", "bold"), untrusted(comma.join(legal[:12] + more))))
 
 
 def _options(out: Any, game: Game) -> None:
@@ -116,7 +119,7 @@ def _options(out: Any, game: Game) -> None:
         rows.add_row(untrusted(field.name, "cyan"), untrusted(_type(hints[field.name])), untrusted(repr(value)))
     out.print(rows)
     if (doc := type(game.options).__doc__) and not doc.startswith(f"{type(game.options).__name__}("):
-        out.print(untrusted(" ".join(doc.split()), "dim"))
+        out.print(untrusted(inspect.cleandoc(doc).replace("``", "") + "\n", "dim"))
     first = fields[0]
     out.print(
         untrusted(

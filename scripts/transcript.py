@@ -13,7 +13,7 @@ from palaestra.envs.episode import Attempt, Episode, Turn
 from palaestra.envs.events import render
 from palaestra.envs.match import Match, MatchRules, Recorder, split_thought
 from palaestra.envs.parts import part_text
-from palaestra.scripts.console import console, plain, untrusted
+from palaestra.scripts.console import barred, console, plain, untrusted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,7 @@ def show_turn(out: Console, turn: Turn, seat: str, markers: tuple[str, str], *, 
         )
     )
     if observations and turn.observation:
-        out.print(_indented(untrusted(turn.observation, "dim"), "dim"))
+        out.print(barred(out, untrusted(turn.observation, "dim"), "dim"))
     for attempt in turn.attempts:
         _show_attempt(out, attempt, turn, markers)
     if turn.substituted:
@@ -133,26 +133,18 @@ def _show_attempt(out: Console, attempt: Attempt, turn: Turn, markers: tuple[str
 
     said = split_thought(part_text(attempt.reply.content), markers)[1]
     if attempt.thought:
-        out.print(_indented(untrusted(f"thinks: {attempt.thought}", "dim italic"), "dim"))
+        out.print(barred(out, untrusted(f"thinks: {attempt.thought}", "dim italic"), "dim"))
     if attempt.status != "ok":
-        out.print(_indented(untrusted(said or "(nothing)", "red"), "red"))
+        out.print(barred(out, untrusted(said or "(nothing)", "red"), "red"))
         out.print(
-            _indented(Text.assemble((f"{attempt.status}: ", "bold red"), untrusted(attempt.reason, "red")), "red")
+            barred(out, Text.assemble((f"{attempt.status}: ", "bold red"), untrusted(attempt.reason, "red")), "red")
         )
     else:
         action = _action(turn)
         if plain(said.strip()) != action.plain:
-            out.print(_indented(untrusted(said)))
+            out.print(barred(out, untrusted(said)))
         out.print(Text.assemble("     ", action))
 
 
 def _action(turn: Turn) -> Text:
     return untrusted("" if turn.action is None else part_text(turn.action), "bold green")
-
-
-def _indented(text: Text, style: str = "") -> Text:
-    """Return text with a bar before each of its lines."""
-    from rich.text import Text
-
-    lines = text.split("\n", allow_blank=False)
-    return Text("\n").join(Text.assemble(("   │ ", style), line) for line in lines)

@@ -1,14 +1,27 @@
 """Playing, recording, showing and going on; and what may reach the terminal."""
 
+import dataclasses
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from palaestra.envs import Match, MatchRules, OnFailure, Scripted, make, play, read_replay, write_replay
+from palaestra.envs import (
+    Match,
+    MatchRules,
+    OnFailure,
+    Scripted,
+    entry,
+    game_ids,
+    make,
+    play,
+    read_replay,
+    write_replay,
+)
 from palaestra.envs.match import run
-from palaestra.scripts.console import duration, plain
+from palaestra.scripts.console import barred, duration, plain, untrusted
 from palaestra.scripts.transcript import Stage
 from tests.scripts.cli_kit import GOLDENS, call
 
@@ -133,3 +146,54 @@ def test_plain_text_has_no_control_characters_and_keeps_all_others(text):
 )
 def test_durations_are_for_readers(seconds, said):
     assert duration(seconds) == said
+
+
+def test_goldens_are_recorded_anew_by_one_command(tmp_path):
+    result = call("replay", "record-goldens", "kuhn_poker", "--folder", tmp_path)
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == sorted(path.name for path in GOLDENS.glob("kuhn_poker-*.jsonl"))
+    assert len(result.stdout.splitlines()) == 3
+    for name in written:
+        assert (tmp_path / name).read_bytes() == (GOLDENS / name).read_bytes()
+
+
+def test_the_list_of_games_says_what_each_is(tmp_path):
+    shown = call("envs").stdout
+    listed = re.findall(r"^(\w+) +(\d+) +(.*?)  +(private|public|team|monitor) +(\d+)  ", shown, re.MULTILINE)
+    assert [row[0] for row in listed] == game_ids()
+    for name, players, kind, visibility, version in listed:
+        game = make(name)
+        assert int(players) == game.facts.players
+        assert kind.split(", ")[-2:] == [game.facts.information, game.facts.utility.replace("_", " ")]
+        assert ("chance" in kind) == game.facts.chance
+        assert (visibility, int(version)) == (entry(name).visibility, game.version)
+
+
+@pytest.mark.parametrize("name", ["chess", "kuhn_poker", "openspiel/goofspiel"])
+def test_one_game_is_shown_with_facts_options_and_an_observation(name):
+    shown = call("envs", name).stdout
+    game = make(name)
+    for field in dataclasses.fields(game.options):
+        assert re.search(rf"^{field.name} ", shown, re.MULTILINE)
+        assert repr(getattr(game.options, field.name)) in shown
+    for line in game.observation(game.players_to_move()[0]).splitlines():
+        assert line.strip() in shown
+    assert f"up to {game.facts.max_observation_chars} characters" in shown
+
+
+def test_wrapped_lines_keep_their_bar():
+    out = Console(width=30)
+    text = barred(out, untrusted("a word and another " * 10 + "\n\nshort")).plain
+    assert all(line.startswith("   │ ") and len(line) <= 30 for line in text.splitlines())
+    assert text.splitlines()[-2:] == ["   │ ", "   │ short"]
+
+
+def test_pages_of_results_are_rendered_from_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("experiment", "--render").exit_code == 0
+    assert (tmp_path / "RESULTS.md").read_text().startswith("# Results")
+    listed = call("experiment").stdout
+    assert re.search("^kuhn ", listed, re.MULTILINE)
+    assert re.search("^tic_tac_toe ", listed, re.MULTILINE)
+    assert call("bench", "--render").exit_code == 0
+    assert (tmp_path / "BENCHMARKS.md").is_file()
