@@ -24,6 +24,8 @@ SPIEL_ERRORS = (pyspiel.SpielError, ArithmeticError, LookupError, MemoryError, R
 
 _SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ ")
 
+_RENAMED = {"seed": "game_seed", "game": "inner_game"}
+
 _UTILITY: dict[Any, Literal["zero_sum", "constant_sum", "general_sum", "identical"]] = {
     pyspiel.GameType.Utility.ZERO_SUM: "zero_sum",
     pyspiel.GameType.Utility.CONSTANT_SUM: "constant_sum",
@@ -51,9 +53,9 @@ def option_fields(kind: Any) -> list[tuple[str, Any, Any]]:
 
 
 def option_name(parameter: str) -> str:
-    """Return the name of the option for a parameter; kriegspiel has one that begins with a digit."""
-    if parameter == "seed":
-        return "game_seed"
+    """Return the name of the option for a parameter: another where ours is taken, or where it begins with a digit."""
+    if parameter in _RENAMED:
+        return _RENAMED[parameter]
     return parameter if parameter.isidentifier() else f"_{parameter}"
 
 

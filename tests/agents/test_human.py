@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -29,12 +30,14 @@ try:
 except PlayerLeft as left:
     sys.exit(str(left))
 """
-SECONDS = 60
+SECONDS = 30
 """A terminal that shows nothing for so long has hung."""
 
 
 def at_terminal(steps: list[tuple[str, bytes | int]], *arguments: str) -> tuple[int, str]:
-    """Play in a child process: wait until the screen shows a text that is new, then send keys or a signal; and so on.
+    """Play in a child process: wait until the screen shows a pattern anew, then send keys or a signal; and so on.
+
+    Keys must wait for a prompt: before it, the terminal itself would take Ctrl-D for the end of the input.
 
     Return exit status and screen.
     """
@@ -52,7 +55,7 @@ def at_terminal(steps: list[tuple[str, bytes | int]], *arguments: str) -> tuple[
             if not shown:
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.decode()
             screen += shown
-            if steps and screen.find(steps[0][0].encode(), start) >= 0:
+            if steps and re.search(steps[0][0].encode(), screen[start:], re.DOTALL):
                 start = len(screen)
                 _, sent = steps.pop(0)
                 os.kill(child, sent) if isinstance(sent, int) else os.write(terminal, sent)
@@ -65,7 +68,13 @@ def at_terminal(steps: list[tuple[str, bytes | int]], *arguments: str) -> tuple[
 
 def test_a_game_is_played_with_help_and_completion(tmp_path):
     path = tmp_path / "game.jsonl"
-    steps = [(")>", b"?\r"), ("bet", b"pa\t"), ("pass", b"\r"), ("says bet", b"the lot\r"), ("unparsable", b"bet\r")]
+    steps = [
+        (r"\)>", b"?\r"),
+        (r"Legal moves.*\)>", b"pa\t"),
+        ("pass", b"\r"),
+        (r"says bet.*\)>", b"the lot\r"),
+        (r"unparsable.*\)>", b"bet\r"),
+    ]
     status, screen = at_terminal(steps, "kuhn_poker", str(path), "bet")
     assert status == 0, screen
     assert "Legal moves: pass, bet" in screen
@@ -81,7 +90,7 @@ def test_a_game_is_played_with_help_and_completion(tmp_path):
 )
 def test_leaving_keeps_the_turns_played(tmp_path, leave, status, told):
     path = tmp_path / "game.jsonl"
-    found, screen = at_terminal([(")>", b"5\r"), ("O takes square 1", leave)], "tic_tac_toe", str(path), "1")
+    found, screen = at_terminal([(r"\)>", b"5\r"), (r"O takes square 1.*\)>", leave)], "tic_tac_toe", str(path), "1")
     assert found in (status, -signal.SIGINT if status == 130 else status)
     assert ("KeyboardInterrupt" in screen) == (status == 130)
     assert told in screen

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyspiel
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaestra.envs import game_ids, make
@@ -37,16 +37,16 @@ NAMED: dict[str, dict[str, Any]] = {
 """Chance (explicit, or sampled by the game), moves at once, one to three players, hidden information, common goals."""
 
 NEEDS_OPTIONS = {
-    "add_noise": {"game": "kuhn_poker()", "epsilon": 0.5, "game_seed": 2},
-    "cached_tree": {"game": "kuhn_poker()"},
-    "coop_to_1p": {"game": "tiny_hanabi()"},
-    "misere": {"game": "tic_tac_toe()"},
-    "normal_form_extensive_game": {"game": "matrix_rps()"},
+    "add_noise": {"inner_game": "kuhn_poker()", "epsilon": 0.5, "game_seed": 2},
+    "cached_tree": {"inner_game": "kuhn_poker()"},
+    "coop_to_1p": {"inner_game": "tiny_hanabi()"},
+    "misere": {"inner_game": "tic_tac_toe()"},
+    "normal_form_extensive_game": {"inner_game": "matrix_rps()"},
     "repeated_game": {"stage_game": "matrix_pd()", "num_repetitions": 3},
-    "restricted_nash_response": {"game": "kuhn_poker()"},
-    "start_at": {"game": "tic_tac_toe()", "history": "4"},
-    "turn_based_simultaneous_game": {"game": "matrix_rps()"},
-    "zerosum": {"game": "kuhn_poker()"},
+    "restricted_nash_response": {"inner_game": "kuhn_poker()"},
+    "start_at": {"inner_game": "tic_tac_toe()", "history": "4"},
+    "turn_based_simultaneous_game": {"inner_game": "matrix_rps()"},
+    "zerosum": {"inner_game": "kuhn_poker()"},
 }
 """Games that have no complete defaults, and options with which they are served."""
 
@@ -119,9 +119,9 @@ def test_a_game_without_complete_defaults_says_so_and_is_served_with_options(nam
         ("leduc_poker", {"players": "three"}, OptionError, "expected int"),
         ("leduc_poker", {"players": 99}, OptionError, "OpenSpiel refuses them: num_players_"),
         ("go", {"board_size": 25}, OptionError, "OpenSpiel refuses them"),
-        ("misere", {"game": "tic_tac"}, OptionError, "OpenSpiel refuses them"),
-        ("misere", {"game": "efg_game(filename=/etc/passwd)"}, OptionError, "names a file"),
-        ("misere", {"game": "negotiation()"}, UnservedGame, "takes no seed"),
+        ("misere", {"inner_game": "tic_tac"}, OptionError, "OpenSpiel refuses them"),
+        ("misere", {"inner_game": "efg_game(filename=/etc/passwd)"}, OptionError, "names a file"),
+        ("misere", {"inner_game": "negotiation()"}, UnservedGame, "takes no seed"),
         ("efg_game", {"filename": "/etc/passwd"}, UnknownName, "unknown option"),
         ("negotiation", {"rng_seed": 3}, UnknownName, "unknown option"),
         ("mfg_garnet", {}, UnservedGame, "mean-field"),
@@ -220,6 +220,7 @@ def test_colours_of_the_terminal_are_left_out():
 TWINS = {"tic_tac_toe": 9, "kuhn_poker": 3, "chess": 60, "go": 60, "openspiel/leduc_poker": 8}
 
 
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(TWINS)), st.integers(0, 10_000))
 def test_a_twin_has_the_same_actions_and_the_same_end(name, seed):
     game = make(name, seed=seed, **({"size": 5} if name == "go" else {}))
