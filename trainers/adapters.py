@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from palaestra.agents.models.adapters import stamp
 from palaestra.envs.errors import PalaestraError
+from palaestra.trainers.disk import sync_folder, sync_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +82,3 @@ class AdapterWeights:
                 f"adapter {folder.name} could not be written ({reason}); free some space and resume "
                 "the run. Earlier checkpoints and adapters are intact."
             ) from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Force every file of a folder, and the folder itself, to the disk."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            sync_path(path)
-    sync_path(folder)
-
-
-def sync_path(path: Path) -> None:
-    """Force one file or folder entry to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -303,7 +303,7 @@ class SelfPlay(Algorithm):
         return self._learners(function, **kwargs)[0]
 
     def cleanup(self) -> None:
-        """End the run's processes. RLlib would wait for ever for a runner that does not answer; such a one is killed."""
+        """End the run's processes; a runner that does not answer is killed, since RLlib would wait for it for ever."""
         if self._handles:
             alive = set(self.env_runner_group.foreach_env_runner("number", local_env_runner=False, timeout_seconds=5.0))
             for number in self._handles.keys() - alive:

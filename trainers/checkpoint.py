@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers.adapters import sync_folder, sync_path
+from palaestra.trainers.disk import replace_text, sync_folder, sync_path
 
 SCHEMA = 1
 
@@ -127,25 +127,24 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, algorithm: Any, iteration: int) -> Path:
-        """Save an algorithm as the newest checkpoint and drop the oldest.
+        """Save an algorithm as the newest checkpoint and drop the oldest; the latest one is never written again.
 
         Raises:
             CheckpointError: The disk is full or cannot be written; the previous checkpoint is intact.
         """
         final = self.folder / f"{iteration:05d}"
+        if self.latest() == final:
+            return final
         part = self.folder / f".{final.name}.{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for stale in self.folder.glob(".*"):
                 shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
             algorithm.save_checkpoint(str(part))
-            if final.exists():
+            if final.exists():  # a kill came before the pointer, which leads to an older one
                 final.rename(self.folder / f".{final.name}.replaced")
             part.rename(final)
-            pointer = self.folder / f".latest.{os.getpid()}"
-            pointer.write_text(final.name + "\n")
-            sync_path(pointer)
-            pointer.replace(self.folder / "latest")
+            replace_text(self.folder / "latest", final.name + "\n")
             sync_path(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)

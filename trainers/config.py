@@ -267,13 +267,38 @@ class RunConfig(_Section):
                 schedule(spec)
             except (ValueError, LookupError) as error:
                 raise ValueError(f"{where}: {error}") from None
+        try:
+            self.loss.settings(0.0)
+        except ValueError as error:
+            raise ValueError(f"loss: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _one_temperature_per_game(self) -> RunConfig:
+        heats: dict[str, float] = {}
+        for number, section in enumerate(self.games):
+            heat = section.reply.temperature
+            if heat == 0:
+                raise ValueError(
+                    f"games.{number}.reply.temperature: training needs one above 0; what is greedy has no probabilities"
+                )
+            if heats.setdefault(section.game, heat) != heat:
+                raise ValueError(
+                    f"games.{number}.reply.temperature: {section.game} stands here twice, with temperatures "
+                    f"{heats[section.game]:g} and {heat:g}; give it one, since its rows are scored at one"
+                )
         return self
 
     def adapter_names(self) -> list[str]:
         """Return the names of the adapters that are trained."""
         if self.adapters == "shared":
             return [self.name]
-        return [f"{self.name}-{section.game.replace('/', '.')}" for section in self.games]
+        names: list[str] = []
+        for section in self.games:
+            name = f"{self.name}-{section.game.replace('/', '.')}"
+            again = sum(one == name or one.startswith(f"{name}.") for one in names)
+            names.append(f"{name}.{again + 1}" if again else name)
+        return names
 
     def adapter_of(self, game_index: int) -> str:
         """Return the adapter that plays game number ``game_index``."""
@@ -320,7 +345,10 @@ def _override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override!r} has no value; write it as key.subkey=value.")
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override!r}: {text!r} is no valid YAML; put text in quotes.") from None
     if isinstance(value, str):  # YAML reads 1e-4 as text
         with contextlib.suppress(ValueError):
             value = float(value)

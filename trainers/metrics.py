@@ -19,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from palaestra.envs.errors import PalaestraError
+from palaestra.trainers.disk import replace_text
 from palaestra.trainers.summary import Summary
 
 
@@ -101,17 +102,3 @@ def finite(data: Any) -> Any:
     if isinstance(data, list):
         return [finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file's text, wholly or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -44,23 +44,25 @@ class PolicyModule(TorchRLModule):
         self.fingerprint = loaded.fingerprint
         self.names = config.adapter_names()
         self._lora: dict[str, Any] = lora_fields(config)
+        # PEFT's names are parts of module paths, which a user's name, with its dots, cannot be.
+        self._inside = {name: f"trained{number}" for number, name in enumerate(self.names)}
         self._reference: str | None = None
         if loaded.adapter is not None:
             start = PeftModel.from_pretrained(tree, str(loaded.adapter), adapter_name=REFERENCE, is_trainable=False)
             self._lora = _fields_of(start.peft_config[REFERENCE])
             weights = get_peft_model_state_dict(start, adapter_name=REFERENCE)
-            for name in self.names:
-                start.add_adapter(name, LoraConfig(**self._lora))
-                set_peft_model_state_dict(start, weights, adapter_name=name)
+            for inside in self._inside.values():
+                start.add_adapter(inside, LoraConfig(**self._lora))
+                set_peft_model_state_dict(start, weights, adapter_name=inside)
             self.peft, self._reference = start, REFERENCE
         else:
             with torch.random.fork_rng(devices=[]):
                 for number, name in enumerate(self.names):
                     torch.manual_seed(derive(config.seed, "adapter", name) % 2**63)
                     if number == 0:
-                        self.peft = get_peft_model(tree, LoraConfig(**self._lora), adapter_name=name)
+                        self.peft = get_peft_model(tree, LoraConfig(**self._lora), adapter_name=self._inside[name])
                     else:
-                        self.peft.add_adapter(name, LoraConfig(**self._lora))
+                        self.peft.add_adapter(self._inside[name], LoraConfig(**self._lora))
         for name, parameter in self.peft.named_parameters():
             if "lora_" in name:
                 parameter.data = parameter.data.float()
@@ -95,7 +97,7 @@ class PolicyModule(TorchRLModule):
     def using(self, adapter: str | None) -> Iterator[None]:
         """Run with one of the trained adapters, or with the frozen reference for None."""
         if adapter is not None:
-            self._activate(adapter)
+            self._activate(self._inside[adapter])
             yield
         elif self._reference is not None:
             self._activate(self._reference)
@@ -103,7 +105,7 @@ class PolicyModule(TorchRLModule):
         else:
             with self.peft.disable_adapter():
                 yield
-            self._activate(self.names[0])
+            self._activate(self._inside[self.names[0]])
 
     def _activate(self, name: str) -> None:
         self.peft.set_adapter(name)
@@ -118,7 +120,7 @@ class PolicyModule(TorchRLModule):
         return [
             parameter
             for name, parameter in sorted(self.peft.named_parameters())
-            if f".{adapter}." in name and "lora_" in name
+            if f".{self._inside[adapter]}." in name and "lora_" in name
         ]
 
     def weights(self, adapter: str) -> AdapterWeights:
@@ -131,12 +133,12 @@ class PolicyModule(TorchRLModule):
 
     def tensors(self, adapter: str) -> dict[str, Tensor]:
         """Return a copy of one adapter's tensors on the CPU."""
-        tensors = get_peft_model_state_dict(self.peft, adapter_name=adapter)
+        tensors = get_peft_model_state_dict(self.peft, adapter_name=self._inside[adapter])
         return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
     def set_weights(self, adapter: str, tensors: Mapping[str, Tensor]) -> None:
         """Replace one adapter's weights."""
-        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=adapter)
+        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=self._inside[adapter])
 
     def get_state(self, *args: Any, inference_only: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Return all adapters as numpy arrays, by adapter."""

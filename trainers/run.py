@@ -36,7 +36,8 @@ from palaestra.trainers import checkpoint, cluster
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
-from palaestra.trainers.metrics import MetricsLog, finite, replace_text
+from palaestra.trainers.disk import replace_text
+from palaestra.trainers.metrics import MetricsLog, finite
 from palaestra.trainers.plan import Plan, plan_of
 from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Score, Summary, score
