@@ -85,7 +85,7 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
             model = _blank(one)
             report: dict[str, Any] = {"recipe": f"tiny:{one.name}", "parameters": model.num_parameters()}
             if one.training is not None:
-                say(f"tiny:{one.name}: building, about {one.seconds:.0f} s on two cores, once")
+                say(f"tiny:{one.name}: building, about {one.seconds:.0f} s of one core, once")
                 rows = list(write_corpus(one.corpus, TokenizerCodec(tokenizer), one.training.games, one.seed))
                 report |= pretrain(model, rows, one.training, one.seed, lambda line: say(f"tiny:{one.name}: {line}"))
         finally:

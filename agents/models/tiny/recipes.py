@@ -64,7 +64,7 @@ class Recipe:
         corpus: What it reads; empty for an untrained model.
         training: How; None for an untrained model.
         seed: Of weights, corpus and order.
-        seconds: Measured building time.
+        seconds: Processor seconds of a build, measured on one core of a busy slow server; alone it takes about half.
         held_out: Measured held-out loss, in nats a token of replies and answers.
     """
 
@@ -133,6 +133,8 @@ _RECIPES = (
         "has read random tic-tac-toe (view=terse) and questions about it",
         corpus=(Mix("tic_tac_toe", board_questions, {"view": "terse"}, fresh=0.5),),
         training=Training(steps=1800, batch_tokens=512, rate=3e-3, games=10_000),
+        seconds=85,
+        held_out=0.351,
     ),
 )
 
