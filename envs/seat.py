@@ -105,7 +105,7 @@ class View:
         return self._match.game.sample_action(self.player, Dice(self.seed))
 
     def clone_game(self) -> Game:
-        """Return a copy of the game to search in.
+        """Return a copy of the game to search in, with dice of its own.
 
         Raises:
             InformationError: The game has hidden information, which a copy would reveal.
@@ -113,7 +113,9 @@ class View:
         game = self._match.game
         if game.facts.information != "perfect":
             raise InformationError(f"{game.id} has hidden information, so a seat may not look into the game itself.")
-        return game.clone()
+        twin = game.clone()
+        twin.dice = Dice(derive(self.seed, "clone"))  # the copy's chance is its own, so that nobody foresees the game's
+        return twin
 
 
 class Seat(Protocol):
