@@ -3,7 +3,7 @@
 Importing this package is light; torch and transformers are imported when a model is first loaded.
 """
 
-from palaestra.agents.seats import make_seat, register_seat, seat_names
+from palaestra.agents.seats import check_seat, make_seat, register_seat, seat_names
 from palaestra.envs.seat import RandomSeat, Scripted
 
-__all__ = ["RandomSeat", "Scripted", "make_seat", "register_seat", "seat_names"]
+__all__ = ["RandomSeat", "Scripted", "check_seat", "make_seat", "register_seat", "seat_names"]

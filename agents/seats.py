@@ -66,9 +66,35 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
     try:
         return _model_seat(spec, settings)
     except UnknownName as error:
-        if error.nearest is None:
-            raise UnknownName("seat", spec, seat_names(), f"Seats are {', '.join(seat_names())}, or a model.") from None
-        raise
+        raise _neither(spec, error) from None
+
+
+def check_seat(spec: str) -> None:
+    """Find out, without loading a model, whether `make_seat` knows the name.
+
+    Raises:
+        UnknownName, OptionError: As for `make_seat`.
+        ModelError: The adapter that is named cannot be found.
+    """
+    from palaestra.agents.models import adapters
+    from palaestra.agents.models.sources import ModelSource
+
+    if spec.partition(":")[0] in _factories:
+        make_seat(spec)
+        return
+    try:
+        source = ModelSource.parse(spec)
+    except UnknownName as error:
+        raise _neither(spec, error) from None
+    if source.adapter is not None:
+        adapters.resolve(source.adapter)
+
+
+def _neither(spec: str, error: UnknownName) -> UnknownName:
+    """Return what to say of a name that is no model: the nearest of all names."""
+    if error.nearest is not None:
+        return error
+    return UnknownName("seat", spec, seat_names(), f"Seats are {', '.join(seat_names())}, or a model.")
 
 
 def _model_seat(spec: str, settings: Any) -> Seat:

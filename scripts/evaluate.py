@@ -39,12 +39,15 @@ def evaluate(
 
     Intervals are 95 %. Legal replies stand beside the result, because a model that cannot answer loses, too.
     """
+    from palaestra.agents import check_seat
     from palaestra.agents.models.sources import ModelSource
     from palaestra.envs import make
 
     options: dict[str, Any] = {**key_values(option or (), "--option")}
     make(game, **options)
-    source = ModelSource.parse(model)  # names and values are checked before anything heavy is loaded
+    source = ModelSource.parse(model)
+    if opponent != "base":
+        check_seat(opponent)  # names and values are checked before anything heavy is loaded
     with console(stderr=True).status("loading the model…"):
         from palaestra.trainers.config import parse_config
         from palaestra.trainers.summary import score
@@ -52,7 +55,7 @@ def evaluate(
 
         reply = {"max_tokens": max_tokens, "temperature": temperature}
         section = parse_config({"games": [{"game": game, "options": options, "reply": reply}]}, "evaluate").games[0]
-        engine, codec, policy = _engine(source, opponent)
+        engine, codec, policy = _engine(source)
     tasks = evaluation_tasks(
         section,
         game_index=0,
@@ -72,14 +75,11 @@ def evaluate(
         out.print(untrusted(f"{len(played)} replays: {replays}", "dim"))
 
 
-def _engine(source: ModelSource, opponent: str) -> tuple[Any, Any, str]:
-    """Return engine, codec and the policy to measure; the opponent is tried, too, before the first game."""
-    from palaestra.agents import make_seat
+def _engine(source: ModelSource) -> tuple[Any, Any, str]:
+    """Return engine, codec and the policy to measure."""
     from palaestra.agents.engines.base import BASE
     from palaestra.agents.engines.transformers_engine import TransformersEngine
 
-    if opponent != BASE:
-        make_seat(opponent)
     loaded = source.load()
     engine = TransformersEngine(loaded.model)
     policy = BASE

@@ -75,10 +75,25 @@ def test_what_is_wrong_is_said_in_one_sentence(command, said, tmp_path, monkeypa
     assert said in one_sentence(result, " ".join(["palaestra", *(named[:-1] if group else named)]))
 
 
-def test_nothing_is_made_when_a_configuration_is_wrong(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("loss.clip=1", "Did you mean 'clip_"),
+        ("model.source=tiny:kuhm", "Did you mean 'kuhn'?"),
+        ("model.source=tiny:blank@nowhere", "unknown adapter folder 'nowhere'"),
+        ("games.0.game=kuhn", "Did you mean 'kuhn_poker'?"),
+        ("games.0.options.veiw=terse", "Did you mean 'view'?"),
+        ("games.0.opponents.randm=1", "Did you mean 'random'?"),
+        ("evaluation.opponent=randm", "Did you mean 'random'?"),
+        ("credit.rule=role_baselin", "Did you mean 'role_baseline'?"),
+    ],
+)
+def test_nothing_is_made_when_a_name_in_a_configuration_is_wrong(setting, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.yaml").write_text(CONFIG)
-    assert call("train", "r.yaml", "--set", "loss.clip=1").exit_code == 2
+    result = call("train", "r.yaml", "--set", setting)
+    assert result.exit_code == 2
+    assert said in one_sentence(result, "palaestra train")
     assert [path.name for path in tmp_path.iterdir()] == ["r.yaml"]
 
 
