@@ -105,6 +105,14 @@ class VllmEngine:
             "enable_lora": True,
             "max_loras": max_adapters,
             "max_lora_rank": max_rank,
+            # Without lm_head: wrapped for LoRA, it cannot compute the log-probabilities of prompts (vLLM 16668).
+            "lora_target_modules": sorted(
+                {
+                    path.rpartition(".")[2]
+                    for path, module in skeleton.named_modules()
+                    if isinstance(module, torch.nn.Linear) and module is not skeleton.get_output_embeddings()
+                }
+            ),
             "block_size": _BLOCK,
             "enable_prefix_caching": True,
             "enforce_eager": True,
@@ -156,11 +164,11 @@ class VllmEngine:
         )
 
     async def score(self, tokens: Sequence[int], *, policy: str = BASE) -> list[float]:
-        """See `Engine.score`. vLLM always samples a token, so the model's last position cannot be scored."""
+        """See `Engine.score`."""
         known = self._checked(tokens, 0, policy)
         if len(known) == 1:
             return []
-        # The last token is only looked up in the distribution after the others: one token of room suffices.
+        # vLLM always samples a token: so the last one is looked up in the distribution after the others.
         output = await self._request(
             known[:-1], policy, temperature=0, max_tokens=1, logprob_token_ids=[known[-1]], prompt_logprobs=0
         )
