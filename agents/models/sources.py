@@ -168,9 +168,10 @@ def _load(folder: Path, dtype: str | torch.dtype, name: str) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    auto: Any = AutoModelForCausalLM  # its annotation does not know output_loading_info
     try:
         with smollm2.quiet_transformers():
-            model, found = AutoModelForCausalLM.from_pretrained(
+            model, found = auto.from_pretrained(
                 folder,
                 dtype=dtype,
                 local_files_only=True,
