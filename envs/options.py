@@ -34,7 +34,7 @@ def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> 
     """
     if not given:
         return cls()
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     values = {}
     for name, value in given.items():

@@ -95,7 +95,7 @@ class Benchmark:
     Attributes:
         name: As on the command line.
         question: What is measured, in one sentence.
-        cases: From ``quick`` to the cases, made one after the other so that only one model is in memory.
+        cases: From ``quick`` to the cases, made one after the other, as each may hold a model.
         rounds: Counted rounds; a quick run has two.
     """
 
@@ -138,18 +138,16 @@ def measure(case: Case, rounds: int, say: Callable[[str], None]) -> dict[str, An
     """
     seconds: dict[str, list[float]] = {side.name: [] for side in case.sides}
     counts: dict[str, list[Counts]] = {side.name: [] for side in case.sides}
-    for number in range(rounds + 1):
-        say(f"{case.name}: " + (f"round {number} of {rounds}" if number else "warming up"))
-        first = number % len(case.sides)
-        for side in (*case.sides[first:], *case.sides[:first]):
-            gc.collect()
-            began = time.perf_counter()
-            done = side.run()
-            took = time.perf_counter() - began
-            if number:
-                seconds[side.name].append(took)
-                counts[side.name].append(done)
-        _same_work(case, {side.name: counts[side.name][-1] for side in case.sides if counts[side.name]})
+    for number, side in _turns(case, rounds, say):
+        gc.collect()
+        began = time.perf_counter()
+        done = side.run()
+        took = time.perf_counter() - began
+        if number:
+            seconds[side.name].append(took)
+            counts[side.name].append(done)
+    for done_by_side in zip(*counts.values(), strict=True):
+        _same_work(case, dict(zip(counts, done_by_side, strict=True)))
     rates = {
         side.name: {
             unit: [done[unit] / took for done, took in zip(counts[side.name], seconds[side.name], strict=True)]
@@ -166,13 +164,26 @@ def measure(case: Case, rounds: int, say: Callable[[str], None]) -> dict[str, An
                 "sentence": side.sentence,
                 "part": side.part,
                 "counts": dict(counts[side.name][-1]),
-                "seconds": [round(value, 4) for value in seconds[side.name]],
+                "seconds": [_short(value) for value in seconds[side.name]],
                 "rates": {unit: spread(values) for unit, values in rates[side.name].items()},
             }
             for side in case.sides
         },
         "aims": [_judged(aim, case.units[0], rates) for aim in case.aims],
     }
+
+
+def _turns(case: Case, rounds: int, say: Callable[[str], None]) -> Iterator[tuple[int, Side]]:
+    """Yield (round, side), each round beginning with another side; round 0 does not count."""
+    gc.collect()
+    gc.freeze()  # libraries stay: collecting them again and again would take longer than many a side does
+    try:
+        for number in range(rounds + 1):
+            say(f"{case.name}: " + (f"round {number} of {rounds}" if number else "warming up"))
+            first = number % len(case.sides)
+            yield from ((number, side) for side in (*case.sides[first:], *case.sides[:first]))
+    finally:
+        gc.unfreeze()
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -190,9 +201,8 @@ def _judged(aim: Aim, unit: str, rates: Mapping[str, Mapping[str, Sequence[float
 
 
 def _same_work(case: Case, counts: Mapping[str, Counts]) -> None:
-    whole = [side.name for side in case.sides if not side.part and side.name in counts]
     for unit in (*case.units, *case.compared):
-        found = {name: counts[name][unit] for name in whole}
+        found = {side.name: counts[side.name][unit] for side in case.sides if not side.part}
         if found and max(found.values()) - min(found.values()) > SLACK * max(found.values()):
             raise BenchmarkError(
                 f"{case.name}: the sides did different work ({unit}: "

@@ -21,6 +21,7 @@ from palaestra.agents.engines.base import BASE, Completion, Sampling
 from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.language_model import ReplySettings
 from palaestra.agents.models.sources import LoadedModel, ModelSource
+from palaestra.agents.tokens import TextCodec
 from palaestra.envs import MatchRules, OnFailure, make
 from palaestra.envs.episode import Episode
 from palaestra.envs.seeding import derive
@@ -77,11 +78,11 @@ class Rollout:
             for index in range(self.games)
         ]
 
-    def play(self, engine: TransformersEngine, model: LoadedModel, policy: str = BASE) -> list[Episode]:
-        """Play all games through the match loop, from an empty cache."""
-        engine.forget()
-        playing = play_tasks(engine, model.codec, self.tasks(policy), concurrent=CONCURRENT)
-        return [played.episode for played in asyncio.run(playing)]
+
+def play(tasks: Sequence[MatchTask], engine: TransformersEngine, codec: TextCodec) -> list[Episode]:
+    """Play games through the match loop, from an empty cache."""
+    engine.forget()
+    return [played.episode for played in asyncio.run(play_tasks(engine, codec, tasks, concurrent=CONCURRENT))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +113,27 @@ def requests_of(episodes: Sequence[Episode], settings: ReplySettings, stop_ids: 
     return [request for _, request in sorted(found, key=lambda one: (one[0], one[1].game))]
 
 
+def lengths_of(episodes: Sequence[Episode]) -> list[int]:
+    """Return the number of sampled tokens of every reply."""
+    return [
+        len(attempt.reply.tokens.ids)
+        for episode in episodes
+        for turn in episode.turns
+        for attempt in turn.attempts
+        if attempt.reply.tokens is not None
+    ]
+
+
 def _counted(engine: TransformersEngine, before: tuple[int, int], tokens: int, replies: int) -> Counts:
     prefilled, reused = engine.stats.prefilled - before[0], engine.stats.reused - before[1]
     return {"tokens": tokens, "replies": replies, "prefilled": prefilled, "reused": reused}
 
 
-def play_matches(rollout: Rollout, engine: TransformersEngine, model: LoadedModel) -> Counts:
+def play_matches(tasks: Sequence[MatchTask], engine: TransformersEngine, codec: TextCodec) -> Counts:
     """The match loop: seats, matches and engine as in training."""
     before = (engine.stats.prefilled, engine.stats.reused)
-    requests = requests_of(rollout.play(engine, model), rollout.reply, model.codec.stop_ids)
-    return _counted(engine, before, sum(request.sampled for request in requests), len(requests))
+    lengths = lengths_of(play(tasks, engine, codec))
+    return _counted(engine, before, sum(lengths), len(lengths))
 
 
 def play_at_once(requests: Sequence[Request], engine: TransformersEngine) -> Counts:
@@ -130,9 +142,7 @@ def play_at_once(requests: Sequence[Request], engine: TransformersEngine) -> Cou
     before = (engine.stats.prefilled, engine.stats.reused)
 
     async def gather() -> list[Completion]:
-        return list(
-            await asyncio.gather(*(engine.generate(request.context, request.sampling) for request in requests))
-        )
+        return list(await asyncio.gather(*(engine.generate(request.context, request.sampling) for request in requests)))
 
     done = asyncio.run(gather())
     return _counted(engine, before, sum(len(one.token_ids) for one in done), len(done))
@@ -165,14 +175,17 @@ def case_of(rollout: Rollout) -> Case:
     """Load the model and return the case; the sides share it."""
     model = ModelSource.parse(rollout.source).load()
     engine = TransformersEngine(model.model, max_rows=CONCURRENT)
-    requests = requests_of(rollout.play(engine, model), rollout.reply, model.codec.stop_ids)
+    tasks = rollout.tasks(BASE)
+    requests = requests_of(play(tasks, engine, model.codec), rollout.reply, model.codec.stop_ids)
     mine = [request for request in requests if request.game < rollout.alone]
     part = "" if rollout.alone >= rollout.games else f"the turns of {rollout.alone} of the {rollout.games} games"
     longest = max(len(request.context) for request in requests)
     settings = rollout.reply
     sides = (
-        Side(MATCH, f"{CONCURRENT} matches at once, as in training", lambda: play_matches(rollout, engine, model)),
-        Side(AT_ONCE, "the same engine, handed the contexts of all turns at once", lambda: play_at_once(requests, engine)),
+        Side(MATCH, f"{CONCURRENT} matches at once, as in training", lambda: play_matches(tasks, engine, model.codec)),
+        Side(
+            AT_ONCE, "the same engine, handed the contexts of all turns at once", lambda: play_at_once(requests, engine)
+        ),
         Side(
             PER_TURN,
             "one call of transformers' `generate` a turn, batch 1, no cache between turns",
@@ -181,28 +194,24 @@ def case_of(rollout: Rollout) -> Case:
         ),
     )
     sentence = (
-        f"{rollout.games} games of {rollout.game}, {CONCURRENT} at once, {len(requests) / rollout.games:.1f} turns a game, "
-        f"contexts up to {longest} tokens, replies up to {settings.max_tokens}, {torch.get_num_threads()} threads"
+        f"{rollout.games} games of {rollout.game}, {CONCURRENT} at once, {len(requests) / rollout.games:.1f} turns a "
+        f"game, contexts up to {longest} tokens, replies up to {settings.max_tokens}, {torch.get_num_threads()} threads"
     )
     aims = (Aim(MATCH, AT_ONCE, 0.9), Aim(MATCH, PER_TURN, 3.0))
     return Case(rollout.source, sentence, ("tokens",), sides, aims, compared=("replies",))
 
 
-TINY = Rollout(
-    "tiny:kuhn", "kuhn_poker", ReplySettings(max_tokens=8), games=512, alone=64, options={"view": "terse"}
-)
+TINY = Rollout("tiny:kuhn", "kuhn_poker", ReplySettings(max_tokens=8), games=512, alone=64, options={"view": "terse"})
 SMOLLM2 = Rollout(
     "smollm2",
     "negotiation",
-    ReplySettings(max_tokens=24, temperature=0.8),
+    ReplySettings(max_tokens=16, temperature=0.8),
     games=CONCURRENT,
-    alone=4,
+    alone=2,
     options={"view": "terse", "items": 2, "max_count": 2},
-    max_turns=6,
+    max_turns=4,
 )
-QUICK = Rollout(
-    "tiny:blank", "kuhn_poker", ReplySettings(max_tokens=4), games=6, alone=6, options={"view": "terse"}
-)
+QUICK = Rollout("tiny:blank", "kuhn_poker", ReplySettings(max_tokens=4), games=6, alone=6, options={"view": "terse"})
 
 
 def cases(quick: bool) -> Iterator[Case]:
