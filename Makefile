@@ -71,7 +71,7 @@ fix: $(VENV)/.ready  ## let ruff repair what it can
 	$(BIN)/ruff format --quiet .
 
 play: $(VENV)/.ready  ## play tic-tac-toe in the terminal (GAME=... SEATS=...)
-	$(BIN)/palaestra play $(or $(GAME),tictactoe) --seats $(or $(SEATS),human$(,)mcts)
+	$(BIN)/palaestra play $(or $(GAME),tic_tac_toe) --seats $(or $(SEATS),human$(,)mcts)
 
 , := ,
 

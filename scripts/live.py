@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from palaestra.trainers.plan import Plan
     from palaestra.trainers.summary import Estimate, Score, Summary
 
-HEADER = " iter  games  tokens/s   legal illegal unparsable  cut forfeits       left  reward by role"
+HEADER = "   iter games tokens/s  legal illegal unparsable  cut forfeits     left  reward by role"
 AGAIN = 20
 """Lines after which the header is printed again."""
 
@@ -92,15 +92,15 @@ class Progress:
 def line(summary: Summary, iterations: int, seconds_left: float) -> str:
     """Return an iteration as a line under `HEADER`."""
     games = {role.partition("/")[0] for role in summary.reward_by_role}
-    rewards = "  ".join(
+    rewards = ", ".join(
         f"{role if len(games) > 1 else role.rpartition('/')[2]} {value:+.2f}"
         for role, value in summary.reward_by_role.items()
     )
     speed = summary.sampled_tokens / max(1e-9, summary.seconds_sampling)
     return (
-        f"{summary.iteration + 1:>2}/{iterations:<2} {summary.games:>6} {speed:>9.0f} {summary.legal_rate:>7.0%} "
+        f"{f'{summary.iteration + 1}/{iterations}':>7} {summary.games:>5} {speed:>8.0f} {summary.legal_rate:>6.0%} "
         f"{summary.illegal_rate:>7.0%} {summary.unparsable_rate:>10.0%} {summary.truncated_rate:>4.0%} "
-        f"{summary.forfeit_rate:>8.0%} {duration(seconds_left):>10}  {rewards}"
+        f"{summary.forfeit_rate:>8.0%} {duration(seconds_left):>8}  {rewards}"
     )
 
 

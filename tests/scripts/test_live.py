@@ -13,6 +13,9 @@ from tests.scripts.cli_kit import call
 SUMMARY = Summary(
     iteration=2,
     games=32,
+    finished=28,
+    forfeited=4,
+    unfinished=0,
     turns=80,
     sampled_tokens=600,
     trained_tokens=590,
@@ -38,7 +41,7 @@ def test_an_iteration_is_one_line_under_its_header(capsys):
     assert header == live.HEADER
     assert len(lines) == 3
     assert lines[0].split() == [
-        *("3/10", "32", "150", "90%", "2%", "5%", "3%", "12%", "2.1", "min", "first", "-0.25", "second", "+0.25")
+        *("3/10", "32", "150", "90%", "2%", "5%", "3%", "12%", "2.1", "min", "first", "-0.25,", "second", "+0.25")
     ]
     for name, value in (
         ("tokens/s", "150"),
@@ -54,7 +57,7 @@ def test_roles_of_several_games_are_told_apart():
     summary = Summary(
         **{**{key: getattr(SUMMARY, key) for key in Summary.__slots__}, "reward_by_role": {"a/x": 1.0, "b/x": 0.0}}
     )
-    assert live.line(summary, 10, 0).endswith("a/x +1.00  b/x +0.00")
+    assert live.line(summary, 10, 0).endswith("a/x +1.00, b/x +0.00")
 
 
 def test_a_score_is_shown_with_its_intervals():
