@@ -114,7 +114,7 @@ def run(benchmark: Benchmark, *, root: Path, say: Callable[[str], None], quick: 
     whole = {
         "benchmark": benchmark.name,
         "question": benchmark.question,
-        "command": f"palaestra bench {benchmark.name}",
+        "command": f'run_benchmark("{benchmark.name}", quick=True)' if quick else f"palaestra bench {benchmark.name}",
         "quick": quick,
         "rounds": rounds,
         "minutes": round((time.perf_counter() - began) / 60, 1),
