@@ -173,5 +173,5 @@ class Engine(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Cancel what is running and free the model; calling it twice is fine."""
+        """End requests in flight with `EngineClosed`, free caches and processes; calling it twice is fine."""
         ...
