@@ -261,9 +261,9 @@ class RunConfig(_Section):
         temperatures: dict[str, float] = {}
         for section in self.games:
             if section.game in temperatures and self.adapters == "per_env":
-                raise ValueError(f"game {section.game!r} stands twice, but with adapters: per_env each game stands once")
+                raise ValueError(f"game {section.game!r} stands twice; with adapters: per_env each stands once")
             if temperatures.setdefault(section.game, section.reply.temperature) != section.reply.temperature:
-                raise ValueError(f"the sections of game {section.game!r} sample at two temperatures; give them the same")
+                raise ValueError(f"the sections of game {section.game!r} sample at two temperatures; give one")
         return self
 
     @model_validator(mode="after")
@@ -391,7 +391,7 @@ def _sentence(error: ValidationError) -> str:
         known = _keys_at(fault["loc"][:-1])
         section = ".".join(str(step) for step in fault["loc"][:-1]) or "the top level"
         return str(UnknownName(f"key at {section}:", str(fault["loc"][-1]), known, f"Known keys: {', '.join(known)}."))
-    found = "" if fault["type"] == "missing" else f", found {fault['input']!r}"
+    found = "" if fault["type"] == "missing" or not where else f", found {fault['input']!r}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{where or 'the file'}: {message[0].lower()}{message[1:]}{found if len(found) < 120 else ''}."
 
