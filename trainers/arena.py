@@ -78,21 +78,23 @@ async def play_tasks(
         policy = reference if plan.policy == BASE else plan.policy
         return LanguageModelSeat(engine, codec, policy=policy, settings=task.reply)
 
+    async def play(task: MatchTask) -> Played:
+        recorded = task.replay is not None and records(task.replay)
+        match = Match(
+            make(task.game, seed=task.seed, **task.options),
+            [seat(task, player) for player in range(len(task.seats))],
+            MatchRules.from_json(task.rules),
+            recorder=ReplayWriter(task.replay, meta=task.meta) if recorded and task.replay else None,
+            seed=task.match_seed,
+        )
+        return Played(task, await match.play(), time.perf_counter() - began, recorded)
+
     async def one(task: MatchTask) -> Played:
         async with slots:
-            recorded = task.replay is not None and records(task.replay)
-            match = Match(
-                make(task.game, seed=task.seed, **task.options),
-                [seat(task, player) for player in range(len(task.seats))],
-                MatchRules.from_json(task.rules),
-                recorder=ReplayWriter(task.replay, meta=task.meta) if recorded and task.replay else None,
-                seed=task.match_seed,
-            )
             try:
-                episode = await match.play()
+                played = await play(task)
             except Exception as error:
                 raise GameFailed.of(task, error) from error
-            played = Played(task, episode, time.perf_counter() - began, recorded)
             told(played)
             return played
 

@@ -42,62 +42,51 @@ def connected(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
-    if address is not None:
-        options = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
-        options["runtime_env"] = {"py_modules": [str(wheel())], "env_vars": dict(quiet.QUIET)}
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ClusterError(f"{where} cannot be reached: {reason}. Check `ray status` and the address.") from None
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    with tempfile.TemporaryDirectory(prefix="palaestra-wheel-") as packed:
+        if address is None:
+            options["include_dashboard"] = False
+        else:
+            shipped = wheel(Path(packed))
+            options |= {
+                "address": address,
+                "runtime_env": {"py_modules": [str(shipped)], "env_vars": dict(quiet.QUIET)},
+            }
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ClusterError(f"{where} cannot be reached: {reason}. Check `ray status` and the address.") from None
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def wheel() -> Path:
-    """Return a wheel of the palaestra that is running, built into a temporary folder.
+def wheel(folder: Path) -> Path:
+    """Pack the palaestra that is running into ``folder``: a wheel from a source tree, else a copy of the namespace.
 
     Raises:
-        ClusterError: This installation has no source to build from.
+        ClusterError: The wheel cannot be built.
     """
     import palaestra.envs as package
 
     rooms = Path(package.__file__ or "").resolve().parent.parent
-    folder = Path(tempfile.mkdtemp(prefix="palaestra-wheel-"))
+    without = shutil.ignore_patterns("__pycache__")
     if not (rooms / "pyproject.toml").is_file():
-        return _from_installed(rooms, folder)
+        return Path(shutil.copytree(rooms, folder / "palaestra", ignore=without))
     source = folder / "source"
-    shutil.copytree(
-        rooms,
-        source,
-        ignore=shutil.ignore_patterns(".*", "runs", "build", "dist", "results", "*.egg-info", "__pycache__"),
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-        str(source),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    source.mkdir()
+    for part in rooms.iterdir():
+        if part.is_file():
+            shutil.copy(part, source)
+        elif (part / "py.typed").is_file():
+            shutil.copytree(part, source / part.name, ignore=without)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
     built = list(folder.glob("*.whl"))
     if done.returncode or not built:
         reason = (done.stderr.strip().splitlines() or ["no wheel came out"])[-1]
         raise ClusterError(f"palaestra cannot be packed for the cluster: {reason}")
     return built[0]
-
-
-def _from_installed(rooms: Path, folder: Path) -> Path:
-    """Pack an installed (not editable) palaestra: a folder whose only content is the namespace."""
-    target = folder / "palaestra"
-    shutil.copytree(rooms, target, ignore=shutil.ignore_patterns("__pycache__"))
-    return target

@@ -8,7 +8,7 @@ seat-flipped pairs, always beside the legal-reply rate and the share of games th
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
@@ -27,6 +27,8 @@ class Summary:
 
     Attributes:
         games, turns, sampled_tokens, trained_tokens: Counts; a trained token is a member of some stream.
+        finished, forfeited, unfinished: How the games ended; they add up to ``games``, since one that ends with an
+            error ends the run.
         reward_by_role: Mean return by ``game/role`` over the trained seats of finished or forfeited games.
         legal_rate: Share of the trained seats' replies that were accepted.
         illegal_rate, unparsable_rate, truncated_rate: The others.
@@ -37,6 +39,9 @@ class Summary:
 
     iteration: int
     games: int
+    finished: int
+    forfeited: int
+    unfinished: int
     turns: int
     sampled_tokens: int
     trained_tokens: int
@@ -86,9 +91,13 @@ def summarize(
                     returns[f"{one.episode.game}/{one.episode.roles[player]}"].append(one.episode.returns[player])
                 tokens += _count_attempts(one.episode, player, statuses)
     attempts = max(1, sum(statuses.values()))
+    ends = Counter(one.episode.outcome for one in played)
     return Summary(
         iteration=iteration,
         games=len(played),
+        finished=ends["finished"],
+        forfeited=ends["forfeit"],
+        unfinished=ends["unfinished"],
         turns=sum(len(one.episode.turns) for one in played),
         sampled_tokens=tokens,
         trained_tokens=sum(
@@ -99,7 +108,7 @@ def summarize(
         illegal_rate=statuses["illegal"] / attempts,
         unparsable_rate=statuses["unparsable"] / attempts,
         truncated_rate=statuses["truncated"] / attempts,
-        forfeit_rate=fmean(one.episode.outcome == "forfeit" for one in played) if played else 0.0,
+        forfeit_rate=ends["forfeit"] / max(1, len(played)),
         reply_tokens=tokens / attempts,
         seconds_sampling=seconds_sampling,
         seconds_learning=seconds_learning,

@@ -85,7 +85,11 @@ def case_of(name: str, steps: int) -> Case:
             "the match with observation texts and a state hash at every turn",
             partial(play_all, name, games, lambda _: {"record": True}),
         ),
-        Side(DISK, "the same, with a replay file a game, written turn by turn (without fsync)", partial(play_to_disk, name, games)),
+        Side(
+            DISK,
+            "the same, with a replay file a game, written turn by turn (without fsync)",
+            partial(play_to_disk, name, games),
+        ),
     ]
     aims = [Aim(DISK, to=OFF)]
     if name in LEAST:

@@ -1,0 +1,167 @@
+"""A resumed run is the uninterrupted run: weights, optimizer, baselines, seeds and replays, bit by bit."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from palaestra.envs.errors import PalaestraError
+from palaestra.trainers.run import resume, train
+from tests.trainers.run_kit import Watch, checkpoint_bytes, replay_bytes, small
+
+ROOT = Path(__file__).parents[2]
+KEEP_ALL = {"every": 1, "keep": 99}
+
+
+def go_back(folder: Path, copy: Path, iteration: int) -> Path:
+    """Return a copy of a run folder as a kill during iteration ``iteration`` would have left it."""
+    shutil.copytree(folder, copy)
+    for path in (copy / "checkpoints").glob("[0-9]*"):
+        if int(path.name) > iteration:
+            shutil.rmtree(path)
+    (copy / "checkpoints" / "latest").write_text(f"{iteration:05d}\n")
+    for path in (copy / "replays" / "train").glob("*.jsonl"):
+        if int(path.name.partition("-")[0]) > iteration:
+            path.unlink()
+        elif int(path.name.partition("-")[0]) == iteration:
+            path.write_bytes(path.read_bytes()[:400])  # games in flight
+    return copy
+
+
+def same(first: Path, second: Path, iterations: int) -> None:
+    """Assert that two runs are the same in all that matters."""
+    assert checkpoint_bytes(first, iterations) == checkpoint_bytes(second, iterations)
+    assert replay_bytes(first) == replay_bytes(second)
+    for version in (first / "adapters").iterdir():
+        for file in version.iterdir():
+            assert file.read_bytes() == (second / "adapters" / version.name / file.name).read_bytes(), file
+    numbers = [(first / "metrics.jsonl").read_text(), (second / "metrics.jsonl").read_text()]
+    untimed = [
+        [{key: value for key, value in json.loads(line).items() if "seconds" not in key} for line in text.splitlines()]
+        for text in numbers
+    ]
+    assert untimed[0] == untimed[1]
+
+
+@pytest.mark.parametrize("runners", [0, 1])
+def test_resumed_and_uninterrupted_runs_are_bit_equal(tmp_path, local_ray, runners):
+    config = small(
+        iterations=3,
+        games_per_iteration=10,
+        checkpoint=KEEP_ALL,
+        resources={"runners": runners, "threads": 1},
+        credit={"rule": "every_token", "kl": {"kind": "linear", "start": 0.1, "end": 0.0}},
+        games=[
+            {
+                "game": "tic_tac_toe",
+                "reply": {"max_tokens": 4},
+                "opponents": {"self": 1, "base": 1, "random": 1},
+                "rules": {kind: {"reasks": 1, "then": "random"} for kind in ("illegal", "unparsable", "truncated")},
+            }
+        ],
+    )
+    straight = train(config, tmp_path / "straight")
+    first = checkpoint_bytes(straight, 1)
+    again = go_back(straight, tmp_path / "again", 1)
+    resume(again)
+    assert checkpoint_bytes(straight, 3) != first
+    same(straight, again, 3)
+
+
+@pytest.mark.parametrize(("bytes_", "what"), [(300, "replay"), (20_000, "adapter|checkpoint")])
+def test_a_full_disk_ends_the_run_with_a_sentence_and_resuming_loses_nothing(tmp_path, local_ray, bytes_, what):
+    straight = train(small(iterations=3, checkpoint=KEEP_ALL), tmp_path / "straight")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(summary):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, unlimited[1]))
+
+    try:
+        with pytest.raises(PalaestraError, match=what) as told:
+            train(small(iterations=3, checkpoint=KEEP_ALL), tmp_path / "full", Watch(fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "\n" not in str(told.value)
+    resume(tmp_path / "full")
+    same(straight, tmp_path / "full", 3)
+
+
+SCRIPT = """
+import sys
+import tests.trainers.run_kit
+from palaestra.trainers.run import open_run
+open_run(sys.argv[1]).execute()
+print("done", flush=True)
+"""
+
+
+def in_a_process(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def stop_everything(process: subprocess.Popen) -> None:
+    """Kill a driver and, since Ray's own processes end with it only after a while, its session."""
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runners", [0, 1])
+def test_killed_at_seeded_moments_a_run_still_ends_as_the_uninterrupted_one(tmp_path, runners):
+    config = small(
+        iterations=6, games_per_iteration=8, checkpoint=KEEP_ALL, resources={"runners": runners, "threads": 1}
+    )
+    folders = [tmp_path / "straight", tmp_path / "killed"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    straight = in_a_process(folders[0])
+    out, err = straight.communicate(timeout=300)
+    assert "done" in out, err
+    dice = random.Random(7)
+    kills = 0
+    for wanted in (0, 2, 4):
+        process = in_a_process(folders[1])
+        deadline = time.monotonic() + 240
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list((folders[1] / "adapters").glob("*@*"))) > wanted:
+                time.sleep(dice.random() * 0.2)
+                break
+            time.sleep(0.005)
+        kills += process.poll() is None
+        stop_everything(process)
+    assert kills == 3
+    last = in_a_process(folders[1])
+    out, err = last.communicate(timeout=300)
+    assert "done" in out, err
+    same(*folders, 6)
+
+
+@pytest.mark.slow
+def test_a_terminals_ctrl_c_reaches_ray_too_and_the_run_still_ends_in_order(tmp_path):
+    config = small(iterations=500, checkpoint={"every": 100, "keep": 2}, resources={"runners": 1, "threads": 1})
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    process = in_a_process(folder)
+    deadline = time.monotonic() + 240
+    while not (folder / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole group
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Interrupted: stopped after iteration" in err
+    done = len((folder / "metrics.jsonl").read_text().splitlines())
+    assert (folder / "checkpoints" / f"{done:05d}").is_dir()

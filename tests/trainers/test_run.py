@@ -1,0 +1,247 @@
+"""A run and its folder: what it leaves behind, how it is stopped, and what it says when it cannot go on."""
+
+import json
+import os
+import signal
+import struct
+
+import pytest
+import yaml
+
+from palaestra.agents.models.sources import ModelSource
+from palaestra.envs import verify
+from palaestra.envs.errors import PalaestraError
+from palaestra.trainers.checkpoint import CheckpointError
+from palaestra.trainers.metrics import MetricsError, MetricsLog
+from palaestra.trainers.report import write_report
+from palaestra.trainers.run import Interrupted, RunError, open_run, resume, train
+from tests.trainers.run_kit import Watch, checkpoint_bytes, data, replay_bytes, small
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def events(folder) -> list[tuple[int, str]]:
+    """Return (step, tag) of every scalar in the event files, read as the TFRecord format says."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        raw = path.read_bytes()
+        while raw:
+            (length,) = struct.unpack("<Q", raw[:8])
+            event = Event.FromString(raw[12 : 12 + length])
+            found += [(event.step, value.tag) for value in event.summary.value]
+            raw = raw[16 + length :]
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, local_ray):
+    """A finished run of two games with an adapter each, its watcher, and its folder."""
+    games = [data()["games"][0], {**data()["games"][0], "game": "tic_tac_toe", "options": {"view": "terse"}}]
+    watch = Watch()
+    folder = train(
+        small(adapters="per_env", games=games, evaluation={"pairs": 2}), tmp_path_factory.mktemp("run") / "r", watch
+    )
+    return folder, watch
+
+
+def test_a_run_leaves_all_that_it_promises(finished):
+    folder, watch = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"config.yaml", "metrics.jsonl", "tensorboard", "replays", "adapters", "checkpoints",
+                     "evaluation.json", "adapter-small-kuhn_poker", "adapter-small-tic_tac_toe"}  # fmt: skip
+    assert sorted(path.name for path in (folder / "adapters").iterdir()) == [
+        f"small-{game}@{number}" for game in ("kuhn_poker", "tic_tac_toe") for number in range(3)
+    ]
+    assert len(watch.summaries) == 2
+    assert set(watch.scores) == {"before", "after"}
+    assert [score.games for score in watch.scores["after"]] == [4, 4]
+
+
+def test_every_game_of_a_run_is_a_replay_that_verifies(finished):
+    folder, _ = finished
+    counts = {when: len(list((folder / "replays" / when).glob("*.jsonl"))) for when in ("train", "before", "after")}
+    assert counts == {"train": 12, "before": 8, "after": 8}
+    for path in (folder / "replays").rglob("*.jsonl"):
+        assert verify(path) > 0
+
+
+def test_metrics_and_events_say_the_same_and_games_add_up(finished):
+    folder, watch = finished
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [0, 1]
+    for line in lines:
+        assert line["games"] == 6 == line["finished"] + line["forfeited"] + line["unfinished"]
+        rates = [line[f"{kind}_rate"] for kind in ("legal", "illegal", "unparsable", "truncated")]
+        assert sum(rates) == pytest.approx(1)
+    tags = set(events(folder))
+    assert {(summary.iteration, key) for summary in watch.summaries for key in summary.flat()} <= tags
+
+
+def test_the_final_adapter_is_the_last_version_and_can_be_played_with(finished):
+    folder, _ = finished
+    final = (folder / "adapter-small-kuhn_poker" / "adapter_model.safetensors").read_bytes()
+    assert final == (folder / "adapters" / "small-kuhn_poker@2" / "adapter_model.safetensors").read_bytes()
+    first = (folder / "adapters" / "small-kuhn_poker@0" / "adapter_model.safetensors").read_bytes()
+    assert final != first
+    ModelSource.parse(f"tiny:blank@{folder / 'adapter-small-kuhn_poker'}").load()
+
+
+def test_a_finished_run_is_left_as_it_is(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".jsonl", ".safetensors")}
+    metrics = (folder / "metrics.jsonl").read_text()
+    watch = Watch()
+    resume(folder, watch)
+    assert not watch.summaries
+    assert (folder / "metrics.jsonl").read_text() == metrics
+    replays = [path for path in before if "replays" in path.parts or path.suffix == ".safetensors"]
+    assert all(path.stat().st_mtime_ns == before[path] for path in replays)
+
+
+def test_training_into_a_run_folder_again_is_refused(finished):
+    with pytest.raises(RunError, match=r"holds a run already.*palaestra resume"):
+        train(small(), finished[0])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"is no run folder"):
+        resume(tmp_path)
+    (tmp_path / "config.yaml").write_text("games: [")
+    with pytest.raises(PalaestraError, match=r"no valid YAML"):
+        resume(tmp_path)
+
+
+def test_two_processes_cannot_train_into_one_folder(tmp_path):
+    told = []
+
+    def second(summary):
+        with pytest.raises(RunError, match=r"is in use by another process") as error:
+            resume(tmp_path / "r")
+        told.append(str(error.value))
+
+    train(small(iterations=1), tmp_path / "r", Watch(second))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"optimizer": {"lr": 0.5}}, "optimizer is"),
+        ({"seed": 3}, "seed is 3, but the run was trained with 0"),
+        ({"model": {"source": "tiny:blank", "lora": {"rank": 3}}}, "model is"),
+    ],
+)
+def test_an_edited_configuration_is_refused_in_one_sentence(finished, change, told):
+    folder, _ = finished
+    path = folder / "config.yaml"
+    before = path.read_text()
+    try:
+        path.write_text(yaml.safe_dump({**yaml.safe_load(before), **change}))
+        with pytest.raises(RunError, match=told):
+            resume(folder)
+    finally:
+        path.write_text(before)
+
+
+def test_more_iterations_may_be_asked_for_later(tmp_path):
+    folder = train(small(iterations=1), tmp_path / "r")
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "iterations": 2}))
+    watch = Watch()
+    resume(folder, watch)
+    assert [summary.iteration for summary in watch.summaries] == [1]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves_when_it_is_deleted(tmp_path):
+    folder = train(small(), tmp_path / "r")
+    damaged = folder / "checkpoints" / "00002"
+    whole = checkpoint_bytes(folder, 2)
+    (damaged / "tensors.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(CheckpointError, match=r"00002 cannot be read.*delete that folder"):
+        resume(folder)
+    for file in damaged.iterdir():
+        file.unlink()
+    damaged.rmdir()
+    resume(folder)
+    assert checkpoint_bytes(folder, 2) == whole
+
+
+def test_the_first_ctrl_c_ends_the_iteration_with_a_checkpoint_and_resuming_changes_nothing(tmp_path):
+    config = small(iterations=3, checkpoint={"every": 3, "keep": 9})
+    straight = train(config, tmp_path / "straight")
+
+    def stop(summary):
+        if summary.iteration == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    watch = Watch(stop)
+    with pytest.raises(Interrupted, match=r"stopped after iteration 1 of 3; `palaestra resume .*from iteration 1"):
+        train(config, tmp_path / "stopped", watch)
+    assert "press Ctrl-C again to stop at once" in watch.said[-1]
+    assert (tmp_path / "stopped" / "checkpoints" / "00001").is_dir()
+    resume(tmp_path / "stopped")
+    assert checkpoint_bytes(tmp_path / "stopped", 3) == checkpoint_bytes(straight, 3)
+    assert replay_bytes(tmp_path / "stopped") == replay_bytes(straight)
+
+
+def test_a_second_ctrl_c_stops_at_once_and_keeps_what_is_finished(tmp_path):
+    handlers = signal.getsignal(signal.SIGINT)
+
+    def stop(summary):
+        if summary.iteration == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"stopped at once; .*from iteration 2"):
+        train(small(iterations=5), tmp_path / "r", Watch(stop))
+    assert signal.getsignal(signal.SIGINT) is handlers
+    assert len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len(replay_bytes(tmp_path / "r")) == 12
+
+
+def test_lines_and_versions_beyond_the_checkpoint_are_dropped_on_resuming(tmp_path):
+    folder = train(small(), tmp_path / "r")
+    whole = (folder / "metrics.jsonl").read_text()
+    first = json.loads(whole.splitlines()[0])
+    beyond = json.dumps({**first, "iteration": 7})
+    (folder / "metrics.jsonl").write_text(f"{whole}{beyond}\n" + '{"iteration": 8, "to')
+    (folder / "adapters" / "small@9").mkdir()
+    resume(folder)
+    assert (folder / "metrics.jsonl").read_text() == whole
+    assert not (folder / "adapters" / "small@9").exists()
+
+
+def test_numbers_that_cannot_be_written_end_the_run_with_a_sentence(tmp_path, monkeypatch):
+    log = MetricsLog(tmp_path, 0)
+    (tmp_path / "metrics.jsonl").mkdir()
+    watch = Watch()
+    train(small(iterations=1), tmp_path / "r", watch)
+    with pytest.raises(MetricsError, match=r"could not be written.*free some space"):
+        log.add(watch.summaries[0])
+    log.close()
+
+
+def test_the_python_example_of_the_algorithm_runs():
+    from palaestra.trainers.algorithm import SelfPlayConfig
+
+    algorithm = SelfPlayConfig().self_play(**data()).build_algo()
+    try:
+        result = algorithm.train()
+        assert result["training_iteration"] == 1
+        assert result["self_play"]["games"] == 6
+    finally:
+        algorithm.stop()
+
+
+def test_a_run_without_replays_keeps_none(tmp_path):
+    folder = train(small(iterations=1, replays="none"), tmp_path / "r")
+    assert not list((folder / "replays").rglob("*.jsonl"))
+    assert write_report(folder).is_file()
+
+
+def test_an_open_run_is_as_it_was_saved(finished):
+    run = open_run(finished[0])
+    assert run.config.adapters == "per_env"
+    assert set(run.evaluation()) == {"before", "after"}
