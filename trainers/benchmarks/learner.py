@@ -130,7 +130,7 @@ SMOLLM2 = Training(
         "smollm2",
         "negotiation",
         ReplySettings(max_tokens=16, temperature=0.8),
-        games=12,
+        games=8,
         alone=0,
         options={"view": "terse", "items": 2, "max_count": 2},
         max_turns=6,
