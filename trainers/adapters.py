@@ -7,6 +7,7 @@ written atomically and stamped with the fingerprint of the base it belongs to.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -18,17 +19,19 @@ from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from palaestra.agents.models.adapters import stamp
+from palaestra.agents.models.adapters import STAMP, stamp
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.disk import sync_folder, sync_path
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A fixed prompt and what the learner's own forward pass makes of it: log p(tokens[i] | tokens[:i]) for i >= 1."""
+    """A fixed prompt and what the learner's own forward pass makes of it: log p(tokens[i] | tokens[:i]) for i >= 1,
+    with the adapter and, as ``base``, without any."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
+    base: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +85,11 @@ class AdapterWeights:
                 f"adapter {folder.name} could not be written ({reason}); free some space and resume "
                 "the run. Earlier checkpoints and adapters are intact."
             ) from None
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Return what `AdapterWeights.publish` was told to keep beside an adapter; empty if nothing is readable there."""
+    try:
+        return dict(json.loads((folder / STAMP).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
+from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.episode import Episode
 from palaestra.envs.errors import PalaestraError, ReplayError
 from palaestra.envs.replay import read_replay
+from palaestra.trainers.disk import replace_text
+from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
 from palaestra.trainers.summary import Estimate, Score
 
@@ -65,12 +69,11 @@ def write_report(folder: str | Path) -> Path:
 
     Raises:
         RunError: The folder holds no run.
-        ReportError: The run has not finished an iteration yet.
+        ReportError: The run has not finished an iteration yet, or the disk is full.
     """
     run = open_run(folder)
     metrics_file = run.folder / "metrics.jsonl"
-    lines = metrics_file.read_text(encoding="utf-8").splitlines() if metrics_file.is_file() else []
-    metrics = [json.loads(line) for line in lines]
+    metrics = [json.loads(line) for line in complete_lines(metrics_file)] if metrics_file.is_file() else []
     if not metrics:
         raise ReportError(f"run {run.folder} has not finished an iteration yet, so there is nothing to report.")
     evaluation = {when: [Score.from_json(score) for score in scores] for when, scores in run.evaluation().items()}
@@ -94,11 +97,14 @@ def write_report(folder: str | Path) -> Path:
         headline=_headline(evaluation),
         curves=[Markup(_curve(metrics, *panel)) for panel in PANELS],
         shown=_games(run.folder),
+        base=str(ModelSource.parse(run.config.model.source).base),
+        finals=[(section.game, run.final_of(number).name) for number, section in enumerate(run.config.games)],
     )
     path = run.folder / "report.html"
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    try:
+        replace_text(path, page)
+    except OSError as error:
+        raise ReportError(f"{path} could not be written ({error.strerror or error}); free some space.") from None
     return path
 
 
@@ -126,7 +132,11 @@ def _headline(evaluation: dict[str, list[Score]]) -> list[str]:
 
 
 def _verdict(before: Estimate, after: Estimate, what: str, show: Any) -> str:
+    if math.isnan(before.mean) or math.isnan(after.mean):
+        return f"{what} not measured"
     change = f"{what} {show(before.mean)} before, {show(after.mean)} after"
+    if math.isnan(before.low) or math.isnan(after.low):
+        return f"{change} (too few games for an interval)"
     if after.low > before.high:
         return f"{change} (higher: the 95 % intervals are apart)"
     if after.high < before.low:
@@ -135,10 +145,10 @@ def _verdict(before: Estimate, after: Estimate, what: str, show: Any) -> str:
 
 
 def _interval(estimate: Estimate, percent: bool = False) -> str:
-    if estimate.mean is None or estimate.mean != estimate.mean:
+    if math.isnan(estimate.mean):
         return "not measured"
     show = _percent if percent else (lambda value: f"{value:+.2f}")
-    if estimate.low is None or estimate.low != estimate.low:
+    if math.isnan(estimate.low):
         return show(estimate.mean)
     return f"{show(estimate.mean)} [{show(estimate.low)}, {show(estimate.high)}]"
 

@@ -33,6 +33,7 @@ import yaml
 
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint, cluster
+from palaestra.trainers.adapters import facts_of
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
@@ -200,13 +201,21 @@ class Run:
         path = self.folder / "evaluation.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
+    def final_of(self, game_index: int) -> Path:
+        """Return the folder of the final adapter that plays game number ``game_index``."""
+        if self.config.adapters == "shared":
+            return self.folder / "adapter"
+        return self.folder / f"adapter-{self.config.adapter_of(game_index)}"
+
     def _publish_final(self, algorithm: SelfPlay) -> None:
-        for name in self.config.adapter_names():
-            final = self.folder / ("adapter" if self.config.adapters == "shared" else f"adapter-{name}")
-            weights = algorithm.weights(name)
-            weights.publish(
-                final, base=algorithm.fingerprint, run=self.config.name, iteration=algorithm.training_iteration
-            )
+        """Publish the final adapters; those of a run that was longer to begin with make way."""
+        done = algorithm.training_iteration
+        for number in range(len(self.config.games)):
+            final = self.final_of(number)
+            if final.exists() and facts_of(final).get("iteration") != done:
+                shutil.rmtree(final)
+            weights = algorithm.weights(self.config.adapter_of(number))
+            weights.publish(final, base=algorithm.fingerprint, run=self.config.name, iteration=done)
 
     # ------------------------------------------------------------------ being stopped
 

@@ -167,8 +167,12 @@ class Score:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Score:
-        """Invert `to_json`."""
-        return cls(**{**data, "legal": Estimate(**data["legal"]), "result": Estimate(**data["result"])})
+        """Invert `to_json`; null is a number that there is none of, since JSON has no NaN."""
+
+        def estimate(found: Mapping[str, Any]) -> Estimate:
+            return Estimate(**{key: math.nan if value is None else value for key, value in found.items()})
+
+        return cls(**{**data, "legal": estimate(data["legal"]), "result": estimate(data["result"])})
 
 
 def score(played: Sequence[Played], opponent: str) -> Score:

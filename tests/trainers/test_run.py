@@ -152,6 +152,8 @@ def test_more_iterations_may_be_asked_for_later(tmp_path):
     watch = Watch()
     resume(folder, watch)
     assert [summary.iteration for summary in watch.summaries] == [1]
+    final, last = folder / "adapter", folder / "adapters" / "small@2"
+    assert (final / "adapter_model.safetensors").read_bytes() == (last / "adapter_model.safetensors").read_bytes()
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves_when_it_is_deleted(tmp_path):

@@ -1,0 +1,136 @@
+"""The report is one page that stands alone, whatever players wrote into it and however far the run got."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+
+from palaestra.envs import MatchRules, ReplayWriter, Scripted, make, play
+from palaestra.envs.match import OnFailure
+from palaestra.trainers.report import ReportError, write_report
+from palaestra.trainers.run import RunError
+from palaestra.trainers.summary import score, summarize
+from tests.trainers.run_kit import small
+from tests.trainers.test_summary import played
+
+HOSTILE = '</pre><script>alert("x")</script><img src=http://evil.example/x onerror=alert()>{{ config.name }}\x00\u202e'
+TAKES = ("src", "href", "action", "data", "poster", "srcset", "formaction", "background")
+
+
+class Page(HTMLParser):
+    """Collects the tags of a page and what they load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name.split(":")[-1] in TAKES]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+
+
+def run_folder(folder, *, iterations: int = 2, evaluated=("before", "after"), hostile: bool = False):
+    """Make a run folder as a run of so many finished iterations leaves it."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(small().model_dump(mode="json")))
+    with (folder / "metrics.jsonl").open("w") as file:
+        for iteration in range(iterations):
+            games = [played(kind) for kind in ("finished", "forfeit", "unfinished")]
+            summary = summarize(games, [], {}, iteration=iteration, seconds_sampling=1.0, seconds_learning=2.0)
+            file.write(json.dumps(summary.to_json()) + "\n")
+    scores = {when: [score([played("finished"), played("forfeit", own=1)], "random").to_json()] for when in evaluated}
+    (folder / "evaluation.json").write_text(json.dumps(scores).replace("NaN", "null"))
+    said = HOSTILE if hostile else "where?"
+    for name in ("before/0-0000-0", "after/0-0000-0", "train/00000-0000", "train/00001-0000"):
+        seats = [Scripted("1", said, "2", "3"), Scripted("4", "5")]
+        seats[0].name = said
+        writer = ReplayWriter(folder / "replays" / f"{name}.jsonl")
+        play(make("tic_tac_toe"), seats, MatchRules(unparsable=OnFailure(2)), recorder=writer)
+    return folder
+
+
+def page_of(folder) -> tuple[str, Page]:
+    text = write_report(folder).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_the_page_stands_alone(tmp_path):
+    text, page = page_of(run_folder(tmp_path / "r"))
+    assert "script" not in page.tags
+    assert not page.handlers
+    assert all(one.startswith(("#", "data:")) for one in page.loads), page.loads
+    assert not re.search(r"@import|url\((?!#|['\"]?#)", text)
+    assert "svg" in page.tags
+
+
+def test_what_players_wrote_stays_text(tmp_path):
+    _, friendly = page_of(run_folder(tmp_path / "friendly"))
+    text, page = page_of(run_folder(tmp_path / "hostile", hostile=True))
+    assert page.tags == friendly.tags
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "{{ config.name }}" in text
+    assert not page.handlers
+
+
+def test_three_games_are_shown_with_every_reply_and_its_verdict(tmp_path):
+    text, _ = page_of(run_folder(tmp_path / "r"))
+    assert "Before training" in text
+    assert "The same seed and seat after training" in text
+    assert "The longest game of the last iteration" in text
+    assert text.count("unparsable") >= 3
+
+
+@pytest.mark.parametrize("evaluated", [(), ("before",)])
+def test_a_run_that_is_not_over_has_a_report_too(tmp_path, evaluated):
+    folder = run_folder(tmp_path / "r", iterations=1, evaluated=evaluated)
+    (folder / "replays" / "train" / "00001-0001.jsonl").write_text('{"type":"hea')  # in flight
+    text, _ = page_of(folder)
+    assert "svg" in text
+
+
+def test_a_torn_line_of_metrics_does_not_spoil_the_report(tmp_path):
+    folder = run_folder(tmp_path / "r")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 2, "ga')
+    assert page_of(folder)[0] == page_of(run_folder(tmp_path / "other" / "r"))[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ((1.0, 0.5, 1.5), (2.0, 1.6, 2.4), "higher: the 95 % intervals are apart"),
+        ((1.0, 0.5, 1.5), (0.0, -0.4, 0.4), "lower: the 95 % intervals are apart"),
+        ((1.0, 0.5, 1.5), (2.0, 1.4, 2.6), "the 95 % intervals overlap"),
+        ((1.0, None, None), (2.0, None, None), "too few games for an interval"),
+        ((None, None, None), (2.0, 1.0, 3.0), "result against random not measured"),
+    ],
+)
+def test_no_more_is_claimed_than_the_intervals_allow(tmp_path, before, after, said):
+    folder = run_folder(tmp_path / "r")
+    scores = json.loads((folder / "evaluation.json").read_text())
+    for when, (mean, low, high) in (("before", before), ("after", after)):
+        scores[when][0]["result"] = {"mean": mean, "low": low, "high": high, "n": 9}
+    (folder / "evaluation.json").write_text(json.dumps(scores))
+    text, _ = page_of(folder)
+    [lead] = re.findall(r'<p class="lead">(.*?)</p>', text)
+    assert said in lead.split(";")[1]
+
+
+def test_the_same_run_gives_the_same_page(tmp_path):
+    folder = run_folder(tmp_path / "r")
+    assert page_of(folder)[0] == page_of(folder)[0]
+
+
+def test_without_an_iteration_there_is_nothing_to_report(tmp_path):
+    with pytest.raises(ReportError, match=r"has not finished an iteration yet"):
+        write_report(run_folder(tmp_path / "r", iterations=0))
+    with pytest.raises(RunError, match=r"is no run folder"):
+        write_report(tmp_path)

@@ -1,0 +1,109 @@
+"""Counts add up, and intervals are the textbook's."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from palaestra.agents.language_model import ReplySettings
+from palaestra.envs import MatchRules, Scripted, make, play
+from palaestra.envs.match import OnFailure
+from palaestra.trainers.summary import Score, mean_interval, score, summarize, wilson
+from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
+from tests.trainers.rows_kit import make_row
+
+LAW = MatchRules(max_turns=8, unparsable=OnFailure(1), illegal=OnFailure(0))
+GAMES = {
+    "finished": (("1", "2", "3"), ("4", "5")),
+    "forfeit": (("1", "what?", "why?"), ("2",)),
+    "illegal": (("1",), ("1",)),
+    "unfinished": (("1", "3", "8", "6"), ("2", "5", "4", "7")),
+}
+RULES = {"unfinished": MatchRules(max_turns=6)}
+
+
+def played(kind: str, *, own: int = 0, group: str = "g", index: int = 0, trained=(True, True)) -> Played:
+    episode = play(make("tic_tac_toe"), [Scripted(*replies) for replies in GAMES[kind]], RULES.get(kind, LAW))
+    seats = tuple(SeatPlan(policy="p@0", trained=one) for one in trained)
+    task = MatchTask(index, 0, "tic_tac_toe", {}, 0, 0, {}, ReplySettings(), seats, group, meta={"own_seat": own})
+    return Played(task, episode, 0.0, False)
+
+
+def test_games_of_every_ending_add_up():
+    games = [played(kind) for kind in ("finished", "forfeit", "illegal", "unfinished", "finished")]
+    found = summarize(games, [make_row()], {}, iteration=3, seconds_sampling=1, seconds_learning=2)
+    assert (found.games, found.finished, found.forfeited, found.unfinished) == (5, 2, 2, 1)
+    assert found.forfeit_rate == pytest.approx(0.4)
+    assert found.turns == sum(len(one.episode.turns) for one in games)
+    assert found.legal_rate + found.illegal_rate + found.unparsable_rate + found.truncated_rate == pytest.approx(1)
+
+
+def test_rewards_are_means_by_role_over_games_that_have_a_return():
+    games = [played("finished"), played("forfeit"), played("unfinished")]
+    found = summarize(games, [], {}, iteration=0, seconds_sampling=0, seconds_learning=0)
+    roles = games[0].episode.roles
+    assert found.reward_by_role == {f"tic_tac_toe/{roles[0]}": 0.0, f"tic_tac_toe/{roles[1]}": 0.0}
+
+
+def test_only_trained_seats_are_counted():
+    one = played("illegal", trained=(True, False))
+    found = summarize([one], [], {}, iteration=0, seconds_sampling=0, seconds_learning=0)
+    assert found.illegal_rate == 0
+    assert len(found.reward_by_role) == 1
+
+
+def test_an_iteration_without_games_has_numbers_too():
+    found = summarize([], [], {"loss/pg": 1}, iteration=0, seconds_sampling=0, seconds_learning=0)
+    assert found.games == 0
+    assert found.flat()["learner/loss/pg"] == 1.0
+    assert all(math.isfinite(value) for value in found.flat().values())
+
+
+def test_a_score_tells_play_from_forfeit_and_whose_it_was():
+    games = [
+        played("finished", own=0, group="a"),
+        played("finished", own=1, group="a", index=1),
+        played("forfeit", own=0, group="b", index=2),
+        played("forfeit", own=1, group="b", index=3),
+        played("unfinished", own=0, group="c", index=4),
+    ]
+    found = score(games, "random")
+    assert (found.games, found.wins, found.draws, found.losses) == (5, 2, 0, 2)
+    assert (found.by_play, found.by_forfeit, found.by_opponents_forfeit, found.unfinished) == (2, 1, 1, 1)
+    assert found.by_play + found.by_forfeit + found.by_opponents_forfeit + found.unfinished == found.games
+    assert found.result.mean == 0
+    assert found.result.n == 2  # pairs, not games: the two games of a pair share their seed
+    assert Score.from_json(found.to_json()) == found
+
+
+@given(st.integers(0, 400), st.integers(1, 400))
+def test_wilsons_interval_is_scipys(successes, more):
+    trials = successes + more
+    found = wilson(successes, trials)
+    expected = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert found.low == pytest.approx(expected.low, abs=1e-9)
+    assert found.high == pytest.approx(expected.high, abs=1e-9)
+    assert found.mean == successes / trials
+
+
+def test_no_trials_say_nothing():
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0, 1)
+    assert math.isnan(wilson(0, 0).mean)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=30))
+def test_students_interval_is_scipys(values):
+    found = mean_interval(values)
+    spread = stats.sem(values)
+    assert found.n == len(values)
+    if spread > 1e-9:
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=found.mean, scale=spread)
+        assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_one_value_has_no_width():
+    assert mean_interval([2.0]).mean == 2.0
+    assert math.isnan(mean_interval([2.0]).low)
+    assert mean_interval([]).n == 0
