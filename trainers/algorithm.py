@@ -33,6 +33,7 @@ from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint
 from palaestra.trainers.adapters import AdapterWeights
 from palaestra.trainers.arena import GameFailed
+from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.learner import TokenLearner
@@ -133,6 +134,12 @@ class SelfPlay(Algorithm):
         config = config.copy(copy_frozen=False).self_play(settled)
         config.validate()
         config.freeze()
+        needs = settled.resources
+        if ray.is_initialized():
+            # RLlib counts a CPU for every remote process, except for a learner that has a GPU.
+            learner_cpus = needs.learners if not needs.gpus_per_learner else 0
+            gpus = needs.runners * needs.gpus_per_runner + needs.learners * needs.gpus_per_learner
+            check_room(needs.runners + learner_cpus, gpus)
         super().setup(config)
         self._handles = self._runner_handles()
         self.run = self.config.run_config()

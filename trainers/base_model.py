@@ -40,7 +40,7 @@ _alive: WeakValueDictionary[tuple[str, torch.dtype, str], BaseModel] = WeakValue
 
 def base_model(config: RunConfig, device: str = "cpu") -> BaseModel:
     """Return the run's base model on a device, loading it unless this process holds it already."""
-    key = (config.model.source, dtype_of(config.model.dtype, config.model.source), device)
+    key = (config.model.source, dtype_of(config.model.dtype), device)
     base = _alive.get(key)
     if base is None:
         loaded = ModelSource.parse(config.model.source).load(dtype=key[1])
@@ -49,13 +49,8 @@ def base_model(config: RunConfig, device: str = "cpu") -> BaseModel:
     return base
 
 
-def dtype_of(name: str, source: str) -> torch.dtype:
-    """Return the torch dtype of a configured name.
-
-    ``auto`` is bfloat16 on a GPU and on CPUs that multiply it natively (2 to 3 times as fast there), and float32
-    elsewhere and for ``tiny`` models, whose runs are bit-equal when resumed.
-    """
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    native = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native and not source.startswith("tiny:") else torch.float32
+def dtype_of(name: str) -> torch.dtype:
+    """Return the torch dtype of a configured name; ``auto`` is bfloat16 where there is a GPU, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

@@ -8,6 +8,7 @@ runtime environment. The namespace package has no single module to send, so what
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,12 @@ class ClusterError(PalaestraError, RuntimeError):
 
 
 @contextmanager
-def connected(address: str | None = None) -> Iterator[None]:
+def connected(address: str | None = None, processes: int = 0) -> Iterator[None]:
     """Have Ray while the block runs; a Ray that runs already is used and left running.
 
     Args:
         address: Of a cluster (``"ray://..."`` or ``"HOST:PORT"`` or ``"auto"``); None starts one here.
+        processes: How many a Ray that is started here must hold at least; they share the cores if there are fewer.
 
     Raises:
         ClusterError: It cannot be started or reached.
@@ -45,7 +47,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     with tempfile.TemporaryDirectory(prefix="palaestra-wheel-") as packed:
         if address is None:
-            options["include_dashboard"] = False
+            options |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, processes)}
         else:
             shipped = wheel(Path(packed))
             options |= {
@@ -62,6 +64,23 @@ def connected(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_room(cpus: float, gpus: float) -> None:
+    """Raise unless the cluster could ever hold what a run asks for; Ray itself would wait for it without a word.
+
+    Raises:
+        ClusterError: It has fewer CPUs or GPUs in all.
+    """
+    import ray
+
+    has = ray.cluster_resources()
+    for kind, needed in (("CPU", cpus), ("GPU", gpus)):
+        if needed > has.get(kind, 0):
+            raise ClusterError(
+                f"the run asks for {needed:g} {kind}s, but Ray has {has.get(kind, 0):g} in all; lower resources.runners, "
+                "resources.learners or their GPUs, or join a larger cluster with resources.address."
+            )
 
 
 def wheel(folder: Path) -> Path:

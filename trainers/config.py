@@ -53,7 +53,8 @@ class ModelSection(_Section):
     """``smollm2``, ``tiny:RECIPE``, a hub id or a folder; with ``@PATH`` training starts from that adapter, which is
     then the reference too."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the frozen weights; adapters are float32. ``auto``: bfloat16 where it is fast, float32 for tiny models."""
+    """Type of the frozen weights; adapters are always float32. ``auto``: bfloat16 on a GPU, float32 on a CPU (where
+    bfloat16 may be 2 to 3 times as fast, but seeds are no longer exact)."""
     lora: LoraSection = LoraSection()
 
 

@@ -127,8 +127,10 @@ class PolicyModule(TorchRLModule):
         """Return a copy of one adapter's weights, with a canary."""
         vocabulary = self.peft.get_base_model().config.get_text_config().vocab_size
         prompt = tuple((17 * place * place + 5) % vocabulary for place in range(CANARY_TOKENS))
+        with self.peft.disable_adapter():
+            base = plain_score(self.peft, prompt)
         with self.using(adapter):
-            canary = Canary(prompt, tuple(plain_score(self.peft, prompt)))
+            canary = Canary(prompt, tuple(plain_score(self.peft, prompt)), tuple(base))
         return AdapterWeights(self._lora, self.tensors(adapter), canary)
 
     def tensors(self, adapter: str) -> dict[str, Tensor]:

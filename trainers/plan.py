@@ -19,6 +19,8 @@ PREFILL_RATE = {"tiny": 30000.0, "smollm2": 900.0}
 """Context tokens read per second."""
 LEARN_RATE = {"tiny": 11000.0, "smollm2": 230.0}
 """Tokens per second, forward and backward."""
+FRAME = {"tiny": 2, "smollm2": 30}
+"""Tokens of the chat template and system message around one context."""
 PROBES = 8
 """Random games that are played to see how long a game is."""
 
@@ -70,12 +72,13 @@ def plan_of(config: RunConfig) -> Plan:
         share = games * section.weight / weight
         turns, chars, players = _probe(section)
         reply = min(section.reply.max_tokens, 24 if kind == "smollm2" else 8)
-        row = chars * per_char / players + turns / players * (reply + (6 if kind == "smollm2" else 2))
+        frame = FRAME[kind] * (turns / players if section.reply.context == "fresh" else 1)
+        row = frame + chars * per_char / players + turns / players * (reply + 6)
         replies += share * turns
         reply_tokens += share * turns * reply
         rows += share * players
         row_tokens += share * players * row
-        context_tokens += share * chars * per_char
+        context_tokens += share * (chars * per_char + frame * players)
         pairs = config.evaluation.pairs
         evaluation_games += 2 * pairs * players
         own = 2 * pairs * turns

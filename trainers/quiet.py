@@ -19,7 +19,6 @@ QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else its core prints a note about restarts at every start
     "RAY_worker_niceness": "0",  # Ray's 15 starves a run beside anything else; what it does is the user's own work
     "TOKENIZERS_PARALLELISM": "false",
 }

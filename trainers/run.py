@@ -107,7 +107,8 @@ class Run:
                 config = settle(self.config)
                 self._check_unedited(config)
                 self.watcher.began("starting Ray, runners and learner")
-                with cluster.connected(config.resources.address):
+                processes = config.resources.runners + config.resources.learners
+                with cluster.connected(config.resources.address, processes):
                     algorithm = SelfPlayConfig().self_play(config, folder=self.folder).build_algo()
                     try:
                         self._loop(algorithm)

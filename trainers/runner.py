@@ -169,7 +169,8 @@ async def _hold(engine: Engine, policies: Mapping[str, ray.ObjectRef]) -> None:
         weights: AdapterWeights = ray.get(given) if isinstance(given, ray.ObjectRef) else given
         engine.add_policy(name, weights.payload())
         if weights.canary is not None:
-            await canary(engine, name, weights.canary.tokens, weights.canary.logprobs)
+            seen = weights.canary
+            await canary(engine, name, seen.tokens, seen.logprobs, base=seen.base)
 
 
 def _shares_disk(folder: Path, here: str) -> bool:

@@ -7,5 +7,5 @@ import pytest
 def local_ray():
     from palaestra.trainers import cluster
 
-    with cluster.connected():
+    with cluster.connected(processes=6):
         yield

@@ -11,6 +11,7 @@ import ray
 
 from palaestra.trainers.algorithm import RunnersLost, SelfPlayConfig
 from palaestra.trainers.arena import GameFailed
+from palaestra.trainers.cluster import ClusterError
 from palaestra.trainers.tasks import training_tasks
 from tests.trainers.run_kit import small
 
@@ -153,6 +154,15 @@ def test_a_runner_that_serves_the_base_in_place_of_a_version_is_found_out(algori
     monkeypatch.setattr(algorithm, "references", {"small@77": ray.put(lying)})
     with pytest.raises(GameFailed, match=r"small@77.*canary"):
         algorithm.play(tasks)
+
+
+def test_more_processes_than_ray_can_ever_hold_are_refused_and_not_waited_for(local_ray):
+    config = SelfPlayConfig().self_play(small(resources={"runners": 4000}))
+    with pytest.raises(ClusterError, match=r"asks for 4000 CPUs, but Ray has \d+ in all; lower resources.runners"):
+        config.build_algo()
+    config = SelfPlayConfig().self_play(small(resources={"runners": 1, "gpus_per_runner": 64}))
+    with pytest.raises(ClusterError, match=r"asks for 64 GPUs"):
+        config.build_algo()
 
 
 def wait_for_ever(runner) -> None:

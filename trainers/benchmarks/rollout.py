@@ -204,12 +204,11 @@ def case_of(rollout: Rollout) -> Case:
 TINY = Rollout("tiny:kuhn", "kuhn_poker", ReplySettings(max_tokens=8), games=512, alone=64, options={"view": "terse"})
 SMOLLM2 = Rollout(
     "smollm2",
-    "negotiation",
-    ReplySettings(max_tokens=16, temperature=0.8),
+    "tic_tac_toe",
+    ReplySettings(max_tokens=8, temperature=0.8),
     games=CONCURRENT,
     alone=2,
-    options={"view": "terse", "items": 2, "max_count": 2},
-    max_turns=4,
+    max_turns=6,
 )
 QUICK = Rollout("tiny:blank", "kuhn_poker", ReplySettings(max_tokens=4), games=6, alone=6, options={"view": "terse"})
 
