@@ -201,7 +201,8 @@ def case_of(rollout: Rollout) -> Case:
     return Case(rollout.source, sentence, ("tokens",), sides, aims, compared=("replies",))
 
 
-TINY = Rollout("tiny:kuhn", "kuhn_poker", ReplySettings(max_tokens=8), games=512, alone=64, options={"view": "terse"})
+SHORT = Rollout("tiny:kuhn", "kuhn_poker", ReplySettings(max_tokens=8), games=512, alone=64, options={"view": "terse"})
+LONG = Rollout("tiny:board", "tic_tac_toe", ReplySettings(max_tokens=8), games=256, alone=32, options={"view": "terse"})
 SMOLLM2 = Rollout(
     "smollm2",
     "tic_tac_toe",
@@ -214,8 +215,8 @@ QUICK = Rollout("tiny:blank", "kuhn_poker", ReplySettings(max_tokens=4), games=6
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """Yield a case for each model."""
-    for rollout in (QUICK,) if quick else (TINY, SMOLLM2):
+    """Yield a case for each model: two or three turns of a few tokens each, many turns, and a real model."""
+    for rollout in (QUICK,) if quick else (SHORT, LONG, SMOLLM2):
         yield case_of(rollout)
 
 
