@@ -10,7 +10,11 @@ weights and optimizers live in the learners.
     algorithm.train()
 
 The same class runs under Ray Tune, whose checkpoints are this project's (`palaestra.trainers.checkpoint`): safetensors
-and JSON, no pickle.
+and JSON, no pickle. `SelfPlayConfig.self_play` keeps plain data and checks it when the algorithm is built, so a search
+space may stand wherever a value may:
+
+    space = SelfPlayConfig().self_play(games=[...], optimizer={"lr": tune.grid_search([1e-4, 1e-3])})
+    tune.Tuner(SelfPlay, param_space=space, run_config=tune.RunConfig(stop={"training_iteration": 10})).fit()
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def connected(address: str | None = None, processes: int = 0) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     with tempfile.TemporaryDirectory(prefix="palaestra-wheel-") as packed:
         if address is None:
-            options |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, processes)}
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, processes)}
         else:
             shipped = wheel(Path(packed))
             options |= {
@@ -78,8 +78,8 @@ def check_room(cpus: float, gpus: float) -> None:
     for kind, needed in (("CPU", cpus), ("GPU", gpus)):
         if needed > has.get(kind, 0):
             raise ClusterError(
-                f"the run asks for {needed:g} {kind}s, but Ray has {has.get(kind, 0):g} in all; lower resources.runners, "
-                "resources.learners or their GPUs, or join a larger cluster with resources.address."
+                f"the run asks for {needed:g} {kind}s, but Ray has {has.get(kind, 0):g} in all; lower "
+                "resources.runners, resources.learners or their GPUs, or join a larger cluster with resources.address."
             )
 
 

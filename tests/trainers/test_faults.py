@@ -97,12 +97,14 @@ def test_games_of_a_runner_that_dies_in_the_middle_are_played_by_others_and_it_c
     assert actions(algorithm.play(tasks)) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_runner_killed_from_outside_between_iterations_costs_nothing(algorithm, tasks):
     undisturbed = actions(algorithm.play(tasks))
     os.kill(on_runner(algorithm, 2, pid), signal.SIGKILL)
     assert actions(algorithm.play(tasks)) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_runner_that_hangs_is_given_up_and_its_games_go_to_the_others(algorithm, tasks, monkeypatch):
     undisturbed = actions(algorithm.play(tasks))
     resources = algorithm.run.resources.model_copy(update={"sample_timeout_s": 8.0})
@@ -142,9 +144,9 @@ class Deadly:
 
 @pytest.mark.slow
 def test_when_all_runners_die_again_and_again_the_run_ends_with_a_sentence(algorithm, tasks, monkeypatch):
-    monkeypatch.setattr(algorithm, "references", {"small@0": ray.put(Deadly())})
+    monkeypatch.setattr(algorithm, "references", {**algorithm.references, "small@78": ray.put(Deadly())})
     with pytest.raises(RunnersLost, match=r"12 of 12 games could not be played.*palaestra resume"):
-        algorithm.play([dataclasses.replace(task) for task in tasks])
+        algorithm.play(tasks)
 
 
 def test_a_runner_that_serves_the_base_in_place_of_a_version_is_found_out(algorithm, tasks, monkeypatch):
@@ -169,6 +171,7 @@ def wait_for_ever(runner) -> None:
     hang()
 
 
+@pytest.mark.slow
 def test_stopping_does_not_wait_for_a_runner_that_hangs(local_ray):
     other = SelfPlayConfig().self_play(small(resources={"runners": 1, "threads": 1})).build_algo()
     other._handles[1].apply.remote(wait_for_ever)

@@ -59,7 +59,9 @@ def test_a_checkpoint_of_other_adapters_is_refused_in_one_sentence(tmp_path, loc
 
 @pytest.mark.slow
 def test_the_tuner_tries_every_learning_rate_and_its_checkpoints_are_ours(tmp_path, local_ray):
-    space = SelfPlayConfig().self_play(**data(optimizer={"lr": tune.grid_search([1e-3, 1e-2])}))
+    # Trials run in processes of their own, which know the registered credit rules and no others.
+    whole = data(model={"source": "tiny:kuhn"}, credit={"rule": "role_baseline"}, games_per_iteration=12)
+    space = SelfPlayConfig().self_play(**{**whole, "optimizer": {"lr": tune.grid_search([1e-3, 1e-2])}})
     tuner = tune.Tuner(
         SelfPlay,
         param_space=space,
@@ -76,12 +78,12 @@ def test_the_tuner_tries_every_learning_rate_and_its_checkpoints_are_ours(tmp_pa
     assert sorted(one.config["self_play_run"]["optimizer"]["lr"] for one in results) == [1e-3, 1e-2]
     states = []
     for one in results:
-        assert one.metrics["self_play"]["games"] == 6
+        assert one.metrics["self_play"]["games"] == 12
         with one.checkpoint.as_directory() as folder:
             state, training = checkpoint.read(folder)
             states.append(training.adapters["small"])
             assert state["iteration"] == 1
-            algorithm = SelfPlayConfig().self_play(**data(optimizer={"lr": 1e-3})).build_algo()
+            algorithm = SelfPlayConfig().self_play(**whole).build_algo()
             try:
                 algorithm.restore(folder)
                 assert algorithm.training_iteration == 1
