@@ -258,16 +258,6 @@ class RunConfig(_Section):
     """Whether every episode is kept as a replay."""
 
     @model_validator(mode="after")
-    def _sections_of_a_game_agree(self) -> RunConfig:
-        temperatures: dict[str, float] = {}
-        for section in self.games:
-            if section.game in temperatures and self.adapters == "per_env":
-                raise ValueError(f"game {section.game!r} stands twice; with adapters: per_env each stands once")
-            if temperatures.setdefault(section.game, section.reply.temperature) != section.reply.temperature:
-                raise ValueError(f"the sections of game {section.game!r} sample at two temperatures; give one")
-        return self
-
-    @model_validator(mode="after")
     def _schedules_parse(self) -> RunConfig:
         for where, spec in (
             ("credit.kl", self.credit.kl),

@@ -46,7 +46,7 @@ async def canary(
         tokens: Any fixed prompt; a dozen tokens will do.
         expected: `plain_score` of the model with the adapter.
         base: `plain_score` of the model without it, by which the adapter's effect is told from rounding between
-            engine and model (which in bfloat16 is larger than the effect of a young adapter); None: the engine's answer.
+            engine and model (in bfloat16 larger than the effect of a young adapter); None: the engine's answer.
         tolerance: Largest allowed mean difference of log-probabilities; by default what the engine states.
 
     Raises:

@@ -10,8 +10,8 @@ from palaestra.envs.conformance import CLAUSES, check_game
 from palaestra.envs.errors import ContractError, OptionError, UnknownName
 from palaestra.envs.game import Game
 from palaestra.envs.games.kuhn_poker import KuhnPoker
-from palaestra.envs.registry import game_ids
 from tests.envs import broken_games as broken
+from tests.shipped import GAMES
 
 ONLY: list[tuple[str, type[Game]]] = [
     ("json", broken.NumbersAsKeys),
@@ -111,7 +111,7 @@ def test_wrong_arguments_name_themselves() -> None:
         check_game("tic_tac_toe", view="sideways")
 
 
-@pytest.mark.parametrize("game", game_ids())
+@pytest.mark.parametrize("game", GAMES)
 def test_every_registered_game_keeps_the_contract(game: str) -> None:
     report = check_game(game, episodes=3, interleaved=10, pairs=150, **QUICKER.get(game, {}))
     assert report.finished == 3
@@ -124,13 +124,13 @@ def test_a_thousand_interleaved_games_equal_the_same_games_alone(game: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("game", game_ids())
+@pytest.mark.parametrize("game", GAMES)
 def test_a_thousand_interleaved_games_of_every_kind_equal_the_same_games_alone(game: str) -> None:
     assert check_game(game, episodes=1, interleaved=1000, clauses=["interleaving"]).interleaved == 1000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("game", game_ids())
+@pytest.mark.parametrize("game", GAMES)
 def test_every_registered_game_keeps_the_contract_for_long(game: str) -> None:
     clauses = set(CLAUSES) - ({"privacy"} if game in SMALLER else set())
     assert check_game(game, episodes=25, interleaved=50, clauses=clauses).finished == 25

@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 import pytest
 
-from palaestra.envs import Game, MatchRules, OnFailure, Reply, View, game_ids, make, play
+from palaestra.envs import Game, MatchRules, OnFailure, Reply, View, make, play
 from palaestra.envs.conformance import check_game
 from palaestra.envs.registry import Visibility
 from palaestra.envs.seeding import Dice, derive
 from tests.envs.broken_games import Morra, Talk
 from tests.envs.test_conformance import SMALLER
+from tests.shipped import GAMES as GAMES_SHIPPED
 
 CANARY = re.compile(r"canary-(\d+)-(\d+)-(\d+)")
 
@@ -63,7 +64,7 @@ class TeamsOfTwo(Talk):
         return player % 2
 
 
-GAMES: dict[str, Callable[[], Game]] = {name: lambda name=name: make(name, seed=5) for name in game_ids()}  # type: ignore[misc]
+GAMES: dict[str, Callable[[], Game]] = {name: lambda name=name: make(name, seed=5) for name in GAMES_SHIPPED}  # type: ignore[misc]
 GAMES |= {"morra": Morra, "talk": Talk, "teams": TeamsOfTwo}
 RULES: dict[str, tuple[Visibility, tuple[int, ...]]] = {
     "private": ("private", ()),
@@ -139,7 +140,7 @@ def test_what_one_player_thinks_changes_nothing_that_a_seat_without_the_right_is
         assert (shown[0][reader] != shown[1][reader]) == (reads and len(shown[0][reader]) > 0 and len(shown[0][0]) > 0)
 
 
-@pytest.mark.parametrize("name", [name for name in game_ids() if make(name).facts.information == "imperfect"])
+@pytest.mark.parametrize("name", [name for name in GAMES_SHIPPED if make(name).facts.information == "imperfect"])
 def test_hands_and_values_stay_hidden_in_every_game_that_has_any(name: str) -> None:
     """By resampling: players who know the same are shown the same, however different the rest of the state is."""
     report = check_game(name, episodes=1, pairs=150, clauses=["privacy"], **SMALLER.get(name, {}))

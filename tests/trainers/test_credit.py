@@ -38,7 +38,8 @@ def advantages(rows):
 
 
 def test_every_registered_rule_is_examined_here():
-    assert sorted({name for name, *_ in RULES}) == credit_names()
+    own = [name for name in credit_names() if base._rules[name].__module__.startswith("palaestra.")]
+    assert sorted({name for name, *_ in RULES}) == own
 
 
 @pytest.mark.parametrize(("name", "options", "seats"), RULES)
