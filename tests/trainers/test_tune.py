@@ -1,5 +1,7 @@
 """Ray Tune runs the same class: nested search spaces, checkpoints of our own form, and restoring from them."""
 
+from pathlib import Path
+
 import pytest
 from ray import tune
 
@@ -80,7 +82,7 @@ def test_the_tuner_tries_every_learning_rate_and_its_checkpoints_are_ours(tmp_pa
     for one in results:
         assert one.metrics["self_play"]["games"] == 12
         with one.checkpoint.as_directory() as folder:
-            state, training = checkpoint.read(folder)
+            state, training = checkpoint.read(Path(folder))
             states.append(training.adapters["small"])
             assert state["iteration"] == 1
             algorithm = SelfPlayConfig().self_play(**whole).build_algo()
