@@ -7,8 +7,10 @@ and writes paths out in full, so that a resumed run and a runner with another wo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from palaestra.agents import seat_names
+from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import MatchRules, make
 from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
@@ -16,7 +18,7 @@ from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
 from palaestra.trainers.config import ConfigError, RunConfig
 from palaestra.trainers.credit import make_credit
-from palaestra.trainers.tasks import BASE, SELF
+from palaestra.trainers.tasks import SELF
 
 
 def settle(config: RunConfig) -> RunConfig:
@@ -44,7 +46,7 @@ def settle(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"source": str(settled)})})
 
 
-def _check_game(where: str, name: str, options: dict[str, object], rules: MatchRules) -> None:
+def _check_game(where: str, name: str, options: dict[str, Any], rules: MatchRules) -> None:
     try:
         game = make(name, **options)
         Match(game, [RandomSeat()] * game.facts.players, rules)

@@ -170,7 +170,8 @@ class Score:
         """Invert `to_json`; null is a number that there is none of, since JSON has no NaN."""
 
         def estimate(found: Mapping[str, Any]) -> Estimate:
-            return Estimate(**{key: math.nan if value is None else value for key, value in found.items()})
+            numbers = {key: math.nan if found[key] is None else float(found[key]) for key in ("mean", "low", "high")}
+            return Estimate(n=int(found["n"]), **numbers)
 
         return cls(**{**data, "legal": estimate(data["legal"]), "result": estimate(data["result"])})
 

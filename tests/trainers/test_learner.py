@@ -189,3 +189,25 @@ def test_rows_are_scored_at_the_temperature_that_sampled_them():
     assert abs(learner.update_rows(rows, progress=0.0, iteration=0)["kl_old"]) < 1e-6
     other = make_learner()
     assert other.update_rows(rows, progress=0.0, iteration=0)["kl_old"] > 1e-3
+
+
+@pytest.mark.slow
+def test_two_learners_take_the_step_of_one(local_ray):
+    from palaestra.trainers.algorithm import SelfPlayConfig
+
+    def trained(learners):
+        resources = {"runners": 0, "learners": learners, "threads": 1}
+        config = SelfPlayConfig().self_play(small(resources=resources, credit={"rule": "every_token", "kl": 0.05}))
+        algorithm = config.build_algo()
+        try:
+            for _ in range(2):
+                algorithm.train()
+            return algorithm.weights("small").tensors, algorithm.summary.learner
+        finally:
+            algorithm.stop()
+
+    (one, said), (two, said_by_two) = trained(0), trained(2)
+    for key, tensor in one.items():
+        torch.testing.assert_close(two[key], tensor, rtol=1e-3, atol=1e-5)
+    for key, value in said.items():
+        assert said_by_two[key] == pytest.approx(value, rel=1e-3, abs=1e-6), key

@@ -11,9 +11,11 @@ from palaestra.trainers.benchmarks.render import render
 
 
 def _all() -> dict[str, Benchmark]:
-    from palaestra.trainers.benchmarks import envs, learner, rollout
+    from palaestra.trainers.benchmarks.envs import BENCHMARK as ENVS
+    from palaestra.trainers.benchmarks.learner import BENCHMARK as LEARNER
+    from palaestra.trainers.benchmarks.rollout import BENCHMARK as ROLLOUT
 
-    return {benchmark.name: benchmark for benchmark in (envs.BENCHMARK, rollout.BENCHMARK, learner.BENCHMARK)}
+    return {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER)}
 
 
 def names() -> list[str]:
