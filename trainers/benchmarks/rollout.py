@@ -224,5 +224,5 @@ BENCHMARK = Benchmark(
     name="rollout",
     question=f"How many tokens a second does a policy sample in {CONCURRENT} concurrent multi-turn games?",
     cases=cases,
-    rounds=5,
+    rounds=4,
 )
