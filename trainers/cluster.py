@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ def connected(address: str | None = None, processes: int = 0) -> Iterator[None]:
         if address is None:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, processes)}
         else:
+            _knock(address)
             shipped = wheel(Path(packed))
             options |= {
                 "address": address,
@@ -64,6 +66,20 @@ def connected(address: str | None = None, processes: int = 0) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise if nobody listens at a ``HOST:PORT``; Ray would try for minutes and then end the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto" and the like, which Ray looks up itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"the Ray cluster at {address!r} cannot be reached ({error.strerror or error}); check `ray status` there and "
+            "resources.address here."
+        ) from None
 
 
 def check_room(cpus: float, gpus: float) -> None:

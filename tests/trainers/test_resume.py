@@ -1,5 +1,6 @@
 """A resumed run is the uninterrupted run: weights, optimizer, baselines, seeds and replays, bit by bit."""
 
+import contextlib
 import json
 import os
 import random
@@ -104,64 +105,73 @@ print("done", flush=True)
 """
 
 
-def in_a_process(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+def made(folder: Path, **changes) -> Path:
+    """Make a run folder that holds its configuration and nothing else."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(small(**changes).model_dump(mode="json")))
+    return folder
 
 
-def stop_everything(process: subprocess.Popen) -> None:
-    """Kill a driver and, since Ray's own processes end with it only after a while, its session."""
-    process.kill()
-    process.wait()
+@contextlib.contextmanager
+def in_a_process(folder: Path):
+    """Have a run go on in a process of its own; what it says is in ``said.txt``."""
+    with (folder.parent / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder)], cwd=ROOT, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def to_its_end(folder: Path) -> None:
+    with in_a_process(folder) as process:
+        process.wait(timeout=300)
+    assert "done" in (folder.parent / "said.txt").read_text()
+
+
+def wait_until(true) -> None:
+    deadline = time.monotonic() + 240
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runners", [0, 1])
 def test_killed_at_seeded_moments_a_run_still_ends_as_the_uninterrupted_one(tmp_path, runners):
-    config = small(
-        iterations=6, games_per_iteration=8, checkpoint=KEEP_ALL, resources={"runners": runners, "threads": 1}
-    )
-    folders = [tmp_path / "straight", tmp_path / "killed"]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    straight = in_a_process(folders[0])
-    out, err = straight.communicate(timeout=300)
-    assert "done" in out, err
+    plan = {
+        "iterations": 8,
+        "games_per_iteration": 8,
+        "checkpoint": KEEP_ALL,
+        "resources": {"runners": runners, "threads": 1},
+    }
+    straight, killed = made(tmp_path / "straight", **plan), made(tmp_path / "killed", **plan)
+    to_its_end(straight)
     dice = random.Random(7)
-    kills = 0
-    for wanted in (0, 2, 4):
-        process = in_a_process(folders[1])
-        deadline = time.monotonic() + 240
-        while process.poll() is None and time.monotonic() < deadline:
-            if len(list((folders[1] / "adapters").glob("*@*"))) > wanted:
-                time.sleep(dice.random() * 0.2)
-                break
-            time.sleep(0.005)
-        kills += process.poll() is None
-        stop_everything(process)
-    assert kills == 3
-    last = in_a_process(folders[1])
-    out, err = last.communicate(timeout=300)
-    assert "done" in out, err
-    same(*folders, 6)
+    for reached in (1, 4, 6):
+        with in_a_process(killed) as process:
+            wait_until(lambda reached=reached: (killed / "adapters" / f"small@{reached}").is_dir())
+            time.sleep(dice.random() * 0.3)
+            assert process.poll() is None, "it was over before it could be killed"
+    to_its_end(killed)
+    same(straight, killed, 8)
 
 
 @pytest.mark.slow
 def test_a_terminals_ctrl_c_reaches_ray_too_and_the_run_still_ends_in_order(tmp_path):
-    config = small(iterations=500, checkpoint={"every": 100, "keep": 2}, resources={"runners": 1, "threads": 1})
-    folder = tmp_path / "r"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    process = in_a_process(folder)
-    deadline = time.monotonic() + 240
-    while not (folder / "metrics.jsonl").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole group
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "Interrupted: stopped after iteration" in err
+    folder = made(
+        tmp_path / "r",
+        iterations=5000,
+        checkpoint={"every": 5000, "keep": 2},
+        resources={"runners": 1, "threads": 1},
+    )
+    with in_a_process(folder) as process:
+        wait_until((folder / "metrics.jsonl").is_file)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal signals the whole group
+        process.wait(timeout=120)
+    said = (tmp_path / "said.txt").read_text()
+    assert "Interrupted: stopped after iteration" in said, said
     done = len((folder / "metrics.jsonl").read_text().splitlines())
     assert (folder / "checkpoints" / f"{done:05d}").is_dir()
