@@ -49,6 +49,8 @@ def run_aec(game: str, seed: int, spoiled: dict[int, str]) -> tuple[Any, dict[st
     """Play an episode; return it, what each agent said, and the rewards agents were given."""
     env = aec_env(game)
     env.reset(seed=seed)
+    for number, agent in enumerate(env.possible_agents):
+        env.action_space(agent).seed(seed + number)
     said: dict[str, list[str]] = {agent: [] for agent in env.possible_agents}
     rewards = dict.fromkeys(env.possible_agents, 0.0)
     for count, agent in enumerate(env.agent_iter()):
