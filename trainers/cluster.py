@@ -77,8 +77,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise ClusterError(
-            f"the Ray cluster at {address!r} cannot be reached ({error.strerror or error}); check `ray status` there and "
-            "resources.address here."
+            f"the Ray cluster at {address!r} cannot be reached ({error.strerror or error}); check `ray status` there "
+            "and resources.address here."
         ) from None
 
 
