@@ -170,7 +170,7 @@ class SelfPlay(Algorithm):
         played = self.play(training_tasks(self.run, iteration, self.versions(), replays))
         sampled = time.perf_counter()
         kl = schedule(self.run.credit.kl)(progress)
-        rows = self.credit.assign(self._rows(played), kl=kl)
+        rows = self.credit.assign(trained_rows(played), kl=kl)
         report = self._update(rows, progress, iteration)
         learned = time.perf_counter()
         for name in self.numbers:
@@ -246,13 +246,6 @@ class SelfPlay(Algorithm):
         """
         wait = 0.1 if env_runner_group.healthy_env_runner_ids() else self.run.resources.restart_timeout_s
         return list(env_runner_group.probe_unhealthy_env_runners(timeout_seconds=wait))
-
-    def _rows(self, played: Sequence[Played]) -> list[Row]:
-        rows = []
-        for one in played:
-            trained = [player for player, plan in enumerate(one.task.seats) if plan.trained]
-            rows += rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
-        return rows
 
     def _update(self, rows: list[Row], progress: float, iteration: int) -> dict[str, float]:
         reference = ray.put(rows) if self.learner_group.is_remote else rows
@@ -358,6 +351,15 @@ class SelfPlay(Algorithm):
         else:
             group.local_env_runner.renew()
         self.publish(iteration=self._iteration)
+
+
+def trained_rows(played: Sequence[Played]) -> list[Row]:
+    """Return the rows of the seats that are trained, without weights; other seats' tokens are context only."""
+    rows = []
+    for one in played:
+        trained = [player for player, plan in enumerate(one.task.seats) if plan.trained]
+        rows += rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
+    return rows
 
 
 def _sample(runner: MatchRunner, **call: Any) -> tuple[int, list[Played] | Failed]:

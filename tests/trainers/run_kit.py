@@ -122,9 +122,9 @@ def play_rows(learner, *, count: int = 6, kl: float = 0.0, **changes: Any):
     import asyncio
 
     from palaestra.agents.engines.transformers_engine import TransformersEngine
+    from palaestra.trainers.algorithm import trained_rows
     from palaestra.trainers.arena import play_tasks
     from palaestra.trainers.base_model import base_model
-    from palaestra.trainers.rows import rows_from_episode
     from palaestra.trainers.tasks import training_tasks
 
     config = small(games_per_iteration=count, **changes)
@@ -134,8 +134,5 @@ def play_rows(learner, *, count: int = 6, kl: float = 0.0, **changes: Any):
     for name, version in versions.items():
         engine.add_policy(version, learner.policy.weights(name).payload())
     tasks = training_tasks(config, 0, versions, None)
-    rows = []
-    for one in asyncio.run(play_tasks(engine, base.loaded.codec, tasks)):
-        trained = [player for player, plan in enumerate(one.task.seats) if plan.trained]
-        rows += rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
+    rows = trained_rows(asyncio.run(play_tasks(engine, base.loaded.codec, tasks)))
     return EveryToken().assign(rows, kl=kl)

@@ -134,6 +134,15 @@ def test_a_batch_without_members_takes_no_step():
     assert all(torch.equal(tensor, before[key]) for key, tensor in learner.policy.tensors("small").items())
 
 
+@pytest.mark.parametrize("opponent", ["base", "random"])
+def test_only_the_tokens_of_trained_seats_become_rows(opponent):
+    games = [{**data()["games"][0], "opponents": {opponent: 1.0}}]
+    rows = play_rows(make_learner(games=games), count=12, games=games)
+    assert {row.policy for row in rows} == {"small@0"}
+    assert len({(row.episode_id, row.player) for row in rows}) == len({row.episode_id for row in rows})
+    assert {row.player for row in rows} == {0, 1}
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_counted(rows, monkeypatch):
     learner = make_learner()
     before = learner.policy.tensors("small")
