@@ -124,3 +124,8 @@ class ReplayMismatch(ReplayError):
     def __init__(self, turn: int, message: str) -> None:
         self.turn = turn
         super().__init__(message)
+
+
+def install_command(extra: str) -> str:
+    """Return what installs an extra (``"core"`` is none of them), in the folder of the source."""
+    return f"pip install -c constraints.txt -e '.{'' if extra == 'core' else f'[{extra}]'}'"

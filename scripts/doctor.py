@@ -97,14 +97,15 @@ def machine() -> list[Row]:
 
 def packages(names: tuple[str, ...], extra: str, pins: dict[str, str]) -> list[Row]:
     """Compare installed versions with the tested ones."""
+    from palaestra.envs.errors import install_command
+
     rows = []
     for name in names:
         wanted = pins.get(_normal(name))
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            target = "palaestra" if extra == "core" else f"palaestra[{extra}]"
-            rows.append(Row("missing", name, "not installed", f"pip install '{target}'"))
+            rows.append(Row("missing", name, "not installed", install_command(extra)))
             continue
         if wanted and found.partition("+")[0] != wanted:
             rows.append(Row("note", name, f"{found}; tested with {wanted}", f"pip install '{name}=={wanted}'"))
@@ -129,12 +130,14 @@ def devices() -> list[Row]:
 
 def optional() -> list[Row]:
     """Look for what some tests and engines use."""
+    from palaestra.envs.errors import install_command
+
     if importlib.util.find_spec("vllm") is not None:
         rows = [Row("good", "vllm", importlib.metadata.version("vllm"))]
     elif Path(".venv-vllm/.ready").exists():
         rows = [Row("good", "vllm", "in .venv-vllm")]
     else:
-        rows = [Row("note", "vllm", "not installed", "make vllm (CPU), or pip install 'palaestra[vllm]' (NVIDIA)")]
+        rows = [Row("note", "vllm", "not installed", f"make vllm (CPU), or {install_command('vllm')} (NVIDIA)")]
     for name, (commands, why) in PROGRAMS.items():
         path = next((found for command in commands if (found := shutil.which(command))), None)
         rows.append(Row("good", name, path) if path else Row("note", name, "not installed", f"make system; it {why}"))

@@ -76,7 +76,9 @@ def sentence(error: BaseException, command: str) -> tuple[str, int] | None:
         package = error.name.partition(".")[0]
         for extra, packages in EXTRAS.items():
             if package in packages:
-                return f"this needs the package {package}; run `pip install 'palaestra[{extra}]'`.", 2
+                from palaestra.envs.errors import install_command
+
+                return f"this needs the package {package}; run `{install_command(extra)}`.", 2
     if isinstance(error, OSError) and error.errno in UNUSABLE and error.filename:
         return f"{error.filename}: {(error.strerror or 'cannot be used').lower()}; choose another place.", 2
     return None

@@ -69,11 +69,10 @@ class Progress:
             self.out.print(f"{time.strftime('%H:%M:%S')} {what}")
 
     def evaluated(self, when: str, scores: list[Score]) -> None:
-        """Print an evaluation, and go on."""
+        """Print an evaluation."""
         self.scores[when] = scores
         for score in scores:
             self.out.print(f"{when.capitalize()} training, {sentence(score)}.")
-        self.began("playing and learning")
 
     def iterated(self, summary: Summary, seconds_left: float) -> None:
         """Print an iteration's line."""
@@ -84,7 +83,6 @@ class Progress:
         self._bar.update(
             self._task,
             completed=summary.iteration + 1,
-            description="playing and learning",
             left=f"{duration(seconds_left)} left",
         )
 

@@ -106,6 +106,8 @@ class Run:
                 self.watcher.planned(plan_of(self.config))
                 config = settle(self.config)
                 self._check_unedited(config)
+                if self._finished():
+                    return self.folder
                 self.watcher.began("starting Ray, runners and learner")
                 processes = config.resources.runners + config.resources.learners
                 with cluster.connected(config.resources.address, processes):
@@ -118,6 +120,17 @@ class Run:
                 raise Interrupted(f"stopped at once; {self._goes_on()}") from None
         return self.folder
 
+    def _finished(self) -> bool:
+        """Say whether all of it is on the disk: iterations, evaluations, final adapters."""
+        latest = self.checkpoints.latest()
+        if latest is None or int(latest.name) < self.config.iterations:
+            return False
+        measured = self.config.evaluation.pairs == 0 or "after" in self.evaluation()
+        finals = [self.final_of(number) for number in range(len(self.config.games))]
+        return measured and all(
+            final.is_dir() and facts_of(final).get("iteration") == int(latest.name) for final in finals
+        )
+
     def _loop(self, algorithm: SelfPlay) -> None:
         if (latest := self.checkpoints.latest()) is not None:
             algorithm.load_checkpoint(str(latest))
@@ -128,6 +141,8 @@ class Run:
             self._evaluate(algorithm, "before")
         log = MetricsLog(self.folder, algorithm.training_iteration)
         seconds: list[float] = []
+        if algorithm.training_iteration < self.config.iterations:
+            self.watcher.began("playing and learning")
         try:
             while algorithm.training_iteration < self.config.iterations:
                 self._check_stop(algorithm)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from palaestra.agents import seat_names
+from palaestra.agents import check_seat, seat_names
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import MatchRules, make
@@ -55,10 +55,10 @@ def _check_game(where: str, name: str, options: dict[str, Any], rules: MatchRule
 
 
 def _check_seat(where: str, spec: str, own: tuple[str, ...]) -> None:
-    if spec in own or spec.partition(":")[0] in seat_names():
+    if spec in own:
         return
     try:
-        ModelSource.parse(spec)
+        check_seat(spec)
     except (UnknownName, OptionError):
         known = [*own, *seat_names()]
         cure = f"It can be {', '.join(known)}, or a model."

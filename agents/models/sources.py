@@ -21,7 +21,7 @@ from palaestra.agents.models import adapters, smollm2, tiny
 from palaestra.agents.models.cache import ModelError, Say, say_to_stderr
 from palaestra.agents.models.fingerprint import fingerprint
 from palaestra.agents.tokens import TextCodec, TokenizerCodec
-from palaestra.envs.errors import UnknownName
+from palaestra.envs.errors import UnknownName, install_command
 
 if TYPE_CHECKING:
     import torch
@@ -218,7 +218,7 @@ def _from_hub(name: str, local: bool) -> Path | None:
         from huggingface_hub.errors import LocalEntryNotFoundError
     except ImportError as error:
         raise ModelError(
-            f"hub model {name} needs the huggingface_hub package; install it with `pip install palaestra[train]`."
+            f"hub model {name} needs the huggingface_hub package; run `{install_command('train')}`."
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=local))

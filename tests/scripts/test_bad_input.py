@@ -191,7 +191,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(tmp_path):
     done = spawn("train", "r.yaml", program=program, cwd=tmp_path)
     assert done.returncode == 2
     said = one_sentence(done, "palaestra train")
-    assert said == "this needs the package torch; run `pip install 'palaestra[train]'`."
+    assert said == "this needs the package torch; run `pip install -c constraints.txt -e '.[train]'`."
 
 
 def test_an_adapter_for_another_base_is_refused(tmp_path):
@@ -218,7 +218,11 @@ def test_an_adapter_for_another_base_is_refused(tmp_path):
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: tried 8 bytes"), 2, "memory ran out"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 2, "memory ran out"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x: permission denied"),
-        (ModuleNotFoundError("No module named 'ray.rllib'", name="ray.rllib"), 2, "`pip install 'palaestra[train]'`"),
+        (
+            ModuleNotFoundError("No module named 'ray.rllib'", name="ray.rllib"),
+            2,
+            "`pip install -c constraints.txt -e '.[train]'`",
+        ),
         (ContractError("bounds", "a return is too high"), 2, "bounds: a return is too high"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,

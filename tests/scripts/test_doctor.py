@@ -29,7 +29,7 @@ def test_every_package_it_looks_for_is_pinned():
         ("1.0", "good", ""),
         ("1.0+cpu", "good", ""),
         ("1.1", "note", "pip install 'numpy==1.0'"),
-        (None, "missing", "pip install 'palaestra[train]'"),
+        (None, "missing", "pip install -c constraints.txt -e '.[train]'"),
     ],
 )
 def test_a_version_is_compared_with_the_tested_one(monkeypatch, found, mark, said):

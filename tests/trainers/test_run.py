@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import struct
 
@@ -95,6 +96,7 @@ def test_a_finished_run_is_left_as_it_is(finished):
     watch = Watch()
     resume(folder, watch)
     assert not watch.summaries
+    assert "starting Ray, runners and learner" not in watch.said
     assert (folder / "metrics.jsonl").read_text() == metrics
     replays = [path for path in before if "replays" in path.parts or path.suffix == ".safetensors"]
     assert all(path.stat().st_mtime_ns == before[path] for path in replays)
@@ -161,6 +163,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves_when_it_is_d
     damaged = folder / "checkpoints" / "00002"
     whole = checkpoint_bytes(folder, 2)
     (damaged / "tensors.safetensors").write_bytes(b"x" * 100)
+    shutil.rmtree(folder / "adapter")
     with pytest.raises(CheckpointError, match=r"00002 cannot be read.*delete that folder"):
         resume(folder)
     for file in damaged.iterdir():
@@ -210,6 +213,7 @@ def test_lines_and_versions_beyond_the_checkpoint_are_dropped_on_resuming(tmp_pa
     beyond = json.dumps({**first, "iteration": 7})
     (folder / "metrics.jsonl").write_text(f"{whole}{beyond}\n" + '{"iteration": 8, "to')
     (folder / "adapters" / "small@9").mkdir()
+    shutil.rmtree(folder / "adapter")  # else the run is finished, and left as it is
     resume(folder)
     assert (folder / "metrics.jsonl").read_text() == whole
     assert not (folder / "adapters" / "small@9").exists()

@@ -22,6 +22,7 @@ from palaestra.agents.models.tiny.recipes import Recipe, Training, recipe
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE, make_tokenizer
 from palaestra.agents.tokens import TokenizerCodec
 from palaestra.envs import entry
+from palaestra.envs.errors import install_command
 
 if TYPE_CHECKING:
     import torch
@@ -70,9 +71,7 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
     try:
         import torch
     except ImportError as error:
-        raise ModelError(
-            "tiny models need PyTorch and transformers; install them with `pip install palaestra[train]`."
-        ) from error
+        raise ModelError(f"tiny models need PyTorch and transformers; run `{install_command('train')}`.") from error
     from palaestra.agents.models.smollm2 import quiet_transformers
 
     start = time.perf_counter()
