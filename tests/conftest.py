@@ -7,6 +7,7 @@ ends with such a module in `sys.modules` has failed.
 """
 
 import os
+import signal
 import sys
 
 import pytest
@@ -17,6 +18,11 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A shell without job control starts background jobs with Ctrl-C ignored, and children inherit that: tests that press
+# Ctrl-C must not depend on how they were started.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "palaestra", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]

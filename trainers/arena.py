@@ -17,7 +17,7 @@ from palaestra.agents import make_seat
 from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
-from palaestra.envs import Match, MatchRules, ReplayWriter, Seat, make
+from palaestra.envs import Match, ReplayWriter, Seat, make
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.tasks import MatchTask, Played
 
@@ -83,7 +83,7 @@ async def play_tasks(
         match = Match(
             make(task.game, seed=task.seed, **task.options),
             [seat(task, player) for player in range(len(task.seats))],
-            MatchRules.from_json(task.rules),
+            task.rules,
             recorder=ReplayWriter(task.replay, meta=task.meta) if recorded and task.replay else None,
             seed=task.match_seed,
         )

@@ -72,13 +72,13 @@ def plan_of(config: RunConfig) -> Plan:
         share = games * section.weight / weight
         turns, chars, players = _probe(section)
         reply = min(section.reply.max_tokens, 24 if kind == "smollm2" else 8)
-        frame = FRAME[kind] * (turns / players if section.reply.context == "fresh" else 1)
-        row = frame + chars * per_char / players + turns / players * (reply + 6)
+        segments = turns if section.reply.context == "fresh" else players
+        segment_tokens = FRAME[kind] + (chars * per_char + turns * (reply + 6)) / segments
         replies += share * turns
         reply_tokens += share * turns * reply
-        rows += share * players
-        row_tokens += share * players * row
-        context_tokens += share * (chars * per_char + frame * players)
+        rows += share * segments
+        row_tokens += share * segments * segment_tokens
+        context_tokens += share * (chars * per_char + FRAME[kind] * segments)
         pairs = config.evaluation.pairs
         evaluation_games += 2 * pairs * players
         own = 2 * pairs * turns

@@ -13,7 +13,7 @@ from typing import Any
 
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import make
+from palaestra.envs import MatchRules, make
 from palaestra.envs.episode import Episode
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.config import GameSection, RunConfig
@@ -46,7 +46,7 @@ class MatchTask:
     options: dict[str, Any]
     seed: int
     match_seed: int
-    rules: dict[str, Any]
+    rules: MatchRules
     reply: ReplySettings
     seats: tuple[SeatPlan, ...]
     group: str = ""
@@ -100,7 +100,7 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
                 options=section.options,
                 seed=start,
                 match_seed=episode,
-                rules=section.rules.rules().to_json(),
+                rules=section.rules.rules(),
                 reply=section.reply.settings(),
                 seats=seats,
                 group=f"{game_index}/{nth // section.group_size}",
@@ -156,7 +156,7 @@ def evaluation_tasks(
                     options=section.options,
                     seed=derive(seed, "evaluation", game_index, pair),
                     match_seed=derive(seed, "evaluation-match", game_index, pair),
-                    rules=section.rules.rules().to_json(),
+                    rules=section.rules.rules(),
                     reply=section.reply.settings(),
                     seats=seats,
                     group=f"pair-{pair}",

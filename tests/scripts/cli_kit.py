@@ -75,10 +75,11 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.handle, text.encode())
 
-    def end(self) -> int:
-        """Read to the end and return the exit status."""
+    def end(self, seconds: float = 60) -> int:
+        """Read to the end and return the exit status; the limit is as in `until`."""
+        end = time.monotonic() + seconds
         while self._read():
-            pass
+            assert time.monotonic() < end, f"the command did not end:\n{self.text()}"
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def text(self) -> str:

@@ -27,7 +27,9 @@ RULES = {"unfinished": MatchRules(max_turns=6)}
 def played(kind: str, *, own: int = 0, group: str = "g", index: int = 0, trained=(True, True)) -> Played:
     episode = play(make("tic_tac_toe"), [Scripted(*replies) for replies in GAMES[kind]], RULES.get(kind, LAW))
     seats = tuple(SeatPlan(policy="p@0", trained=one) for one in trained)
-    task = MatchTask(index, 0, "tic_tac_toe", {}, 0, 0, {}, ReplySettings(), seats, group, meta={"own_seat": own})
+    task = MatchTask(
+        index, 0, "tic_tac_toe", {}, 0, 0, MatchRules(), ReplySettings(), seats, group, meta={"own_seat": own}
+    )
     return Played(task, episode, 0.0, False)
 
 

@@ -71,7 +71,7 @@ class Rollout:
                 options=self.options,
                 seed=derive(index, "start"),
                 match_seed=derive(index, "match"),
-                rules=rules.to_json(),
+                rules=rules,
                 reply=self.reply,
                 seats=(SeatPlan(policy=policy, trained=True),) * players,
             )

@@ -157,6 +157,6 @@ EXPERIMENT = Experiment(
         Measure("loss_rate_end", "the same after training", None, "< 0.05 (gpu scale)"),
         Measure("legal_end", "share of legal replies after training"),
     ),
-    seconds={"cpu": 1500.0, "gpu": 3600.0},
+    seconds={"cpu": 480.0, "gpu": 3600.0},
     run=run,
 )
