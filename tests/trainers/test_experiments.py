@@ -1,0 +1,51 @@
+"""Every experiment runs end to end, in small: cells, interruption, results and the rendered page."""
+
+import json
+
+import pytest
+
+from palaestra.trainers import experiments
+from palaestra.trainers.experiments import framework, kuhn, tic_tac_toe
+
+pytestmark = pytest.mark.experiment
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Experiments of two iterations."""
+    monkeypatch.setattr(kuhn, "ITERATIONS", 2)
+    monkeypatch.setattr(kuhn, "GAMES", 16)
+    monkeypatch.setattr(tic_tac_toe, "ITERATIONS", {"cpu": 2})
+    monkeypatch.setattr(tic_tac_toe, "GAMES", {"cpu": 8})
+    monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
+    monkeypatch.setenv("PALAESTRA_THREADS", "1")
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
+    experiment = experiments.find(name)
+    cells = framework.cells_of(experiment, 1, "cpu", tmp_path)
+    assert [cell.arm for cell in cells] == [arm.name for arm in experiment.arms]
+    for cell in cells[:-1]:
+        measured = framework.run_cell(experiment, cell)
+        for measure in experiment.measures:
+            assert measured[measure.key] == measured[measure.key] >= 0, measure
+        lengths = {len(curve) for curve in measured["curves"].values()}
+        assert len(lengths) == 1
+    path = framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
+    partial = json.loads(path.read_text())
+    assert (partial["partial"], partial["cells_done"]) == (True, len(cells) - 1)
+
+    before = (cells[0].folder / "cell.json").stat().st_mtime_ns
+    last = framework.run_cell(experiment, cells[-1])
+    framework.run_cell(experiment, cells[0])
+    assert (cells[0].folder / "cell.json").stat().st_mtime_ns == before
+    framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
+    whole = json.loads(path.read_text())
+    assert not whole["partial"]
+    for measure in experiment.measures:
+        assert whole["arms"][cells[-1].arm]["measures"][measure.key]["values"] == [last[measure.key]]
+
+    page = experiments.render(tmp_path).read_text()
+    assert experiment.claim in " ".join(page.split())
+    assert all(arm.name in page for arm in experiment.arms)
