@@ -33,13 +33,13 @@ def train(
 
     Ctrl-C stops after the iteration in progress, a second Ctrl-C at once; `palaestra resume` goes on either way.
     """
+    from palaestra.trainers.config import load_config
+
+    checked = load_config(config, overrides or ())
     with console(stderr=True).status("loading torch and Ray…"):
-        from palaestra.trainers.config import load_config
         from palaestra.trainers.plan import plan_of
         from palaestra.trainers.run import train as train_run
         from palaestra.trainers.settle import settle
-
-        checked = load_config(config, overrides or ())
 
     def execute(watcher: Watcher) -> Path:
         watcher.planned(plan_of(checked))

@@ -24,11 +24,11 @@ from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Meas
 from palaestra.trainers.summary import score
 from palaestra.trainers.tasks import Played, evaluation_tasks
 
-ITERATIONS: dict[Scale, int] = {"cpu": 120, "gpu": 1500}
+ITERATIONS: dict[Scale, int] = {"cpu": 400, "gpu": 1500}
 GAMES: dict[Scale, int] = {"cpu": 64, "gpu": 512}
 PAIRS = 100
 OPPONENT = "mcts:100"
-EVERY = 20
+EVERY = 40
 
 ARMS = (
     Arm("self_play", "role-conditioned baseline, KL to the frozen start"),
@@ -157,6 +157,6 @@ EXPERIMENT = Experiment(
         Measure("loss_rate_end", "the same after training", None, "< 0.05 (gpu scale)"),
         Measure("legal_end", "share of legal replies after training"),
     ),
-    seconds={"cpu": 480.0, "gpu": 3600.0},
+    seconds={"cpu": 900.0, "gpu": 3600.0},
     run=run,
 )
