@@ -9,7 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,6 +33,9 @@ FUTURE = ("`is_gradient_checkpointing` is deprecated",)
 API_STACK = ("ray.rllib.algorithms.algorithm_config", "You are running")
 """The logger, and how its message begins, that tells every user of RLlib that there once was another API."""
 
+RESTART = b"has constructor arguments in the object store and max_restarts > 0"
+"""Ray's core, written in C++, warns of how RLlib makes its runners; a run holds those arguments to its end."""
+
 
 def set_environment() -> None:
     """Switch usage reports off in this process and those it starts."""
@@ -45,3 +52,32 @@ def silence_warnings() -> None:
 
 def _api_stack(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(API_STACK[1])
+
+
+@contextmanager
+def without_line(text: bytes = RESTART) -> Iterator[None]:
+    """Keep lines that hold ``text`` out of file descriptor 2, which compiled code writes to, while the block runs.
+
+    Processes started meanwhile keep the filtered stream, which passes on what they write.
+    """
+    sys.stderr.flush()
+    saved, back = os.dup(2), os.dup(2)
+    source, sink = os.pipe()
+
+    def pass_on() -> None:
+        with open(source, "rb") as lines, open(saved, "wb", buffering=0) as out:
+            for line in lines:
+                if text not in line:
+                    out.write(line)
+
+    os.dup2(sink, 2)
+    os.close(sink)
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(back, 2)
+        os.close(back)
+        thread.join(timeout=1)  # ends at once, unless another process holds the stream

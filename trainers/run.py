@@ -32,7 +32,7 @@ from typing import Any, Protocol
 import yaml
 
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers import checkpoint, cluster
+from palaestra.trainers import checkpoint, cluster, quiet
 from palaestra.trainers.adapters import facts_of
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
@@ -111,7 +111,8 @@ class Run:
                 self.watcher.began("starting Ray, runners and learner")
                 processes = config.resources.runners + config.resources.learners
                 with cluster.connected(config.resources.address, processes):
-                    algorithm = SelfPlayConfig().self_play(config, folder=self.folder).build_algo()
+                    with quiet.without_line():
+                        algorithm = SelfPlayConfig().self_play(config, folder=self.folder).build_algo()
                     try:
                         self._loop(algorithm)
                     finally:
