@@ -72,8 +72,8 @@ class Group:
 OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "gtp", "vllm", "gpu"))
 GROUPS = (
     Group("lint", 3, command=("make", "lint")),
-    Group("default", 6, marker=""),
-    Group("slow", 10, marker=f"slow and not ({OTHERS})"),
+    Group("default", 7, marker=""),
+    Group("slow", 12, marker=f"slow and not ({OTHERS})"),
     Group("openspiel-all", 6, marker="openspiel_all"),
     Group("experiment", 4, marker="experiment"),
     Group("browser", 3, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),

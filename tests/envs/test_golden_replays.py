@@ -24,7 +24,7 @@ GOLDEN = [name for name in golden_games() if name in GAMES or name.startswith("o
 @pytest.mark.parametrize("game", GOLDEN)
 def test_every_game_has_goldens_of_every_kind(game: str, kind: str) -> None:
     path = golden_path(FOLDER, game, kind)
-    assert path.exists(), f"record it on purpose: palaestra replay record-goldens --game {game}"
+    assert path.exists(), f"record it on purpose: palaestra replay record-goldens {game}"
     assert read_replay(path).episode.game == game
 
 

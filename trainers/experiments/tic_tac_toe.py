@@ -24,11 +24,11 @@ from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Meas
 from palaestra.trainers.summary import score
 from palaestra.trainers.tasks import Played, evaluation_tasks
 
-ITERATIONS: dict[Scale, int] = {"cpu": 400, "gpu": 1500}
-GAMES: dict[Scale, int] = {"cpu": 64, "gpu": 512}
+ITERATIONS: dict[Scale, int] = {"cpu": 120, "gpu": 1500}
+GAMES: dict[Scale, int] = {"cpu": 128, "gpu": 512}
 PAIRS = 100
 OPPONENT = "mcts:100"
-EVERY = 40
+EVERY = 20
 
 ARMS = (
     Arm("self_play", "role-conditioned baseline, KL to the frozen start"),
@@ -78,11 +78,11 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             ],
             "iterations": ITERATIONS[cell.scale],
             "games_per_iteration": GAMES[cell.scale],
-            "credit": {"rule": rule, "kl": {"kind": "linear", "start": 0.02, "end": 0.005}},
+            "credit": {"rule": rule, "kl": {"kind": "linear", "start": 0.1, "end": 0.04}},
             "optimizer": {
-                "lr": {"kind": "cosine", "start": 2e-3, "end": 2e-4},
+                "lr": {"kind": "cosine", "start": 1e-3, "end": 1e-4},
                 "token_budget": 16384,
-                "minibatches": 2,
+                "minibatches": 4,
             },
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
             "replays": "none",
@@ -157,6 +157,6 @@ EXPERIMENT = Experiment(
         Measure("loss_rate_end", "the same after training", None, "< 0.05 (gpu scale)"),
         Measure("legal_end", "share of legal replies after training"),
     ),
-    seconds={"cpu": 900.0, "gpu": 3600.0},
+    seconds={"cpu": 480.0, "gpu": 3600.0},
     run=run,
 )
