@@ -8,6 +8,7 @@ belong in ``__post_init__``. Numbers are finite: JSON, and so a replay, has no o
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
@@ -46,14 +47,36 @@ def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> 
         except OptionError as error:
             raise OptionError(f"option {name!r} of {owner}: {error}") from None
         except (KeyError, TypeError, ValueError, OverflowError):
-            wanted = getattr(hints[name], "__name__", str(hints[name]).replace("typing.", ""))
-            if typing.get_origin(hints[name]) is not None:
-                wanted = str(hints[name]).replace("typing.", "")
-            raise OptionError(f"option {name!r} of {owner} is {value!r}, expected {wanted}.") from None
+            raise OptionError(_refusal(name, owner, value, hints[name])) from None
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise OptionError(f"options of {owner}: {error}") from None
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys with values"}
+
+
+def _wanted(kind: Any) -> str:
+    """Return a declared type in words."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if arm is type(None) else _wanted(arm) for arm in args)
+    if origin is tuple:
+        if len(args) == 2 and args[1] is Ellipsis:
+            return f"a list, each {_wanted(args[0])}"
+        return f"{len(args)} values: {', '.join(map(_wanted, args))}"
+    return WORDS.get(origin or kind, getattr(kind, "__name__", str(kind)))
+
+
+def _refusal(name: str, owner: str, value: Any, kind: Any) -> str:
+    """Return what is wrong with a value, with the nearest choice where there are choices."""
+    choices = [str(arm) for arm in typing.get_args(kind)] if typing.get_origin(kind) is Literal else []
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.55)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"option {name!r} of {owner} is {value!r}, expected {_wanted(kind)}.{hint}"
 
 
 @cache

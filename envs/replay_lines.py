@@ -61,25 +61,34 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     previous = ""
     for number, line in enumerate(raw, start=1):
-        body = line[:-_SUM_LENGTH] + b"}"
-        try:
-            data = json.loads(body.decode())
-        except (RecursionError, ValueError):
-            data = None
+        data, previous, whole = _checked(line, previous)
         if number == 1:
             _check_header(path, data)
-        previous = _chain(previous, body)
-        if not isinstance(data, dict) or line[-_SUM_LENGTH:] != _SUM % previous.encode():
+        if data is None or not whole:
             raise EditedReplay(
                 f"replay {path.name}, line {number}: it was changed after it was written; restore the original file."
             )
         lines.append(data)
-    if torn:
+    data, _, whole = _checked(torn, previous)
+    if data is not None and whole:  # only its newline is missing
+        lines.append(data)
+    elif torn:
         warnings.warn(
             f"replay {path.name}: the last line is torn and is dropped; all {len(raw) - 1} turns before it are intact",
             stacklevel=3,
         )
     return lines
+
+
+def _checked(line: bytes, previous: str) -> tuple[dict[str, Any] | None, str, bool]:
+    """Return a line's data (None if it is no JSON object), the sum it ought to have, and whether it has it."""
+    body = line[:-_SUM_LENGTH] + b"}"
+    try:
+        data = json.loads(body.decode())
+    except (RecursionError, ValueError):
+        data = None
+    expected = _chain(previous, body)
+    return data if isinstance(data, dict) else None, expected, line[-_SUM_LENGTH:] == _SUM % expected.encode()
 
 
 def _check_header(path: Path, data: Any) -> None:

@@ -384,7 +384,8 @@ def _sentence(error: ValidationError) -> str:
         return str(UnknownName(f"key at {section}:", str(fault["loc"][-1]), known, f"Known keys: {', '.join(known)}."))
     found = "" if fault["type"] == "missing" or not where else f", found {fault['input']!r}"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{where or 'the file'}: {message[0].lower()}{message[1:]}{found if len(found) < 120 else ''}."
+    text = f"{message[0].lower()}{message[1:]}{found if len(found) < 120 else ''}".rstrip(".")
+    return f"{where}: {text}." if where else f"{text}."
 
 
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:

@@ -33,6 +33,7 @@ class Plan:
         games: Training games. replies: Replies of trained seats. row_tokens: Tokens of one seat's row. rows: Training
         rows.
         sample_seconds, learn_seconds, evaluation_seconds: Estimates.
+        sample_rate, learn_rate: The tokens per second they are made with, sampled and trained.
     """
 
     games: int
@@ -44,6 +45,8 @@ class Plan:
     learn_seconds: float
     evaluation_games: int
     evaluation_seconds: float
+    sample_rate: float
+    learn_rate: float
 
     @property
     def seconds(self) -> float:
@@ -54,9 +57,10 @@ class Plan:
         """Return the sum in words."""
         return (
             f"{self.games} games x {self.replies / max(1, self.games):.1f} replies x {self.reply_tokens:.0f} tokens; "
-            f"{self.rows:.0f} rows of about {self.row_tokens:.0f} tokens; sampling {_minutes(self.sample_seconds)}, "
-            f"learning {_minutes(self.learn_seconds)}, evaluation ({self.evaluation_games} games) "
-            f"{_minutes(self.evaluation_seconds)}: about {_minutes(self.seconds)} on two CPU cores"
+            f"{self.rows:.0f} rows of about {self.row_tokens:.0f} tokens. Sampling at {self.sample_rate:.0f} tokens/s, "
+            f"reading included: {_minutes(self.sample_seconds)}; learning at {self.learn_rate:.0f}: "
+            f"{_minutes(self.learn_seconds)}; evaluation, {self.evaluation_games} games: "
+            f"{_minutes(self.evaluation_seconds)}. About {_minutes(self.seconds)} on two CPU cores"
         )
 
 
@@ -93,6 +97,8 @@ def plan_of(config: RunConfig) -> Plan:
         learn_seconds=row_tokens * config.optimizer.epochs / LEARN_RATE[kind],
         evaluation_games=evaluation_games,
         evaluation_seconds=evaluation_seconds,
+        sample_rate=SAMPLE_RATE[kind],
+        learn_rate=LEARN_RATE[kind],
     )
 
 

@@ -220,11 +220,11 @@ def wilson(successes: int, trials: int) -> Estimate:
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """Return a mean with Student's interval; without a width where there are fewer than two values."""
+    """Return a mean with Student's interval; without one where the values do not differ, for it would have no width."""
     if not values:
         return Estimate(math.nan, math.nan, math.nan, 0)
     mean = fmean(values)
-    if len(values) < 2:
-        return Estimate(mean, math.nan, math.nan, 1)
+    if len(set(values)) < 2:
+        return Estimate(mean, math.nan, math.nan, len(values))
     half = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     return Estimate(mean, mean - half, mean + half, len(values))

@@ -96,7 +96,7 @@ def test_values_are_converted_where_that_is_unambiguous(name: str, given_value: 
     ],
 )
 def test_values_that_do_not_fit_are_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(OptionError, match=rf"^option '{name}' of go is .*, expected .*\.$"):
+    with pytest.raises(OptionError, match=rf"^option '{name}' of go is .*, expected .*(\.|\?)$"):
         parse_options(All, {name: value}, "go")
 
 

@@ -60,6 +60,12 @@ def test_a_wrong_reference_is_caught() -> None:
     assert missing(text) == ["envs/match.py:Match.plays", "envs/mach.py"]
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_placeholder_was_forgotten(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.search(r"^[A-Z]+(_[A-Z]+)+$|\b(TODO|FIXME|TBD|XXX)\b", text, re.M)
+
+
 def test_the_walk_of_one_token_names_code_at_every_step() -> None:
     (walk,) = re.findall(r"## One token.*?\n(.*?)\n## ", text_of("ARCHITECTURE.md"), re.DOTALL)
     steps = re.split(r"^\d+\. ", walk, flags=re.MULTILINE)[1:]
