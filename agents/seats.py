@@ -23,10 +23,14 @@ from palaestra.envs.seat import RandomSeat, Seat
 SeatFactory = Callable[[str], Seat]
 
 _factories: dict[str, SeatFactory] = {}
+_only: dict[str, str] = {}
+"""The one game that a seat can play, for those that can play only one."""
 
 
-def register_seat(name: str, factory: SeatFactory) -> None:
+def register_seat(name: str, factory: SeatFactory, *, game: str | None = None) -> None:
     """Register a kind of seat; ``factory`` gets what the user wrote after ``NAME:``, or an empty string.
+
+    A seat that plays one game only names it, so that it is refused at another table before anything starts.
 
     The bridges offer it as an opponent, too.
 
@@ -35,6 +39,8 @@ def register_seat(name: str, factory: SeatFactory) -> None:
     """
     if _factories.setdefault(name, factory) is not factory:
         raise ValueError(f"a seat named {name!r} is registered already; choose another name")
+    if game is not None:
+        _only[name] = game
     if name not in opponent_names():
         register_opponent(name, partial(factory, ""))
 
@@ -62,25 +68,29 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
         except PalaestraError:
             raise
         except (TypeError, ValueError) as error:
-            raise OptionError(f"seat {spec!r} cannot have the parameter {argument!r} ({error}).") from None
+            why = f" ({error})" if _number(argument) else "; it is a number"
+            raise OptionError(f"seat {spec!r} cannot have the parameter {argument!r}{why}.") from None
     try:
         return _model_seat(spec, settings)
     except UnknownName as error:
         raise _neither(spec, error) from None
 
 
-def check_seat(spec: str) -> None:
-    """Find out, without loading a model, whether `make_seat` knows the name.
+def check_seat(spec: str, game: str | None = None) -> None:
+    """Find out, without loading a model, whether `make_seat` knows the name and the seat can play the game.
 
     Raises:
-        UnknownName, OptionError: As for `make_seat`.
+        UnknownName, OptionError: As for `make_seat`; the second one for another game, too.
         ModelError: The adapter that is named cannot be found.
     """
     from palaestra.agents.models import adapters
     from palaestra.agents.models.sources import ModelSource
 
-    if spec.partition(":")[0] in _factories:
+    name = spec.partition(":")[0]
+    if name in _factories:
         make_seat(spec)
+        if game is not None and _only.get(name, game) != game:
+            raise OptionError(f"the {name!r} seat plays {_only[name]} only; seat it there, not at {game}.")
         return
     try:
         source = ModelSource.parse(spec)
@@ -88,6 +98,14 @@ def check_seat(spec: str) -> None:
         raise _neither(spec, error) from None
     if source.adapter is not None:
         adapters.resolve(source.adapter)
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _neither(spec: str, error: UnknownName) -> UnknownName:
@@ -144,7 +162,7 @@ def _negotiator(name: str) -> SeatFactory:
 
 
 for _name in ("greedy", "conceder", "tit-for-tat", "fair"):
-    register_seat(_name, _negotiator(_name))
+    register_seat(_name, _negotiator(_name), game="negotiation")
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)
 register_seat("mcts", _mcts)

@@ -47,7 +47,7 @@ def evaluate(
     make(game, **options)
     source = ModelSource.parse(model)
     if opponent != "base":
-        check_seat(opponent)  # names and values are checked before anything heavy is loaded
+        check_seat(opponent, game)  # names and values are checked before anything heavy is loaded
     with console(stderr=True).status("loading the model…"):
         from palaestra.trainers.config import parse_config
         from palaestra.trainers.summary import score

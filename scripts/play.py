@@ -61,7 +61,7 @@ def play(
     if (rules.visibility == "monitor") != bool(rules.monitors):
         raise OptionError("--visibility monitor and --monitor PLAYER go together; give both or neither.")
     specs = seat_specs(seats)
-    check_seat_count(make(game, seed=seed, **options), specs)
+    check_seats(make(game, seed=seed, **options), specs)
     settings = ReplySettings(max_tokens, temperature)
     people = [player for player, spec in enumerate(specs) if spec == "human"]
     episodes = []
@@ -88,8 +88,9 @@ def seat_specs(text: str) -> list[str]:
     return [spec.strip() for spec in text.split(",") if spec.strip()]
 
 
-def check_seat_count(game: Any, specs: list[str]) -> None:
-    """Raise before anything is loaded if the seats do not fit the game."""
+def check_seats(game: Any, specs: list[str]) -> None:
+    """Raise before anything is loaded if the seats do not fit the game, or are none."""
+    from palaestra.agents import check_seat
     from palaestra.envs.errors import SeatCountError
 
     players = game.facts.players
@@ -99,6 +100,8 @@ def check_seat_count(game: Any, specs: list[str]) -> None:
             f"{game.id} has {players} player{'s' if players != 1 else ''}, but --seats names {len(specs)} "
             f"({', '.join(specs) or 'nobody'}); write for example --seats {sample}."
         )
+    for spec in specs:
+        check_seat(spec, game.id)
 
 
 def take_seats(specs: list[str], settings: Any) -> list[Seat]:
@@ -181,4 +184,4 @@ def _tally(specs: list[str], episodes: list[Episode]) -> None:
     console().print(rows)
 
 
-__all__ = ["check_seat_count", "play", "seat_specs", "take_seats"]
+__all__ = ["check_seats", "play", "seat_specs", "take_seats"]

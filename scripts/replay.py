@@ -88,12 +88,12 @@ def resume(
     from palaestra.envs import ReplayWriter, make, read_replay
     from palaestra.envs import resume as resume_match
     from palaestra.envs.match import run
-    from palaestra.scripts.play import check_seat_count, seat_specs, take_seats
+    from palaestra.scripts.play import check_seats, seat_specs, take_seats
     from palaestra.scripts.transcript import Stage
 
     episode = read_replay(file).episode
     specs = list(episode.seats) if seats is None else seat_specs(seats)
-    check_seat_count(make(episode.game, seed=episode.seed, **episode.options), specs)
+    check_seats(make(episode.game, seed=episode.seed, **episode.options), specs)
     target = replay or file.with_name(f"{file.stem}-resumed.jsonl")
     stage = Stage([player for player, spec in enumerate(specs) if spec == "human"], also=ReplayWriter(target))
     run(resume_match(file, take_seats(specs, None), turn=turn, recorder=stage).play())

@@ -13,7 +13,7 @@ from palaestra.agents import check_seat, seat_names
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import MatchRules, make
-from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
+from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
 from palaestra.trainers.config import ConfigError, RunConfig
@@ -32,8 +32,9 @@ def settle(config: RunConfig) -> RunConfig:
         where = f"games.{number}"
         _check_game(where, section.game, section.options, section.rules.rules())
         for name in section.opponents:
-            _check_seat(f"{where}.opponents", name, (SELF, BASE))
-    _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,))
+            _check_seat(f"{where}.opponents", name, (SELF, BASE), section.game)
+        if config.evaluation.pairs:
+            _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section.game)
     try:
         make_credit(config.credit.rule, **config.credit.options)
     except PalaestraError as error:
@@ -54,12 +55,12 @@ def _check_game(where: str, name: str, options: dict[str, Any], rules: MatchRule
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _check_seat(where: str, spec: str, own: tuple[str, ...]) -> None:
+def _check_seat(where: str, spec: str, own: tuple[str, ...], game: str) -> None:
     if spec in own:
         return
     try:
-        check_seat(spec)
-    except (UnknownName, OptionError):
+        check_seat(spec, game)
+    except UnknownName:
         known = [*own, *seat_names()]
         cure = f"It can be {', '.join(known)}, or a model."
         raise ConfigError(f"{where}: {UnknownName('seat', spec, known, cure)}") from None
