@@ -116,7 +116,7 @@ def test_a_game_without_complete_defaults_says_so_and_is_served_with_options(nam
     [
         ("leduc_pokr", {}, UnknownName, "Did you mean 'openspiel/leduc_poker'"),
         ("leduc_poker", {"playrs": 3}, UnknownName, "Did you mean 'players'"),
-        ("leduc_poker", {"players": "three"}, OptionError, "expected int"),
+        ("leduc_poker", {"players": "three"}, OptionError, "expected a whole number"),
         ("leduc_poker", {"players": 99}, OptionError, "OpenSpiel refuses them: num_players_"),
         ("go", {"board_size": 25}, OptionError, "OpenSpiel refuses them"),
         ("misere", {"inner_game": "tic_tac"}, OptionError, "OpenSpiel refuses them"),
