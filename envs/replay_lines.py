@@ -64,13 +64,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         data, previous, whole = _checked(line, previous)
         if number == 1:
             _check_header(path, data)
-        if data is None or not whole:
+        if not whole:
             raise EditedReplay(
                 f"replay {path.name}, line {number}: it was changed after it was written; restore the original file."
             )
         lines.append(data)
     data, _, whole = _checked(torn, previous)
-    if data is not None and whole:  # only its newline is missing
+    if whole:  # only its newline is missing
         lines.append(data)
     elif torn:
         warnings.warn(
@@ -80,15 +80,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _checked(line: bytes, previous: str) -> tuple[dict[str, Any] | None, str, bool]:
-    """Return a line's data (None if it is no JSON object), the sum it ought to have, and whether it has it."""
+def _checked(line: bytes, previous: str) -> tuple[Any, str, bool]:
+    """Return a line's data, the sum it ought to have, and whether it is a JSON object that has it."""
     body = line[:-_SUM_LENGTH] + b"}"
     try:
         data = json.loads(body.decode())
     except (RecursionError, ValueError):
         data = None
     expected = _chain(previous, body)
-    return data if isinstance(data, dict) else None, expected, line[-_SUM_LENGTH:] == _SUM % expected.encode()
+    return data, expected, isinstance(data, dict) and line[-_SUM_LENGTH:] == _SUM % expected.encode()
 
 
 def _check_header(path: Path, data: Any) -> None:

@@ -35,7 +35,6 @@ class Progress:
         self.out = console()
         self.scores: dict[str, list[Score]] = {}
         self._lines = 0
-        self._planned = False
         self._bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -57,10 +56,8 @@ class Progress:
         self._bar.stop()
 
     def planned(self, plan: Plan) -> None:
-        """Print the sum that sizes the run, once."""
-        if not self._planned:
-            self.out.print(f"Plan: {plan.sentence()}.")
-        self._planned = True
+        """Print the sum that sizes the run."""
+        self.out.print(f"Plan: {plan.sentence()}.")
 
     def began(self, what: str) -> None:
         """Say what is being done."""

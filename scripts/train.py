@@ -37,17 +37,9 @@ def train(
 
     checked = load_config(config, overrides or ())
     with console(stderr=True).status("loading torch and Ray…"):
-        from palaestra.trainers.plan import plan_of
         from palaestra.trainers.run import train as train_run
-        from palaestra.trainers.settle import settle
 
-    def execute(watcher: Watcher) -> Path:
-        watcher.planned(plan_of(checked))
-        watcher.began("looking up names, fetching the model")
-        settle(checked)  # before a folder is made
-        return train_run(checked, folder, watcher)
-
-    _watched(checked.iterations, execute)
+    _watched(checked.iterations, lambda watcher: train_run(checked, folder, watcher))
 
 
 def resume(

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from palaestra.agents.models.adapters import STAMP, stamp
+from palaestra.agents.models.disk import sync_folder, sync_path
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers.disk import sync_folder, sync_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from palaestra.agents.models.disk import replace_text, sync_folder, sync_path
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers.disk import replace_text, sync_folder, sync_path
 
 SCHEMA = 1
 

@@ -18,8 +18,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from palaestra.agents.models.disk import replace_text
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers.disk import replace_text
 from palaestra.trainers.summary import Summary
 
 

@@ -16,11 +16,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
+from palaestra.agents.models.disk import replace_text
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.episode import Episode
 from palaestra.envs.errors import PalaestraError, ReplayError
 from palaestra.envs.replay import read_replay
-from palaestra.trainers.disk import replace_text
 from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
 from palaestra.trainers.summary import Estimate, Score

@@ -31,13 +31,13 @@ from typing import Any, Protocol
 
 import yaml
 
+from palaestra.agents.models.disk import replace_text
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint, cluster, quiet
 from palaestra.trainers.adapters import facts_of
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
-from palaestra.trainers.disk import replace_text
 from palaestra.trainers.metrics import MetricsLog, finite
 from palaestra.trainers.plan import Plan, plan_of
 from palaestra.trainers.settle import settle
@@ -103,7 +103,6 @@ class Run:
         """
         with self._one_at_a_time(), self._interruptible():
             try:
-                self.watcher.planned(plan_of(self.config))
                 config = settle(self.config)
                 self._check_unedited(config)
                 if self._finished():
@@ -304,6 +303,10 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
             f"run folder {path} holds a run already; `palaestra resume {path}` goes on with it, "
             f"or choose another with --folder or --set name=..."
         )
+    watcher = watcher or Silence()
+    watcher.planned(plan_of(config))
+    watcher.began("looking up names, fetching the model")
+    settle(config)  # before a folder is made
     try:
         path.mkdir(parents=True, exist_ok=True)
         replace_text(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
@@ -311,7 +314,7 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
         raise RunError(
             f"run folder {path} cannot be written ({error.strerror}); choose another with --folder."
         ) from None
-    return Run(config, path.resolve(), watcher or Silence()).execute()
+    return Run(config, path.resolve(), watcher).execute()
 
 
 def resume(folder: str | Path, watcher: Watcher | None = None) -> Path:
@@ -320,7 +323,9 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Path:
     Raises:
         RunError: The folder holds no run.
     """
-    return open_run(folder, watcher).execute()
+    run = open_run(folder, watcher)
+    run.watcher.planned(plan_of(run.config))
+    return run.execute()
 
 
 def open_run(folder: str | Path, watcher: Watcher | None = None) -> Run:

@@ -33,8 +33,7 @@ def settle(config: RunConfig) -> RunConfig:
         _check_game(where, section.game, section.options, section.rules.rules())
         for name in section.opponents:
             _check_seat(f"{where}.opponents", name, (SELF, BASE), section.game)
-        if config.evaluation.pairs:
-            _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section.game)
+        _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section.game)
     try:
         make_credit(config.credit.rule, **config.credit.options)
     except PalaestraError as error:

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from filelock import FileLock, Timeout
 
+from palaestra.agents.models.disk import sync_folder, sync_path
 from palaestra.envs.errors import PalaestraError
 
 Say: TypeAlias = Callable[[str], None]
@@ -89,9 +90,9 @@ def _fill(final: Path, build: Callable[[Path], None], needs_bytes: int) -> None:
     work = Path(tempfile.mkdtemp(prefix=prefix, dir=final.parent))
     try:
         build(work)
-        _flush(work)
+        sync_folder(work)
         work.rename(final)
-        _sync(final.parent)
+        sync_path(final.parent)
     except Exception as error:
         # safetensors reports a full disk as an error of its own, with the system's message in it
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
@@ -106,16 +107,3 @@ def _disk_full(name: str, what: str) -> ModelError:
     return ModelError(
         f"no room for {name} in {cache_dir()}: {what}; free some space or set PALAESTRA_CACHE to another disk."
     )
-
-
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -174,3 +174,26 @@ def test_figures_equal_their_rendering(page, command, tmp_path):
     done = subprocess.run([program, command, "--render"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / page).read_text() == (ROOT / page).read_text(), f"run `palaestra {command} --render`"
+
+
+def test_figures_in_the_readme_are_the_stored_ones():
+    """docs/quickstart.json is the evaluation.json that `make train` left; results/kuhn.json is the experiment's."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    measured = json.loads((ROOT / "docs" / "quickstart.json").read_text())
+    for when in ("before", "after"):
+        score = measured[when][0]
+        legal, result = score["legal"], score["result"]
+        shares = [f"{100 * legal[key]:.0f}" for key in ("mean", "low", "high")]
+        assert "{} % [{}, {}]".format(*shares) in text
+        assert f"{result['mean']:+.2f} [{result['low']:+.2f}, {result['high']:+.2f}]" in text
+        assert f"{score['wins']} / {score['losses']}" in text
+        assert f"{score['by_play']}, {score['by_forfeit']}" in text
+    arms = json.loads((ROOT / "results" / "kuhn.json").read_text())["arms"]
+    best, null = arms["role_baseline_kl"]["measures"], arms["no_regulariser"]["measures"]
+    averaged = best["averaged"]
+    assert (
+        f"from {best['start']['mean']:.2f} to {averaged['mean']:.3f} [{averaged['low']:.3f}, {averaged['high']:.3f}] "
+        f"exploitability (averaged policy; {best['last_iterate']['mean']:.3f} the last one"
+    ) in text
+    legal = 100 * null["legal"]["mean"]
+    assert f"it ends at {null['averaged']['mean']:.2f}, with {legal:.0f} % legal replies" in text
