@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -51,6 +52,7 @@ class HumanSeat:
 
     While playing:
         PlayerLeft: The person pressed Ctrl-D, or the input has ended.
+        PalaestraError: There is no input.
         KeyboardInterrupt: The person pressed Ctrl-C.
     """
 
@@ -62,6 +64,11 @@ class HumanSeat:
 
     async def act(self, view: View) -> Reply:
         """Show what is new, and return what is typed; it is the match that judges it."""
+        if self._input is None and sys.stdin is None:
+            raise PalaestraError(
+                f"player {view.player + 1} is a person, but standard input is closed; run it at a terminal, or seat "
+                "somebody else."
+            )
         async with _terminal_lock():
             session = self._session = self._session or PromptSession(input=self._input, output=self._output)
             legal = view.legal_actions()

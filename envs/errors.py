@@ -47,6 +47,7 @@ class UnknownName(PalaestraError, LookupError):
         matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.55)
         self.nearest = matches[0] if matches else None
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
+        self.name = name
         super().__init__(f"unknown {what} {name!r}.{hint}{' ' + cure if cure else ''}")
 
 

@@ -14,6 +14,7 @@ A *family* is a prefix with a resolver, such as ``openspiel/``, that makes games
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ Visibility = Literal["private", "public", "team", "monitor"]
 Factory = Callable[..., Game]
 
 ENTRY_POINT_GROUP = "palaestra.games"
+_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,12 @@ def register(
     ``version`` need only be given where the factory is given by name and is not at version 0.
 
     Raises:
-        ValueError: The name is taken by another game.
+        ValueError: The name is taken by another game, or is no name; or the factory is no class of a game.
     """
+    if not _NAME.fullmatch(id):
+        raise ValueError(f"{id!r} cannot name a game; use letters, digits, '_', '-', '.' and at most one '/'")
+    if isinstance(factory, type) and not issubclass(factory, Game):
+        raise ValueError(f"{factory.__name__} is no game; give a subclass of palaestra.envs.Game, or a function")
     known_version = int(getattr(factory, "version", 0)) if version is None else version
     entry = GameEntry(id, factory, visibility, dict(defaults or {}), known_version)
     if id in _games and _games[id] != entry:

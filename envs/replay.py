@@ -184,8 +184,9 @@ class ReplayWriter(ReplayLines):
                 os.fsync(self._file.fileno())
         except OSError as error:
             raise UnwritableReplay(
-                f"replay {self.path} could not be written on ({error.strerror}); the turns before are safe: make room, "
-                f"then go on from them with `palaestra replay resume {self.path}`."
+                f"replay {self.path} could not be written on ({error.strerror}); the turns before are safe. Make room, "
+                "or record elsewhere; then `palaestra resume RUN` goes on with a run, "
+                "`palaestra replay resume FILE` with a game."
             ) from None
 
 
@@ -243,11 +244,7 @@ def verify(path: str | os.PathLike[str], *, factory: Factory | None = None) -> i
     name = Path(path).name
     replay = read_replay(path)
     episode = replay.episode
-    game = _game_of(episode, factory)
-    if game.state_hash() != replay.opening_hash:
-        raise ReplayMismatch(0, f"replay {name}: the opening state differs from the recorded one; re-record it.")
-    for turn in episode.turns:
-        _step(game, turn, f"replay {name}, turn {turn.number + 1}")
+    game = _executed(replay, episode.turns, name, factory)
     if (differs := _end_differs(game, episode)) is not None:
         raise ReplayMismatch(len(episode.turns), f"replay {name}, after turn {len(episode.turns)}: {differs}.")
     return len(episode.turns)
@@ -272,8 +269,10 @@ def resume(
     Raises:
         ReplayError: As for `read_replay`, or there is no such turn.
     """
-    episode = read_replay(path).episode
+    replay = read_replay(path)
+    episode = replay.episode
     prefix = _first_turns(episode, turn, f"replay {Path(path).name}")
+    _executed(replay, prefix, Path(path).name, factory)  # else play would go on from a state that nobody recorded
     rules = MatchRules.from_json(episode.rules)
     return Match(_game_of(episode, factory), seats, rules, seed=episode.match_seed, prefix=prefix, **options)
 
@@ -283,6 +282,16 @@ def game_at(episode: Episode, turn: int) -> Game:
     game = _game_of(episode)
     for past in _first_turns(episode, turn, "the episode"):
         _step(game, past, f"turn {past.number + 1}")
+    return game
+
+
+def _executed(replay: Replay, turns: Sequence[Turn], name: str, factory: Factory | None) -> Game:
+    """Return the game after ``turns``, each of which was compared with the record."""
+    game = _game_of(replay.episode, factory)
+    if game.state_hash() != replay.opening_hash:
+        raise ReplayMismatch(0, f"replay {name}: the opening state differs from the recorded one; re-record it.")
+    for turn in turns:
+        _step(game, turn, f"replay {name}, turn {turn.number + 1}")
     return game
 
 
@@ -356,6 +365,9 @@ def _replay_from_json(header: dict[str, Any], body: list[dict[str, Any]]) -> Rep
         raise ValueError("its turns are out of order")
     if not isinstance(header["options"], dict) or header["options"].keys() & {"id", "seed"}:
         raise ValueError("its options are not those of a game")
+    numbers = (header["seed"], header["match_seed"], header["version"], header["schema"])
+    if any(type(one) is not int for one in numbers) or not isinstance(header["game"], str):
+        raise ValueError("its header holds values of the wrong type")
     MatchRules.from_json(header["rules"])
     turns = tuple(turn_from_json(line) for line in body)
     seats = tuple(header["seats"])

@@ -120,12 +120,9 @@ def _options(out: Any, game: Game) -> None:
     out.print(rows)
     if (doc := type(game.options).__doc__) and not doc.startswith(f"{type(game.options).__name__}("):
         out.print(untrusted(inspect.cleandoc(doc).replace("``", "") + "\n", "dim"))
-    first = fields[0]
-    out.print(
-        untrusted(
-            f"`palaestra play {game.id} --option {first.name}={getattr(game.options, first.name)}` sets one.", "dim"
-        )
-    )
+    shown = ((field.name, getattr(game.options, field.name)) for field in fields)
+    name, value = next(((name, value) for name, value in shown if isinstance(value, (int, float))), ("NAME", "VALUE"))
+    out.print(untrusted(f"`palaestra play {game.id} --option {name}={value}` sets one.", "dim"))
     out.print()
 
 

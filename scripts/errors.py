@@ -26,7 +26,7 @@ from palaestra.scripts.console import plain
 
 UsageError = typer.BadParameter.__mro__[1]  # typer has no public name for the parent of its own errors
 
-RESUME = "`palaestra resume RUN` goes on from the last checkpoint"
+RESUME = "`palaestra resume RUN` goes on with a run that has begun"
 KEPT = {
     "palaestra train": f"finished games and checkpoints are kept: {RESUME}",
     "palaestra resume": f"finished games and checkpoints are kept: {RESUME}",
@@ -58,7 +58,7 @@ def sentence(error: BaseException, command: str) -> tuple[str, int] | None:
     if isinstance(error, KeyboardInterrupt):
         return f"stopped; {kept}.", 130
     if isinstance(error, UsageError):
-        text = error.format_message().rstrip(".").replace("?.", "?")  # type: ignore[attr-defined]
+        text = (error.format_message() or "a command is missing").rstrip(".").replace("?.", "?")  # type: ignore[attr-defined]
         stop = "" if text.endswith("?") else "."
         return f"{text[:1].lower()}{text[1:]}{stop} `{_asked(error, command)} --help` shows how it is used.", 2
     error = _cause(error)

@@ -9,6 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, key_values, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.trained import section_of, tell
 
 if TYPE_CHECKING:
     from palaestra.agents.models.sources import ModelSource
@@ -31,30 +32,46 @@ def evaluate(
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of the game; repeatable.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply, thought included.")] = 32,
-    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 1.0,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a reply, thought included; 32, or as it was trained.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Sampling temperature, 0 is greedy; 1, or as it was trained.")
+    ] = None,
     replays: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Record all games there.")] = None,
 ) -> None:
     """Measure a model against a fixed opponent over seat-flipped pairs: the same seeds, every seat in turn.
 
+    A model with an adapter is measured as it was trained: the same options, rules, system message and length of reply.
     Intervals are 95 %. Legal replies stand beside the result, because a model that cannot answer loses, too.
     """
     from palaestra.agents import check_seat
     from palaestra.agents.models.sources import ModelSource
     from palaestra.envs import make
+    from palaestra.envs.errors import OptionError, UnwritableReplay
 
-    options: dict[str, Any] = {**key_values(option or (), "--option")}
-    make(game, **options)
+    given: dict[str, Any] = {**key_values(option or (), "--option")}
     source = ModelSource.parse(model)
+    learned = section_of(model, game)
+    options = {**(learned.options if learned else {}), **given}
+    make(game, **options)
+    if opponent == "human":
+        raise OptionError("a person cannot be measured against in many games at once; `palaestra play` seats one.")
     if opponent != "base":
         check_seat(opponent, game)  # names and values are checked before anything heavy is loaded
+    if replays is not None and next(replays.glob("*.jsonl"), None) is not None:
+        raise UnwritableReplay(f"folder {replays} holds replays already; name another, or move them away.")
     with console(stderr=True).status("loading the model…"):
         from palaestra.trainers.config import parse_config
         from palaestra.trainers.summary import score
         from palaestra.trainers.tasks import evaluation_tasks
 
-        reply = {"max_tokens": max_tokens, "temperature": temperature}
-        section = parse_config({"games": [{"game": game, "options": options, "reply": reply}]}, "evaluate").games[0]
+        section = learned or parse_config({"games": [{"game": game}]}, "evaluate").games[0]
+        asked = {"max_tokens": max_tokens, "temperature": temperature}
+        reply = section.reply.model_copy(update={key: value for key, value in asked.items() if value is not None})
+        section = section.model_copy(update={"options": options, "reply": reply})
+        if learned:
+            tell(model, learned, game, options, reply.settings())
         engine, codec, policy = _engine(source)
     tasks = evaluation_tasks(
         section,

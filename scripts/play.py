@@ -9,8 +9,10 @@ import typer
 
 from palaestra.scripts.console import console, key_values, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.trained import section_of, settings_of, tell
 
 if TYPE_CHECKING:
+    from palaestra.agents.language_model import ReplySettings
     from palaestra.envs import Episode, Reply, Seat, View
 
 EXAMPLES = examples(
@@ -46,32 +48,54 @@ def play(
         Path | None, typer.Option(metavar="FILE", help="Record the game; several games get -0001, -0002, ...")
     ] = None,
     games: Annotated[int, typer.Option(min=1, help="How many games to play.")] = 1,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a model's reply, thought included.")] = 64,
-    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature of models; 0 is greedy.")] = 1.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most tokens of a model's reply, thought included; 64, or as it was trained."),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Of models, 0 is greedy; 1, or as it was trained.")
+    ] = None,
 ) -> None:
-    """Play a game: people, search, scripts and language models at one table."""
-    from palaestra.agents.language_model import ReplySettings
+    """Play a game: people, search, scripts and language models at one table.
+
+    A model with an adapter is asked as it was trained: the same options, system message and length of reply.
+    """
     from palaestra.envs import Match, MatchRules, entry, make
     from palaestra.envs.errors import OptionError
     from palaestra.envs.match import run
 
-    options: dict[str, Any] = {**key_values(option or (), "--option")}
+    given: dict[str, Any] = {**key_values(option or (), "--option")}
     known = entry(game)
-    rules = MatchRules(visibility or known.visibility, tuple(number - 1 for number in monitor or ()))
+    specs = seat_specs(seats)
+    learned = [section_of(spec, game) for spec in specs]
+    first = next(filter(None, learned), None)
+    options = {**(first.options if first else {}), **given}
+    rules = MatchRules(
+        visibility or known.visibility,
+        tuple(number - 1 for number in monitor or ()),
+        accept_cut=first is not None and first.rules.accept_cut,
+    )
     if (rules.visibility == "monitor") != bool(rules.monitors):
         raise OptionError("--visibility monitor and --monitor PLAYER go together; give both or neither.")
-    specs = seat_specs(seats)
-    check_seats(make(game, seed=seed, **options), specs)
-    settings = ReplySettings(max_tokens, temperature)
+    opening = make(game, seed=seed, **options)
+    check_seats(opening, specs)
+    if beyond := [number for number in monitor or () if number > opening.facts.players]:
+        raise OptionError(f"--monitor {beyond[0]}: {game} has players 1 to {opening.facts.players}.")
+    paths = [_numbered(replay, number, games) for number in range(games)]
+    unless_recorded(paths, overwrite)
+    settings = [settings_of(section, max_tokens=max_tokens, temperature=temperature) for section in learned]
+    for spec, section, asked in zip(specs, learned, settings, strict=True):
+        if section is not None:
+            tell(spec, section, game, options, asked)
     people = [player for player, spec in enumerate(specs) if spec == "human"]
     episodes = []
     for number in range(games):
-        path = _numbered(replay, number, games)
         match = Match(
             make(game, seed=seed + number, **options),
             take_seats(specs, settings),
             rules,
-            recorder=_recorder(path, people, quiet=games > 1 and not people),
+            recorder=_recorder(paths[number], people, quiet=games > 1 and not people),
         )
         episodes.append(run(match.play()))
         if games > 1 and not people:
@@ -104,12 +128,21 @@ def check_seats(game: Any, specs: list[str]) -> None:
         check_seat(spec, game.id)
 
 
-def take_seats(specs: list[str], settings: Any) -> list[Seat]:
+def unless_recorded(paths: list[Path | None], overwrite: bool) -> None:
+    """Raise before a game begins if its record would take the place of a file."""
+    from palaestra.envs.errors import UnwritableReplay
+
+    there = [path for path in paths if path is not None and path.is_file()]
+    if there and not overwrite:
+        raise UnwritableReplay(f"{there[0]} is there already; name another file, or add --overwrite to replace it.")
+
+
+def take_seats(specs: list[str], settings: list[ReplySettings]) -> list[Seat]:
     """Make the seats; models are loaded once."""
     from palaestra.agents import make_seat
 
     with console(stderr=True).status("taking seats…"):
-        made = [make_seat(spec, settings=settings) for spec in specs]
+        made = [make_seat(spec, settings=asked) for spec, asked in zip(specs, settings, strict=True)]
     return [
         seat if spec == "human" or "human" not in specs else _Thinking(seat)
         for spec, seat in zip(specs, made, strict=True)
@@ -184,4 +217,4 @@ def _tally(specs: list[str], episodes: list[Episode]) -> None:
     console().print(rows)
 
 
-__all__ = ["check_seats", "play", "seat_specs", "take_seats"]
+__all__ = ["check_seats", "play", "seat_specs", "take_seats", "unless_recorded"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from palaestra.scripts.console import console, untrusted
+from palaestra.scripts.console import console, plain, untrusted
 from palaestra.scripts.errors import CommandGroup, examples
 
 app = typer.Typer(
@@ -48,23 +49,26 @@ def verify(files: Files) -> None:
     """Execute games again and compare a state hash at every turn; exit status 1 if any differs."""
     from rich.progress import track
 
-    from palaestra.envs import PalaestraError
+    from palaestra.envs import PalaestraError, read_replay
     from palaestra.envs import verify as verify_replay
 
     paths = _expanded(files)
-    turns = 0
+    turns = endless = 0
     faults: list[str] = []
     progress = console(stderr=True)
     for path in track(paths, "replays", console=progress, transient=True, disable=not progress.is_terminal):
         try:
             turns += verify_replay(path)
+            with warnings.catch_warnings(action="ignore"):  # told of by `verify_replay`
+                endless += not read_replay(path).complete
         except PalaestraError as error:
             faults.append(f"{path}: {error}")
     errors = console(stderr=True)
     for fault in faults:
         errors.print(untrusted(fault, "red"), soft_wrap=True)
     good = len(paths) - len(faults)
-    console().print(f"{good} of {len(paths)} replays verified, {turns} turns compared.")
+    cut = f" {endless} without an end: cut short, or being played." if endless else ""
+    console().print(f"{good} of {len(paths)} replays verified, {turns} turns compared.{cut}")
     if faults:
         raise typer.Exit(1)
 
@@ -83,21 +87,66 @@ def resume(
         Path | None,
         typer.Option(metavar="FILE", help="Record there; FILE-resumed.jsonl if not given."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Go on from any turn of a recorded game, with the same seats or others."""
     from palaestra.envs import ReplayWriter, make, read_replay
     from palaestra.envs import resume as resume_match
+    from palaestra.envs.errors import ReplayError, UnknownName
     from palaestra.envs.match import run
-    from palaestra.scripts.play import check_seats, seat_specs, take_seats
+    from palaestra.scripts.play import check_seats, seat_specs, take_seats, unless_recorded
+    from palaestra.scripts.trained import recorded_seat, section_of, settings_of
     from palaestra.scripts.transcript import Stage
 
-    episode = read_replay(file).episode
-    specs = list(episode.seats) if seats is None else seat_specs(seats)
-    check_seats(make(episode.game, seed=episode.seed, **episode.options), specs)
+    with warnings.catch_warnings(action="ignore"):  # the note on a torn line comes when the match is made
+        record = read_replay(file)
+    episode = record.episode
+    if record.complete and turn is None:
+        raise ReplayError(f"replay {file.name} is of a finished game; --turn N goes on after its first N turns.")
+    if seats is None:
+        specs = [recorded_seat(name, file) for name in episode.seats]
+    else:
+        specs = seat_specs(seats)
+    try:
+        check_seats(make(episode.game, seed=episode.seed, **episode.options), specs)
+    except UnknownName as error:
+        raise (
+            error
+            if seats is not None
+            else ReplayError(f"the recorded seat {error.name!r} cannot be taken here; name the players with --seats.")
+        ) from None
     target = replay or file.with_name(f"{file.stem}-resumed.jsonl")
+    unless_recorded([target], overwrite)
+    settings = [settings_of(section_of(spec, episode.game)) for spec in specs]
     stage = Stage([player for player, spec in enumerate(specs) if spec == "human"], also=ReplayWriter(target))
-    run(resume_match(file, take_seats(specs, None), turn=turn, recorder=stage).play())
+    run(resume_match(file, take_seats(specs, settings), turn=turn, recorder=stage).play())
     console().print(untrusted(f"Recorded: {target}", "dim"))
+
+
+@app.command(
+    epilog=examples("palaestra replay export game.jsonl --to game.pgn", "palaestra replay export go.jsonl --to go.sgf")
+)
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A replay of chess or Go.")],
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; to the terminal if not given.")] = None,
+) -> None:
+    """Write a chess game as PGN, a Go game as SGF, for other programs to read."""
+    from palaestra.envs import read_replay
+    from palaestra.envs.errors import NotationError, UnwritableReplay
+    from palaestra.envs.notation.pgn import episode_to_pgn
+    from palaestra.envs.notation.sgf import episode_to_sgf
+
+    writers = {"chess": episode_to_pgn, "go": episode_to_sgf}
+    episode = read_replay(file).episode
+    if episode.game not in writers:
+        raise NotationError(f"a game of {episode.game} has no notation of its own; PGN is for chess, SGF for go.")
+    text = writers[episode.game](episode)
+    if to is None:
+        print(plain(text))
+    elif to.exists():
+        raise UnwritableReplay(f"{to} is there already; name another file.")
+    else:
+        to.write_text(text, encoding="utf-8")
 
 
 @app.command(

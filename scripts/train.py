@@ -50,8 +50,10 @@ def resume(
         from palaestra.trainers.run import open_run
         from palaestra.trainers.run import resume as resume_run
 
-        iterations = open_run(run).config.iterations
-    _watched(iterations, lambda watcher: resume_run(run, watcher))
+        opened = open_run(run)
+    if opened.finished():
+        console().print("The run is finished; its report is written anew. More `iterations` in its config.yaml go on.")
+    _watched(opened.config.iterations, lambda watcher: resume_run(run, watcher))
 
 
 def _watched(iterations: int, execute: Callable[[Watcher], Path]) -> None:

@@ -7,7 +7,6 @@ written atomically and stamped with the fingerprint of the base it belongs to.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from palaestra.agents.models.adapters import STAMP, stamp
+from palaestra.agents.models.adapters import stamp
 from palaestra.agents.models.disk import sync_folder, sync_path
 from palaestra.envs.errors import PalaestraError
 
@@ -82,14 +81,6 @@ class AdapterWeights:
             shutil.rmtree(part, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
             raise PalaestraError(
-                f"adapter {folder.name} could not be written ({reason}); free some space and resume "
-                "the run. Earlier checkpoints and adapters are intact."
+                f"adapter {folder.name} could not be written ({reason}); free some space, then "
+                "`palaestra resume RUN` goes on. Earlier checkpoints and adapters are intact."
             ) from None
-
-
-def facts_of(folder: Path) -> dict[str, Any]:
-    """Return what `AdapterWeights.publish` was told to keep beside an adapter; empty if nothing is readable there."""
-    try:
-        return dict(json.loads((folder / STAMP).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}

@@ -32,6 +32,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import write_replay
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint
@@ -298,9 +299,19 @@ class SelfPlay(Algorithm):
             weights = self.weights(name)
             self.references[version] = ray.put(weights) if self.env_runner_group.num_remote_env_runners() else weights
             if self.folder:
-                weights.publish(
-                    self.folder / "adapters" / version, base=self.fingerprint, run=self.run.name, iteration=iteration
-                )
+                self.write(weights, self.folder / "adapters" / version, name, iteration)
+
+    def write(self, weights: AdapterWeights, folder: Path, name: str, iteration: int) -> None:
+        """Write weights of adapter ``name`` as a PEFT folder that says where it comes from and how it was asked."""
+        sections = [section for index, section in enumerate(self.run.games) if self.run.adapter_of(index) == name]
+        weights.publish(
+            folder,
+            base=self.fingerprint,
+            model=str(ModelSource.parse(self.run.model.source).base),
+            run=self.run.name,
+            iteration=iteration,
+            games=[section.model_dump(mode="json") for section in sections],
+        )
 
     def _learner(self, function: Any, **kwargs: Any) -> Any:
         """Return what ``function`` gives for the first learner; all learners hold the same weights."""

@@ -2,7 +2,7 @@
 
     checkpoints/
         00012/
-            state.json              iteration, versions, baselines, and the scalars of the optimizers
+            state.json              iteration, versions, baselines, the optimizers' scalars, a sum of the tensors
             tensors.safetensors     adapters and optimizer moments
         latest                      the name of the newest complete one
 
@@ -13,6 +13,7 @@ run folder cannot run code.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ from palaestra.agents.models.disk import replace_text, sync_folder, sync_path
 from palaestra.envs.errors import PalaestraError
 
 SCHEMA = 1
+TENSORS = "tensors.safetensors"
 
 
 class CheckpointError(PalaestraError, ValueError):
@@ -60,8 +62,9 @@ def write(folder: Path, state: dict[str, Any], training: TrainingState) -> None:
     for adapter, parameters in training.moments.items():
         for number, named in parameters.items():
             tensors |= {f"optimizer/{adapter}/{number}/{name}": tensor.contiguous() for name, tensor in named.items()}
-    save_file(tensors, folder / "tensors.safetensors")
-    text = json.dumps({"schema": SCHEMA, **state, "optimizer_scalars": training.scalars}, indent=1, sort_keys=True)
+    save_file(tensors, folder / TENSORS)
+    whole = {"schema": SCHEMA, **state, "optimizer_scalars": training.scalars, "tensors_sum": _sum(folder)}
+    text = json.dumps(whole, indent=1, sort_keys=True)
     (folder / "state.json").write_text(text + "\n", encoding="utf-8")
     sync_folder(folder)
 
@@ -95,7 +98,9 @@ def read(folder: Path) -> tuple[dict[str, Any], TrainingState]:
     adapters: dict[str, dict[str, Tensor]] = {}
     moments: dict[str, dict[str, dict[str, Tensor]]] = {}
     try:
-        for key, tensor in load_file(folder / "tensors.safetensors").items():
+        if state.pop("tensors_sum") != _sum(folder):
+            raise ValueError(f"{TENSORS} is not as it was written")
+        for key, tensor in load_file(folder / TENSORS).items():
             kind, adapter, rest = key.split("/", 2)
             if kind == "adapter":
                 adapters.setdefault(adapter, {})[rest] = tensor
@@ -107,10 +112,15 @@ def read(folder: Path) -> tuple[dict[str, Any], TrainingState]:
         raise _damaged(folder, error) from None
 
 
+def _sum(folder: Path) -> str:
+    with (folder / TENSORS).open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
 def _damaged(folder: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"checkpoint {folder} cannot be read ({type(error).__name__}: {error}); delete that folder to resume from the "
-        "checkpoint before it."
+        "checkpoint before it, or from the beginning if there is none."
     )
 
 
@@ -150,8 +160,8 @@ class Checkpoints:
             shutil.rmtree(part, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
             raise CheckpointError(
-                f"checkpoint {iteration} could not be written to {self.folder} ({reason}); free some space "
-                "and resume. The previous checkpoint is intact."
+                f"checkpoint {iteration} could not be written to {self.folder} ({reason}); free some space, "
+                f"then `palaestra resume {self.folder.parent}` goes on from the previous one, which is intact."
             ) from None
         for old in self.list()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)

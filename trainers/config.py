@@ -306,16 +306,23 @@ class RunConfig(_Section):
         return self.adapter_names()[0 if self.adapters == "shared" else game_index]
 
 
-def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:
+def parse_config(data: Any, source: str = "config") -> RunConfig:
     """Check plain data and return the configuration.
 
     Raises:
         ConfigError: The first wrong key, with the nearest right one or what was expected.
     """
     try:
-        return RunConfig.model_validate(dict(data))
+        return RunConfig.model_validate(_mapping(data, source))
     except ValidationError as error:
         raise ConfigError(f"{source}: {_sentence(error)}") from None
+
+
+def _mapping(data: Any, source: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        what = "nothing" if data is None else repr(data)[:60]
+        raise ConfigError(f"{source} holds {what}, expected keys and values; see configs/ for examples.")
+    return dict(data)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -333,10 +340,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         raise ConfigError(f"config file {path.name} is no valid YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(
-            f"config file {path.name} holds {type(data).__name__}, expected keys and values; see configs/."
-        )
+    data = _mapping(data, path.name)
     for override in overrides:
         _override(data, override)
     return parse_config(data, path.name)

@@ -79,7 +79,7 @@ class MetricsLog:
     def _full(self, error: OSError) -> MetricsError:
         return MetricsError(
             f"the numbers of the run could not be written to {self.path.parent} ({error.strerror or error}); free some "
-            "space and resume the run. Checkpoints are intact."
+            "space, then `palaestra resume RUN` goes on. Checkpoints are intact."
         )
 
 

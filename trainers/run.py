@@ -24,17 +24,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
+from palaestra.agents.models import adapters
 from palaestra.agents.models.disk import replace_text
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint, cluster, quiet
-from palaestra.trainers.adapters import facts_of
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
@@ -105,7 +105,8 @@ class Run:
             try:
                 config = settle(self.config)
                 self._check_unedited(config)
-                if self._finished():
+                self.evaluation()  # if it is damaged, this is said before anything starts
+                if self.finished():
                     return self.folder
                 self.watcher.began("starting Ray, runners and learner")
                 processes = config.resources.runners + config.resources.learners
@@ -120,7 +121,14 @@ class Run:
                 raise Interrupted(f"stopped at once; {self._goes_on()}") from None
         return self.folder
 
-    def _finished(self) -> bool:
+    def abandon(self) -> None:
+        """Remove a folder in which nothing has been trained; what others put there stays."""
+        for name in ("config.yaml", ".lock", "failure.log"):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def finished(self) -> bool:
         """Say whether all of it is on the disk: iterations, evaluations, final adapters."""
         latest = self.checkpoints.latest()
         if latest is None or int(latest.name) < self.config.iterations:
@@ -128,7 +136,7 @@ class Run:
         measured = self.config.evaluation.pairs == 0 or "after" in self.evaluation()
         finals = [self.final_of(number) for number in range(len(self.config.games))]
         return measured and all(
-            final.is_dir() and facts_of(final).get("iteration") == int(latest.name) for final in finals
+            final.is_dir() and adapters.facts(final).get("iteration") == int(latest.name) for final in finals
         )
 
     def _loop(self, algorithm: SelfPlay) -> None:
@@ -208,14 +216,30 @@ class Run:
             replace_text(self.folder / "evaluation.json", json.dumps(whole, indent=1) + "\n")
         except OSError as error:
             raise RunError(
-                f"evaluation.json could not be written ({error.strerror or error}); free some space and resume the run."
+                f"evaluation.json could not be written ({error.strerror or error}); free some space, then "
+                f"`palaestra resume {self.folder}` goes on."
             ) from None
         self.watcher.evaluated(when, scores)
 
     def evaluation(self) -> dict[str, Any]:
-        """Return what has been measured, by ``"before"`` and ``"after"``."""
+        """Return what has been measured, by ``"before"`` and ``"after"``.
+
+        Raises:
+            RunError: The file is damaged.
+        """
         path = self.folder / "evaluation.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        try:
+            whole = json.loads(path.read_text(encoding="utf-8"))
+            for scores in whole.values():
+                [Score.from_json(one) for one in scores]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError(
+                f"{path} cannot be read ({type(error).__name__}: {error}); delete it, and what was measured before "
+                "training is left out of the report."
+            ) from None
+        return dict(whole)
 
     def final_of(self, game_index: int) -> Path:
         """Return the folder of the final adapter that plays game number ``game_index``."""
@@ -228,10 +252,10 @@ class Run:
         done = algorithm.training_iteration
         for number in range(len(self.config.games)):
             final = self.final_of(number)
-            if final.exists() and facts_of(final).get("iteration") != done:
+            if final.exists() and adapters.facts(final).get("iteration") != done:
                 shutil.rmtree(final)
-            weights = algorithm.weights(self.config.adapter_of(number))
-            weights.publish(final, base=algorithm.fingerprint, run=self.config.name, iteration=done)
+            name = self.config.adapter_of(number)
+            algorithm.write(algorithm.weights(name), final, name, done)
 
     # ------------------------------------------------------------------ being stopped
 
@@ -314,7 +338,13 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
         raise RunError(
             f"run folder {path} cannot be written ({error.strerror}); choose another with --folder."
         ) from None
-    return Run(config, path.resolve(), watcher).execute()
+    run = Run(config, path.resolve(), watcher)
+    try:
+        return run.execute()
+    except PalaestraError:
+        if run.checkpoints.latest() is None:  # it has never begun, and would only be in the way of the next try
+            run.abandon()
+        raise
 
 
 def resume(folder: str | Path, watcher: Watcher | None = None) -> Path:

@@ -9,7 +9,8 @@ the ``@`` of a model source, a user may write
     a version alone                negotiation@17         in the given run, else in the one run below ./runs that has it
 
 `stamp` writes into an adapter folder which base it was trained on (``palaestra.json``, ignored by PEFT); `check`
-compares. An adapter without a stamp, made elsewhere, is compared by the shapes of its matrices.
+compares. An adapter without a stamp, made elsewhere, is compared by the shapes of its matrices. The stamp also keeps
+how the adapter was asked in training (`lesson`), because a policy asked in other words is another policy.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def resolve(text: str, run: Path | None = None) -> Path:
                 f"version {text!r} is in {len(found)} runs ({', '.join(map(str, runs))}); write RUN/{text}."
             )
         if not found:
-            where = str(run) if run else "the runs below ./runs"
+            where = f"Run folder {run}" if run else "Folder ./runs"
             known = {name for one in runs for name in versions(one)}
             raise UnknownName("adapter version", text, known, f"{where} {_have(known)}.")
         return found[0]
@@ -93,6 +94,25 @@ def stamp(folder: Path, base: str, **facts: Any) -> None:
     part = folder / f"{STAMP}.{os.getpid()}"
     part.write_text(text + "\n")
     part.replace(folder / STAMP)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """Return what `stamp` kept beside an adapter; empty if nothing is readable there."""
+    try:
+        return dict(json.loads((folder / STAMP).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def lesson(folder: Path, game: str) -> dict[str, Any] | None:
+    """Return the section of the configuration (options, reply, rules, ...) by which an adapter was trained on a game.
+
+    It is data from a file that may come from anybody; who uses it checks it. None if the adapter does not know the
+    game, or was made elsewhere.
+    """
+    games = facts(folder).get("games")
+    known = [one for one in games if isinstance(one, dict)] if isinstance(games, list) else []
+    return next((one for one in known if one.get("game") == game), None)
 
 
 def check(folder: Path, base_folder: Path, base: str, base_name: str) -> None:

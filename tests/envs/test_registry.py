@@ -92,6 +92,17 @@ def test_a_family_makes_its_members_on_demand() -> None:
         make("heaps/fife")
 
 
+@pytest.mark.parametrize("name", ["x y", "", "a/b/c", "a\nb"])
+def test_what_cannot_be_typed_cannot_name_a_game(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a game"):
+        register(name, Take)
+
+
+def test_a_class_that_is_no_game_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="int is no game"):
+        register("number", int)  # type: ignore[arg-type]
+
+
 def test_a_listener_hears_of_games_before_and_after_it() -> None:
     register("before", Take)
     heard: list[str] = []

@@ -349,6 +349,8 @@ def test_verify_names_the_first_turn_that_differs(tmp_path: Path) -> None:
         (0, {"version": 7}, NewerReplay, "recorded with kuhn_poker version 7, this is version 0; install"),
         (0, {"schema": 2}, NewerReplay, "schema 2, but this release reads up to 1; install a newer palaestra"),
         (0, {"game": "kuhn_pokr"}, UnknownName, "Did you mean 'kuhn_poker'"),
+        (0, {"seed": "3"}, NotAReplay, "values of the wrong type"),
+        (0, {"schema": "x"}, NotAReplay, "values of the wrong type"),
         (0, {"options": {"seed": 3}}, NotAReplay, "options are not those of a game"),
         (0, {"options": "x"}, NotAReplay, "options are not those of a game"),
         (0, {"rules": {"visibility": "all"}}, NotAReplay, "is 'all', expected"),
@@ -375,6 +377,23 @@ def test_whatever_is_changed_with_sums_made_anew_is_found_and_said(
     with changed(path, line, lambda data: data.update(change)), pytest.raises(error, match=said) as caught:
         verify(path)
     assert one_sentence(caught.value) or error is UnknownName or "after turn 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "said"),
+    [
+        (0, {"opening_hash": "0" * 16}, "opening state differs"),
+        (0, {"seed": 3}, "opening state differs"),
+        (1, {"hash": "0" * 16}, "turn 1: state hash .* does not match"),
+    ],
+)
+def test_play_does_not_go_on_from_a_state_that_was_not_recorded(
+    line: int, change: dict[str, Any], said: str, replay_bytes: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "game.jsonl"
+    path.write_bytes(replay_bytes)
+    with changed(path, line, lambda data: data.update(change)), pytest.raises(ReplayMismatch, match=said):
+        resume(path, [RandomSeat(), RandomSeat()], turn=1)
 
 
 def test_a_replay_recorded_as_finished_must_be_over(replay_bytes: bytes, tmp_path: Path) -> None:
@@ -465,7 +484,8 @@ def test_a_disk_that_fills_up_in_mid_game_keeps_every_turn_before(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert one_sentence(caught.value)
-    assert f"palaestra replay resume {path}" in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "`palaestra replay resume FILE`" in str(caught.value)
     with pytest.warns(UserWarning, match="torn and is dropped"):
         assert verify(path) == whole[:room].count(b"\n") - 1
     with pytest.warns(UserWarning, match="torn and is dropped"):

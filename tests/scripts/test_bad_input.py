@@ -7,7 +7,10 @@ import shutil
 
 import pytest
 
-from palaestra.envs.errors import ContractError
+from palaestra.agents.human import HumanSeat
+from palaestra.envs import Match, MatchRules, ReplayWriter, Scripted, make
+from palaestra.envs.errors import ContractError, PalaestraError
+from palaestra.envs.match import run
 from palaestra.envs.replay_lines import read_lines, seal
 from palaestra.scripts.errors import sentence
 from tests.scripts.cli_kit import GOLDENS, PROGRAM, call, one_sentence, spawn
@@ -41,7 +44,7 @@ iterations: 1
         ("play kuhn_poker --games 0", "invalid value for '--games'"),
         ("play kuhn_poker --visibility all", "invalid value for '--visibility'"),
         ("play kuhn_poker --visibility monitor", "--visibility monitor and --monitor PLAYER go together"),
-        ("play kuhn_poker --visibility monitor --monitor 3 --seats random,random", "players are numbered"),
+        ("play kuhn_poker --visibility monitor --monitor 3 --seats random,random", "kuhn_poker has players 1 to 2"),
         ("envs ches", "Did you mean 'chess'?"),
         ("envs openspiel/leduc_pokr", "openspiel/leduc_poker"),
         ("replay shw", "Did you mean 'show'?"),
@@ -150,6 +153,46 @@ def test_verify_looks_at_all_files_and_names_those_that_differ(golden, tmp_path)
     assert len(faults) == 2
     assert "a.jsonl" in faults[0]
     assert "b.jsonl, turn 3" in faults[1]
+
+
+def test_a_record_takes_the_place_of_no_file_unless_it_is_told_to(tmp_path, golden):
+    before = golden.read_bytes()
+    again = ("play", "tic_tac_toe", "--seats", "random,random", "--replay", golden)
+    assert "is there already; name another file" in one_sentence(call(*again), "palaestra play")
+    into_itself = ("replay", "resume", golden, "--turn", "1", "--seats", "random,random", "--replay", golden)
+    assert "is there already" in one_sentence(call(*into_itself), "palaestra replay resume")
+    measured = ("evaluate", "tiny:blank", "kuhn_poker", "--replays", tmp_path)
+    assert "holds replays already" in one_sentence(call(*measured), "palaestra evaluate")
+    assert golden.read_bytes() == before
+    assert call(*again, "--overwrite").exit_code == 0
+    assert golden.read_bytes() != before
+
+
+def test_a_finished_game_is_resumed_from_a_turn_only(golden):
+    assert "is of a finished game; --turn N" in one_sentence(
+        call("replay", "resume", golden), "palaestra replay resume"
+    )
+
+
+def test_a_recorded_seat_that_is_nowhere_is_named_with_the_cure(tmp_path):
+    path = tmp_path / "game.jsonl"
+    seats = [Scripted("1"), Scripted("2")]
+    seats[0].name = "run@3"
+    run(Match(make("tic_tac_toe"), seats, MatchRules(max_turns=2), recorder=ReplayWriter(path)).play())
+    said = one_sentence(call("replay", "resume", path, "--turn", "2"), "palaestra replay resume")
+    assert "the recorded seat 'run@3' cannot be taken here; name the players with --seats" in said
+
+
+def test_verify_says_which_games_have_no_end(golden):
+    golden.write_bytes(b"".join(golden.read_bytes().splitlines(keepends=True)[:-1]))
+    assert "1 of 1 replays verified" in (shown := call("replay", "verify", golden).stdout)
+    assert "1 without an end" in shown
+
+
+def test_a_person_without_standard_input_is_told_so(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(PalaestraError, match="standard input is closed"):
+        run(Match(make("tic_tac_toe"), [HumanSeat(), HumanSeat()]).play())
 
 
 def test_a_turn_that_does_not_exist_cannot_be_resumed_from(golden):

@@ -23,7 +23,7 @@ def commands(group=ROOT, path=()):
 COMMANDS = dict(commands())
 NAMES = {
     *("play", "train", "resume", "evaluate", "envs", "replay", "report", "models", "experiment", "bench", "doctor"),
-    *("replay show", "replay verify", "replay resume", "replay record-goldens"),
+    *("replay show", "replay verify", "replay resume", "replay export", "replay record-goldens"),
     *("models list", "models fetch", "models path"),
 }
 

@@ -1,8 +1,10 @@
 """Playing, recording, showing and going on; and what may reach the terminal."""
 
 import dataclasses
+import io
 import re
 
+import chess.pgn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from palaestra.envs import (
     write_replay,
 )
 from palaestra.envs.match import run
+from palaestra.envs.notation.sgf import sgf_to_moves
 from palaestra.scripts.console import barred, duration, plain, untrusted
 from palaestra.scripts.transcript import Stage
 from tests.scripts.cli_kit import GOLDENS, call
@@ -94,6 +97,15 @@ def test_going_on_from_a_turn_keeps_the_turns_before_and_does_not_touch_the_file
     assert "  4  Player 2" in result.stdout
     assert "  3  Player 1" not in result.stdout
     assert call("replay", "verify", tmp_path).stdout.startswith("2 of 2 replays verified")
+
+
+def test_chess_and_go_are_exported_in_their_own_notations(tmp_path):
+    pgn = chess.pgn.read_game(io.StringIO(call("replay", "export", GOLDENS / "chess-played.jsonl").stdout))
+    played = read_replay(GOLDENS / "chess-played.jsonl").episode
+    assert [move.uci() for move in pgn.mainline_moves()] == [action for _, action in played.actions]
+    call("replay", "export", GOLDENS / "go-played.jsonl", "--to", tmp_path / "go.sgf")
+    played = read_replay(GOLDENS / "go-played.jsonl").episode
+    assert sgf_to_moves((tmp_path / "go.sgf").read_text()).moves == tuple(played.actions)
 
 
 def test_a_game_that_people_play_is_not_told_on_the_screen():

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from palaestra.envs import read_replay
 from tests.scripts.cli_kit import PROGRAM, Terminal, spawn
 
 pytestmark = pytest.mark.slow
@@ -52,6 +53,20 @@ def test_a_run_prints_its_plan_then_a_line_an_iteration_and_nothing_of_others(fo
     )
     assert evaluated.returncode == 0, evaluated.stderr
     assert "kuhn_poker against base" in evaluated.stdout
+
+    # asked as it was trained, a model plays the games of the run's own evaluation again
+    evaluated = spawn("evaluate", "tiny:blank@runs/r", "kuhn_poker", "--pairs", "2", "--replays", "again", cwd=folder)
+    assert "is asked as it was there: view=terse, at most 4 tokens" in evaluated.stderr
+    for path in sorted((folder / "again").iterdir()):
+        first, second = (read_replay(one).episode for one in (folder / "runs/r/replays/after" / path.name, path))
+        assert [[one.reply.content for one in turn.attempts] for turn in first.turns] == [
+            [one.reply.content for one in turn.attempts] for turn in second.turns
+        ]
+    assert len(list((folder / "again").iterdir())) == 4
+
+    resumed = spawn("replay", "resume", "runs/r/replays/train/00001-0000.jsonl", "--turn", "0", cwd=folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "tiny:blank@" in resumed.stdout
 
 
 def test_at_a_terminal_there_is_a_moving_line_and_the_same_lines_stay(folder):

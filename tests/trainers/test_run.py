@@ -13,6 +13,8 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import verify
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.checkpoint import CheckpointError
+from palaestra.trainers.cluster import ClusterError
+from palaestra.trainers.config import ConfigError
 from palaestra.trainers.metrics import MetricsError, MetricsLog
 from palaestra.trainers.report import write_report
 from palaestra.trainers.run import Interrupted, RunError, open_run, resume, train
@@ -115,6 +117,34 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         resume(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "foo", "[1]"])
+def test_a_configuration_that_holds_no_keys_is_refused(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config.yaml holds .*, expected keys and values"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"before": 3}', '{"before": [{}]}'])
+def test_a_damaged_evaluation_is_named_before_anything_starts(finished, text):
+    path = finished[0] / "evaluation.json"
+    before = path.read_text()
+    watch = Watch()
+    try:
+        path.write_text(text)
+        for use in (lambda: resume(finished[0], watch), lambda: write_report(finished[0])):
+            with pytest.raises(RunError, match=r"evaluation.json cannot be read .*; delete it"):
+                use()
+        assert not watch.summaries
+    finally:
+        path.write_text(before)
+
+
+def test_a_run_that_could_not_begin_is_not_in_the_way_of_the_next_try(tmp_path):
+    with pytest.raises(ClusterError, match=r"lower resources.runners"):
+        train(small(resources={"runners": 1, "gpus_per_runner": 64}), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
 def test_two_processes_cannot_train_into_one_folder(tmp_path):
     told = []
 
@@ -171,6 +201,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves_when_it_is_d
     damaged.rmdir()
     resume(folder)
     assert checkpoint_bytes(folder, 2) == whole
+
+
+def test_one_turned_bit_in_a_checkpoint_is_found(tmp_path):
+    folder = train(small(iterations=1), tmp_path / "r")
+    path = folder / "checkpoints" / "00001" / "tensors.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    shutil.rmtree(folder / "adapter")
+    with pytest.raises(CheckpointError, match="is not as it was written"):
+        resume(folder)
 
 
 def test_the_first_ctrl_c_ends_the_iteration_with_a_checkpoint_and_resuming_changes_nothing(tmp_path):
