@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -201,7 +202,8 @@ class SelfPlay(Algorithm):
             found = self._round([task for task in tasks if task.index not in done])
             done |= {played.task.index: played for played in found}
             fruitless = 0 if found else fruitless + 1
-            if len(done) < len(tasks):
+            if (missing := len(tasks) - len(done)) and fruitless < ATTEMPTS:
+                warnings.warn(f"a runner died or gave no answer; {missing} games are played again", stacklevel=2)
                 self.restore_env_runners(self.env_runner_group)
         if len(done) < len(tasks):
             raise RunnersLost(

@@ -177,7 +177,7 @@ def test_figures_equal_their_rendering(page, command, tmp_path):
 
 
 def test_figures_in_the_readme_are_the_stored_ones():
-    """docs/quickstart.json is the evaluation.json that `make train` left; results/kuhn.json is the experiment's."""
+    """docs/quickstart.json is the evaluation.json that `make train` left; the others are the experiments'."""
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     measured = json.loads((ROOT / "docs" / "quickstart.json").read_text())
     for when in ("before", "after"):
@@ -197,3 +197,8 @@ def test_figures_in_the_readme_are_the_stored_ones():
     ) in text
     legal = 100 * null["legal"]["mean"]
     assert f"it ends at {null['averaged']['mean']:.2f}, with {legal:.0f} % legal replies" in text
+    arms = json.loads((ROOT / "results" / "tic_tac_toe.json").read_text())["arms"]
+    start, end = (arms["self_play"]["measures"][f"regret_{when}"] for when in ("start", "end"))
+    stays = arms["shuffled_credit"]["measures"]["regret_end"]["mean"]
+    span = [f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in (start, end)]
+    assert f"from {span[0]} to {span[1]} minimax regret per move; with shuffled credit it stays at {stays:.2f}" in text

@@ -17,6 +17,8 @@ from tests.trainers.run_kit import small
 
 RESOURCES = {"runners": 2, "threads": 1, "sample_timeout_s": 120, "restart_timeout_s": 120}
 
+AGAIN = pytest.mark.filterwarnings("ignore:a runner died:UserWarning")
+
 
 class Interposed:
     """An engine that does something else from a certain call of `generate` on."""
@@ -88,7 +90,8 @@ def test_games_of_a_runner_that_dies_in_the_middle_are_played_by_others_and_it_c
     undisturbed = actions(algorithm.play(tasks))
     before = on_runner(algorithm, 1, pid)
     on_runner(algorithm, 1, interpose, after=7, instead=die)
-    assert actions(algorithm.play(tasks)) == undisturbed
+    with pytest.warns(UserWarning, match="a runner died or gave no answer; 6 games are played again"):
+        assert actions(algorithm.play(tasks)) == undisturbed
     group = algorithm.env_runner_group
     deadline = time.monotonic() + 120
     while len(group.healthy_env_runner_ids()) < 2 and time.monotonic() < deadline:
@@ -98,6 +101,7 @@ def test_games_of_a_runner_that_dies_in_the_middle_are_played_by_others_and_it_c
 
 
 @pytest.mark.slow
+@AGAIN
 def test_a_runner_killed_from_outside_between_iterations_costs_nothing(algorithm, tasks):
     undisturbed = actions(algorithm.play(tasks))
     os.kill(on_runner(algorithm, 2, pid), signal.SIGKILL)
@@ -105,6 +109,7 @@ def test_a_runner_killed_from_outside_between_iterations_costs_nothing(algorithm
 
 
 @pytest.mark.slow
+@AGAIN
 def test_a_runner_that_hangs_is_given_up_and_its_games_go_to_the_others(algorithm, tasks, monkeypatch):
     undisturbed = actions(algorithm.play(tasks))
     resources = algorithm.run.resources.model_copy(update={"sample_timeout_s": 8.0})
@@ -143,6 +148,7 @@ class Deadly:
 
 
 @pytest.mark.slow
+@AGAIN
 def test_when_all_runners_die_again_and_again_the_run_ends_with_a_sentence(algorithm, tasks, monkeypatch):
     monkeypatch.setattr(algorithm, "references", {**algorithm.references, "small@78": ray.put(Deadly())})
     with pytest.raises(RunnersLost, match=r"12 of 12 games could not be played.*palaestra resume"):
