@@ -73,7 +73,7 @@ OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "gtp",
 GROUPS = (
     Group("lint", 3, command=("make", "lint")),
     Group("default", 7, marker=""),
-    Group("slow", 13, marker=f"slow and not ({OTHERS})"),
+    Group("slow", 15, marker=f"slow and not ({OTHERS})"),
     Group("openspiel-all", 6, marker="openspiel_all"),
     Group("experiment", 4, marker="experiment"),
     Group("browser", 3, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),

@@ -20,7 +20,7 @@ from palaestra.agents.models import tiny
 from palaestra.agents.models.sources import LoadedModel, ModelSource
 from palaestra.agents.models.tiny import build as build_recipe
 from palaestra.agents.models.tiny import corpus
-from palaestra.agents.models.tiny.recipes import Training
+from palaestra.agents.models.tiny.recipes import TRADE, Training
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE, make_tokenizer
 from palaestra.agents.tokens import TokenizerCodec
 from palaestra.envs import make
@@ -63,10 +63,10 @@ def test_a_play_row_is_the_context_of_a_seat_that_plays_the_same() -> None:
     assert all(ids in contexts.values() for ids in played)
 
 
-@pytest.mark.parametrize("name", ["kuhn", "board"])
+@pytest.mark.parametrize("name", ["kuhn", "board", "trade"])
 def test_every_row_of_a_corpus_is_rendered_like_play_and_weighs_what_is_sampled(name: str) -> None:
     rows = rows_of(name)
-    assert len(rows) >= 120  # a row a seat, more where contexts are fresh
+    assert len(rows) >= 100  # a row for each seat that has moved, more where contexts are fresh
     for text, row in rows:
         assert len(row.ids) == len(row.weights)
         assert text.startswith("<|bos|>")
@@ -79,6 +79,7 @@ def test_the_corpus_asks_for_everything_a_player_must_not_forget() -> None:
     for name, questions in {
         "kuhn": ("card?", "seat?", "done?", "legal?"),
         "board": ("free?", "mark?", "win?", "block?"),
+        "trade": ("deal?", "gain?", "offer?", "dearest?", "mine?", "theirs?"),
     }.items():
         texts = [text for text, _ in rows_of(name, 200)]
         for question in questions:
@@ -105,6 +106,19 @@ def test_squares_that_complete_a_line_are_found() -> None:
         game.apply(player, square)
     answers = dict(tiny.recipe("board").corpus[0].questions(game, 0, Dice(0)))
     assert answers == {"free?": "36789", "mark?": "X", "win?": "3", "block?": "6"}
+
+
+def test_what_an_offer_gains_is_told() -> None:
+    game = make("negotiation", seed=0, **TRADE)
+    questions = tiny.recipe("trade").corpus[0].questions
+    assert dict(questions(game, 0, Dice(0)))["deal?"] == "-"
+    game.apply(0, next(action for action in game.legal_actions(0) if action.startswith("offer")))
+    told, known = dict(questions(game, 1, Dice(0))), game.knowledge(1)
+    gain = sum(count * value for count, value in zip(known["standing"]["trade"], known["values"], strict=True))
+    assert told["gain?"] == f"{gain:+d}"
+    assert told["deal?"] == ("good" if gain > 0 else "bad")
+    assert (told["offer?"], dict(questions(game, 0, Dice(0)))["offer?"]) == ("other", "own")
+    assert told["dearest?"] == max(zip(known["values"], known["items"], strict=True), key=lambda one: one[0])[1]
 
 
 def test_rubbish_is_seen_but_never_learned() -> None:
@@ -290,7 +304,7 @@ def test_tiny_board_moves_to_free_squares_and_knows_them(cache: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kuhn", "board"])
+@pytest.mark.parametrize("name", ["kuhn", "board", "trade"])
 def test_a_build_reports_its_seconds_and_a_held_out_loss_near_the_stated_one(cache: Path, name: str) -> None:
     report = json.loads((tiny.build(name) / "recipe.json").read_text())
     stated = tiny.recipe(name)

@@ -15,6 +15,7 @@ from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
+from palaestra.envs.games.negotiation import Negotiation
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
 from palaestra.envs.seeding import Dice
 
@@ -118,6 +119,25 @@ def _completing(game: TicTacToe, mark: str) -> str:
     return "".join(SQUARES[cell] for cell in sorted(found)) or "-"
 
 
+def trade_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask what the standing offer would gain, what both hold, and which item is dearest."""
+    assert isinstance(game, Negotiation)
+    known = game.knowledge(player)
+    values, standing = known["values"], known["standing"]
+    gain = 0 if standing is None else sum(count * value for count, value in zip(standing["trade"], values, strict=True))
+    whose = "-" if standing is None else "own" if standing["mine"] else "other"
+    return [
+        ("deal?", "-" if standing is None else "good" if gain > 0 else "bad"),
+        ("gain?", f"{gain:+d}"),
+        ("offer?", whose),
+        ("dearest?", game.items[max(range(len(values)), key=values.__getitem__)]),
+        ("mine?", " ".join(map(str, game.holdings[player]))),
+        ("theirs?", " ".join(map(str, game.holdings[1 - player]))),
+    ]
+
+
+TRADE = {"view": "terse", "items": 2, "max_count": 2, "max_turns": 6, "max_talk": 0}
+
 _RECIPES = (
     Recipe("blank", "untrained, equal weights everywhere; built at once, for tests"),
     Recipe(
@@ -135,6 +155,14 @@ _RECIPES = (
         training=Training(steps=1800, batch_tokens=512, rate=3e-3, games=10_000),
         seconds=85,
         held_out=0.351,
+    ),
+    Recipe(
+        "trade",
+        "has read random negotiations (two items, offers without talk) and questions about them",
+        corpus=(Mix("negotiation", trade_questions, TRADE),),
+        training=Training(steps=1800, batch_tokens=512, rate=3e-3, games=10_000),
+        seconds=85,
+        held_out=0.121,
     ),
 )
 
