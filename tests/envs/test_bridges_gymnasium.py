@@ -224,6 +224,8 @@ def test_environments_make_a_vector_environment() -> None:
     envs = gymnasium.make_vec(TICTACTOE, num_envs=3, vectorization_mode="sync")
     observations, _ = envs.reset(seed=1)
     assert len(observations) == 3
+    for number, env in enumerate(envs.envs):  # type: ignore[attr-defined]
+        env.unwrapped.action_space.seed(number)
     for _ in range(12):  # through several ends and automatic resets
         actions = tuple(env.unwrapped.action_space.sample() for env in envs.envs)  # type: ignore[attr-defined]
         _, _, _, truncated, _ = envs.step(actions)

@@ -22,6 +22,8 @@ def record(env: PalaestraMultiAgentEnv, seed: int, said: dict[str, list[str]], g
     """Play an episode with sampled actions (or only garbage) into RLlib's own record of it."""
     episode = MultiAgentEpisode(observation_space=env.observation_spaces, action_space=env.action_spaces)
     observations, infos = env.reset(seed=seed)
+    for number, agent in enumerate(env.possible_agents):
+        env.get_action_space(agent).seed(seed + number)
     episode.add_env_reset(observations=observations, infos=infos)
     while not episode.is_done:
         actions = {agent: garbage or env.get_action_space(agent).sample() for agent in observations}
