@@ -99,7 +99,7 @@ def test_overrides_reach_every_depth_and_are_read_as_yaml(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("a: [", "no valid YAML"), ("- 1", "holds list"), ("", "holds NoneType"), ("\x00", "no valid YAML")],
+    [("a: [", "no valid YAML"), ("- 1", r"holds \[1\]"), ("", "holds nothing"), ("\x00", "no valid YAML")],
 )
 def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path, text, told):
     file = tmp_path / "c.yaml"
