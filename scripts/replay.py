@@ -110,10 +110,10 @@ def resume(
     try:
         check_seats(make(episode.game, seed=episode.seed, **episode.options), specs)
     except UnknownName as error:
-        raise (
-            error
-            if seats is not None
-            else ReplayError(f"the recorded seat {error.name!r} cannot be taken here; name the players with --seats.")
+        if seats is not None:
+            raise
+        raise ReplayError(
+            f"the recorded seat {error.name!r} cannot be taken here; name the players with --seats."
         ) from None
     target = replay or file.with_name(f"{file.stem}-resumed.jsonl")
     unless_recorded([target], overwrite)

@@ -341,8 +341,8 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
     run = Run(config, path.resolve(), watcher)
     try:
         return run.execute()
-    except PalaestraError:
-        if run.checkpoints.latest() is None:  # it has never begun, and would only be in the way of the next try
+    except PalaestraError as error:
+        if run.checkpoints.latest() is None and not isinstance(error, Interrupted):  # it has never begun, and would only be in the way of the next try
             run.abandon()
         raise
 
