@@ -11,6 +11,7 @@ import typer
 
 from palaestra.scripts.console import barred, console, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.trainers import quiet
 
 if TYPE_CHECKING:
     from palaestra.envs import Game, GameFacts
@@ -40,7 +41,8 @@ def _list(all_games: bool) -> None:
     out = console()
     wide = out.width >= 110
     rows = table("game", "players", "kind", "thoughts", "version", *["what it is"] * wide, right=(1, 4))
-    with console(stderr=True).status("asking every game…"):
+    # OpenSpiel writes what it thinks of some of its games past Python, to the file descriptor
+    with quiet.without_line(b"OpenSpiel exception:"), quiet.without_line(b"has known issues."):
         for name in game_ids(families=all_games):
             made = make(name)
             rows.add_row(

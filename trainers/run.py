@@ -342,7 +342,9 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
     try:
         return run.execute()
     except PalaestraError as error:
-        if run.checkpoints.latest() is None and not isinstance(error, Interrupted):  # it has never begun, and would only be in the way of the next try
+        if run.checkpoints.latest() is None and not isinstance(
+            error, Interrupted
+        ):  # it has never begun, and would only be in the way of the next try
             run.abandon()
         raise
 
