@@ -5,6 +5,7 @@
     mcts, mcts:500               search with so many simulations, in games of perfect information
     greedy, conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
+    sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
 
 Anything registered here by `register_seat` is a name; anything else is a model source.
@@ -161,8 +162,15 @@ def _negotiator(name: str) -> SeatFactory:
     return factory
 
 
+def _sleuth(argument: str) -> Seat:
+    from palaestra.agents.scripted_mafia import Sleuth
+
+    return Sleuth(float(argument)) if argument else Sleuth()
+
+
 for _name in ("greedy", "conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), game="negotiation")
+register_seat("sleuth", _sleuth, game="mafia")
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)
 register_seat("mcts", _mcts)

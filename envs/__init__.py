@@ -24,6 +24,7 @@ for _id, _path in {
     "chess": "chess:Chess",
     "negotiation": "negotiation:Negotiation",
     "go": "go:Go",
+    "mafia": "mafia:Mafia",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
 register_ids()

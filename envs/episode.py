@@ -83,7 +83,7 @@ class Turn:
     Attributes:
         number: Position in the episode, from 0.
         observation: The text shown to the player first, empty when the match does not record.
-        action: The accepted canonical action; None if the player forfeited here.
+        action: The accepted canonical action; None if the player forfeited here, whether or not the others played on.
         substituted: Whether the rules of conduct chose the action because every attempt had failed.
         state_hash: `Game.state_hash` after the turn; empty when the match does not record.
     """
@@ -158,6 +158,11 @@ class Episode:
         """Return the accepted actions as (player, action), in order."""
         return [(turn.player, turn.action) for turn in self.turns if turn.action is not None]
 
+    @property
+    def forfeits(self) -> tuple[int, ...]:
+        """Return the players who forfeited, in order; there may be many where a game goes on without them."""
+        return tuple(turn.player for turn in self.turns if turn.action is None)
+
     def count(self, status: Status, player: int | None = None) -> int:
         """Return how many attempts (of one player, or of all) ended with ``status``."""
         turns = (turn for turn in self.turns if player is None or turn.player == player)
@@ -173,7 +178,9 @@ class Episode:
                 if attempt.status != "ok":
                     said = _one_line(attempt.reason)
                     lines.append(f"{turn.number + 1:>3}. player {turn.player + 1}: {attempt.status}: {said}")
-            if turn.action is not None:
+            if turn.action is None:
+                lines.append(f"{turn.number + 1:>3}. player {turn.player + 1} ({turn.role}): forfeits")
+            else:
                 how = " (chosen for it)" if turn.substituted else ""
                 said = _one_line(part_text(turn.action))
                 lines.append(f"{turn.number + 1:>3}. player {turn.player + 1} ({turn.role}): {said}{how}")

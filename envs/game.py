@@ -196,6 +196,14 @@ class Game(ABC):
         rest = min(max(rest, facts.min_return), facts.max_return)
         return tuple(facts.min_return if seat == player else rest for seat in range(facts.players))
 
+    def withdraw(self, player: int) -> bool:
+        """Take a player who forfeits out of the game, and return whether the others play on.
+
+        By default False, and nothing changes: the match ends, and `forfeit` says what everybody gets. A game for many
+        players may return True; then it never asks the player again, and pays it at the end by ``returns``.
+        """
+        return False
+
     def result(self) -> dict[str, Any]:
         """Return what else is worth recording about a finished game, as JSON data. By default nothing."""
         return {}

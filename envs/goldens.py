@@ -42,11 +42,13 @@ _AT_ONCE = OnFailure(0, "forfeit")
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a golden is to show: how badly the seats play, under which rules, and how the game must end."""
+    """What a golden is to show: how badly the seats play, under which rules, how the game must end, and whether
+    somebody forfeits."""
 
     failures: int
     rules: MatchRules
     outcomes: tuple[str, ...]
+    forfeits: bool = False
 
 
 KINDS = {
@@ -59,7 +61,8 @@ KINDS = {
     "forfeit": _Kind(
         3,
         MatchRules(visibility="monitor", monitors=(0,), illegal=_AT_ONCE, unparsable=_AT_ONCE, truncated=_AT_ONCE),
-        ("forfeit",),
+        ("forfeit", "finished"),
+        forfeits=True,
     ),
 }
 
@@ -98,7 +101,7 @@ def _episode(game: str, kind: _Kind) -> Episode:
         made = registry.make(game, seed=seed, **OPTIONS.get(game, {}))
         seats = [Erratic(kind.failures, salt=player) for player in range(made.facts.players)]
         episode = run(Match(made, seats, kind.rules, record=False).play())
-        if episode.outcome in kind.outcomes:
+        if episode.outcome in kind.outcomes and bool(episode.forfeits) == kind.forfeits:
             found.append(episode)
     if not found:
         raise ReplayMismatch(0, f"no seed below {SEEDS} lets {game} end as {' or '.join(kind.outcomes)}.")

@@ -47,7 +47,8 @@ class OnFailure:
 
     Attributes:
         reasks: How many more times the player is asked in this turn, counted over failures of all kinds.
-        then: What follows when they are used up: the player forfeits, or a random legal action is played for it.
+        then: What follows when they are used up: the player forfeits (which ends the game, or, where the game can go
+            on without it, only takes it out), or a random legal action is played for it.
     """
 
     reasks: int = 2
@@ -218,10 +219,9 @@ class Match:
                 turns = await _gather(
                     [self._ask(player, start + offset, apply=False) for offset, player in enumerate(players)]
                 )
+            leaving = [turn.player for turn in turns if turn.action is None]
             for turn in turns:
-                self._finish(turn, applied=len(players) == 1)
-                if turn.action is None and self._forfeited_by is None:
-                    self._forfeited_by = turn.player
+                self._finish(turn, applied=len(players) == 1, leaving=leaving if turn is turns[-1] else ())
             if self._forfeited_by is not None:
                 return "forfeit"
         return "finished"
@@ -295,10 +295,16 @@ class Match:
             return thought, None, "illegal", error.reason
         return thought, action, "ok", ""
 
-    def _finish(self, turn: Turn, *, applied: bool) -> None:
-        """Apply what is not applied yet, make thoughts and events visible, record the turn."""
+    def _finish(self, turn: Turn, *, applied: bool, leaving: Sequence[int]) -> None:
+        """Apply what is not applied yet, make thoughts and events visible, record the turn.
+
+        Players who forfeit leave with the last turn of those who move at once, because the others chose before.
+        """
         if turn.action is not None and not applied:
             self.game.apply(turn.player, turn.action)
+        for player in leaving:
+            if self._forfeited_by is None and not self.game.withdraw(player):
+                self._forfeited_by = player
         thought = turn.attempts[-1].thought if turn.attempts else ""
         if thought and (audience := self._audience(turn.player)) != ():
             self.events.append(Event("thought", thought, turn.player, audience))

@@ -30,6 +30,7 @@ from palaestra.envs.errors import (
 )
 from palaestra.envs.game import Game
 from palaestra.envs.match import Match, MatchRules, run
+from palaestra.envs.parts import Action
 from palaestra.envs.registry import Factory
 from palaestra.envs.replay_lines import SCHEMA, dumps, read_lines, seal, turn_from_json, turn_to_json
 from palaestra.envs.seat import Seat
@@ -280,8 +281,7 @@ def resume(
 def game_at(episode: Episode, turn: int) -> Game:
     """Return the game as it stood before turn number ``turn``: where hindsight starts to play another line."""
     game = _game_of(episode)
-    for past in _first_turns(episode, turn, "the episode"):
-        _step(game, past, f"turn {past.number + 1}")
+    _step_through(game, _first_turns(episode, turn, "the episode"), "the episode")
     return game
 
 
@@ -290,8 +290,7 @@ def _executed(replay: Replay, turns: Sequence[Turn], name: str, factory: Factory
     game = _game_of(replay.episode, factory)
     if game.state_hash() != replay.opening_hash:
         raise ReplayMismatch(0, f"replay {name}: the opening state differs from the recorded one; re-record it.")
-    for turn in turns:
-        _step(game, turn, f"replay {name}, turn {turn.number + 1}")
+    _step_through(game, turns, f"replay {name}")
     return game
 
 
@@ -303,16 +302,36 @@ def _first_turns(episode: Episode, turn: int | None, name: str) -> tuple[Turn, .
     return episode.turns[:turn]
 
 
-def _step(game: Game, turn: Turn, where: str) -> None:
-    if turn.action is not None:
-        try:
-            game.apply(turn.player, turn.action)
-        except ActionError as error:
-            raise ReplayMismatch(
-                turn.number,
-                f"{where}: action {turn.action!r} is refused now: {error.reason.rstrip('.')}. Re-record it, or install "
-                "the release that wrote it.",
-            ) from None
+def _step_through(game: Game, turns: Sequence[Turn], name: str) -> None:
+    """Do in ``game`` what was done in recorded turns; who forfeited leaves when all who moved at once have moved."""
+    due = 0
+    leaving: list[int] = []
+    for turn in turns:
+        due = (due or len(game.players_to_move())) - 1
+        where = f"{name}, turn {turn.number + 1}"
+        if turn.action is None:
+            leaving.append(turn.player)
+        else:
+            _step(game, turn, turn.action, where)
+        if due <= 0:
+            for player in leaving:
+                game.withdraw(player)
+            leaving = []
+        _compare(game, turn, where)
+
+
+def _step(game: Game, turn: Turn, action: Action, where: str) -> None:
+    try:
+        game.apply(turn.player, action)
+    except ActionError as error:
+        raise ReplayMismatch(
+            turn.number,
+            f"{where}: action {action!r} is refused now: {error.reason.rstrip('.')}. Re-record it, or install the "
+            "release that wrote it.",
+        ) from None
+
+
+def _compare(game: Game, turn: Turn, where: str) -> None:
     if turn.state_hash and (found := game.state_hash()) != turn.state_hash:
         raise ReplayMismatch(
             turn.number,

@@ -17,6 +17,7 @@ so that the most telling one speaks first:
     voice          nothing a player writes stands at the beginning of a line that another player reads
     chance         the dice are used only if chance is declared, and without chance the seed does not matter
     returns        one per player, within bounds, adding up as declared; after a forfeit, too
+    withdrawal     a player who leaves is not asked again, and the others end the game; or nothing changes
     length         every game ends by itself within ``max_turns``
     determinism    the same seed and actions give the same game to the last character
     information    with perfect information, players who were shown the same are in the same state

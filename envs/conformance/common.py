@@ -22,6 +22,7 @@ CLAUSES = (
     "voice",
     "chance",
     "returns",
+    "withdrawal",
     "length",
     "determinism",
     "information",
@@ -45,7 +46,8 @@ class Report:
         clones: Copies compared with their original.
         choices: Times when several players were to move at once.
         speeches: Texts of players that reached another player, looked at for forged lines.
-        compared: Pairs of different states that a player could not, and was not able to, tell apart.
+        withdrawals: Times when a player left and the others played on to the end.
+    compared: Pairs of different states that a player could not, and was not able to, tell apart.
         interleaved, replays: Matches compared for the clauses of that name.
         longest_observation: Most characters any player was shown at once.
         notes: What is lawful but odd.
@@ -61,6 +63,7 @@ class Report:
     clones: int = 0
     choices: int = 0
     speeches: int = 0
+    withdrawals: int = 0
     compared: int = 0
     interleaved: int = 0
     replays: int = 0

@@ -24,6 +24,7 @@ POSITION_CLAUSES: dict[str, Callable[[positions.Position], None]] = {
     "simultaneity": positions.simultaneity,
     "voice": positions.voice,
     "returns": positions.returns,
+    "withdrawal": positions.withdrawal,
 }
 
 

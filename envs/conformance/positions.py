@@ -27,6 +27,9 @@ JUNK = (
 )
 """Texts that are no action in most games; whatever a game makes of them, it must not fall over."""
 
+MOST_WITHDRAWALS = 50
+"""Games played on without a player in one examination."""
+
 LONGEST_REASON = 1000
 """Characters a refusal may have: it is shown to the player, so it counts as an observation."""
 
@@ -322,6 +325,34 @@ def returns(at: Position) -> None:
     else:
         for player in at.players:
             _one_per_player(at, game.forfeit(player), f"the returns after a forfeit of player {player + 1}")
+
+
+def withdrawal(at: Position) -> None:
+    """Who leaves is never asked again, and the others play to an end; where they cannot, asking changes nothing."""
+    game = at.game
+    movers = game.players_to_move()
+    if not movers:
+        return
+    player = at.dice.choice(movers)
+    twin = game.clone()
+    before = look(twin)
+    if not twin.withdraw(player):
+        if differs := difference(before, look(twin)):
+            at.breach("withdrawal", f"player {player + 1} cannot leave, but trying to has changed the game: {differs}")
+        return
+    if at.exam.report.withdrawals >= MOST_WITHDRAWALS:
+        return
+    for _ in range(game.facts.max_turns + 1):
+        if player in twin.players_to_move():
+            at.breach("withdrawal", f"player {player + 1} has left, but is asked again")
+        for other in twin.players_to_move():
+            twin.apply(other, twin.sample_action(other, at.dice))
+        if twin.is_over():
+            break
+    else:
+        at.breach("withdrawal", f"player {player + 1} has left, and the others never come to an end")
+    _one_per_player(at, twin.returns(), f"the returns of a game that player {player + 1} has left")
+    at.exam.report.withdrawals += 1
 
 
 def _one_per_player(at: Position, values: tuple[float, ...], name: str) -> None:

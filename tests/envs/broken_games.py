@@ -244,6 +244,11 @@ class PaysTooMuch(Take):
         return tuple(2 * gain for gain in super().returns())
 
 
+class AsksWhoHasLeft(Take):
+    def withdraw(self, player: int) -> bool:
+        return True
+
+
 class LongerThanDeclared(Take):
     FACTS = facts_of(Take, max_turns=3)
 

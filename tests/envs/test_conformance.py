@@ -25,6 +25,7 @@ ONLY: list[tuple[str, type[Game]]] = [
     ("voice", broken.LendsItsVoice),
     ("chance", broken.DeniesChance),
     ("returns", broken.PaysTooMuch),
+    ("withdrawal", broken.AsksWhoHasLeft),
     ("length", broken.LongerThanDeclared),
     ("determinism", broken.NamesEveryInstance),
     ("information", broken.HidesCardsButSaysPerfect),

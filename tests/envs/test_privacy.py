@@ -122,9 +122,11 @@ def test_what_one_player_thinks_changes_nothing_that_a_seat_without_the_right_is
         def __init__(self, mind: str) -> None:
             self.mind = mind
             self.shown: list[str] = []
+            self.asked: list[int] = []
 
         async def act(self, view: View) -> Reply:
             self.shown += [view.observation(), view.snapshot()]
+            self.asked.append(len(view._match.turns))
             action = game.sample_action(view.player, Dice(derive("same", view.turn, view.player)))
             return Reply(f"<think>{self.mind}</think>{action}")
 
@@ -136,8 +138,9 @@ def test_what_one_player_thinks_changes_nothing_that_a_seat_without_the_right_is
         play(game, seats, MatchRules(visibility, monitors, max_turns=20))
         shown.append([seat.shown for seat in seats])
     for reader in range(1, game.facts.players):
-        reads = reader in audience(game, rule, 0)
-        assert (shown[0][reader] != shown[1][reader]) == (reads and len(shown[0][reader]) > 0 and len(shown[0][0]) > 0)
+        asked_later = bool(seats[0].asked and seats[reader].asked and seats[reader].asked[-1] > seats[0].asked[0])
+        reads = reader in audience(game, rule, 0) and asked_later
+        assert (shown[0][reader] != shown[1][reader]) == reads
 
 
 @pytest.mark.parametrize("name", [name for name in GAMES_SHIPPED if make(name).facts.information == "imperfect"])
