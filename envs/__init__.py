@@ -25,6 +25,7 @@ for _id, _path in {
     "negotiation": "negotiation:Negotiation",
     "go": "go:Go",
     "mafia": "mafia:Mafia",
+    "risk": "risk:Risk",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
 register_ids()

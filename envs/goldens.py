@@ -24,7 +24,11 @@ from palaestra.envs.errors import ReplayMismatch
 from palaestra.envs.match import Match, MatchRules, OnFailure, run
 from palaestra.envs.replay import ReplayLines, read_replay, rematch, write_replay
 
-OPTIONS: dict[str, dict[str, Any]] = {"go": {"size": 5}, "openspiel/goofspiel": {"num_cards": 5}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "go": {"size": 5},
+    "openspiel/goofspiel": {"num_cards": 5},
+    "risk": {"map": "small", "max_rounds": 3, "max_attacks": 3},
+}
 """Options that make a game's goldens small."""
 
 FAMILY_SAMPLES = ("openspiel/goofspiel", "openspiel/leduc_poker", "openspiel/liars_dice", "openspiel/pig")

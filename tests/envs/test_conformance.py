@@ -54,7 +54,10 @@ ALSO: list[tuple[str, type[Game], str]] = [
 ]
 
 # Where the default options hide so much that no two of a few hundred openings look alike to a player.
-SMALLER = {"negotiation": {"items": 2, "max_count": 1, "max_value": 3}}
+SMALLER = {
+    "negotiation": {"items": 2, "max_count": 1, "max_value": 3},
+    "risk": {"map": "small", "start": "claimed", "missions": True},
+}
 QUICKER = {**SMALLER, "go": {"size": 5}}
 
 
