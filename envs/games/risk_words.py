@@ -51,8 +51,8 @@ def prompt(game: Risk, player: int) -> str:
         f"{continents}), attack neighbours, and may move armies once. Attackers throw up to 3 dice, defenders 2; the "
         "highest are compared, ties are the defender's, one army stays behind. A turn with a conquest earns a card; "
         "three of a kind or one of each buy armies (trade 1 2 3), and with 5 cards you must trade. The last player "
-        f"wins; after round {options.max_rounds} territories decide.{aim} One order in each answer, on a line of its own; "
-        f"the last one counts.{talk}"
+        f"wins; after round {options.max_rounds} territories decide.{aim} One order in each answer, on a line of its "
+        f"own; the last one counts.{talk}"
     )
 
 
