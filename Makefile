@@ -77,13 +77,13 @@ play: $(VENV)/.ready  ## play tic-tac-toe in the terminal (GAME=... SEATS=...)
 
 system:  ## install the Debian packages that optional tests use (needs root)
 	@if ! command -v apt-get >/dev/null; then \
-		echo "make system: this is not a Debian system; install Chromium and GNU Go by hand to run those groups of tests."; \
-	elif [ -x /usr/bin/chromium ] && [ -x /usr/games/gnugo ]; then \
-		echo "make system: chromium and gnugo are installed."; \
+		echo "make system: this is not a Debian system; install Chromium, Stockfish and GNU Go by hand to run those groups of tests."; \
+	elif [ -x /usr/bin/chromium ] && [ -x /usr/games/gnugo ] && [ -x /usr/games/stockfish ]; then \
+		echo "make system: chromium, gnugo and stockfish are installed."; \
 	elif [ "$$(id -u)" != 0 ]; then \
-		echo "make system: needs root; run 'sudo make system', or do without the groups of tests that use Chromium and GNU Go."; \
+		echo "make system: needs root; run 'sudo make system', or do without the groups of tests that use Chromium, Stockfish and GNU Go."; \
 	else \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium gnugo >/dev/null; fi
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium gnugo stockfish >/dev/null; fi
 
 vllm: .venv-vllm/.ready  ## a second environment, .venv-vllm, with vLLM's CPU build
 

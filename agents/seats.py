@@ -6,6 +6,10 @@
     greedy, conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
+    stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
+                                 a chess program (`palaestra.agents.programs.uci`)
+    gnugo, gnugo:level=5, gtp:COMMAND
+                                 a Go program (`palaestra.agents.programs.gtp`)
     smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
 
 Anything registered here by `register_seat` is a name; anything else is a model source.
@@ -44,6 +48,11 @@ def register_seat(name: str, factory: SeatFactory, *, game: str | None = None) -
         _only[name] = game
     if name not in opponent_names():
         register_opponent(name, partial(factory, ""))
+
+
+def starts_a_program(spec: str) -> bool:
+    """Return whether a seat runs a command that its name spells out; never take such a name from a stranger's file."""
+    return spec.partition(":")[0] in ("uci", "gtp")
 
 
 def seat_names() -> list[str]:
@@ -153,6 +162,30 @@ def _human(argument: str) -> Seat:
     return HumanSeat()
 
 
+def _uci(argument: str) -> Seat:
+    from palaestra.agents.programs.uci import UciSeat
+
+    return UciSeat.of(argument)
+
+
+def _stockfish(argument: str) -> Seat:
+    from palaestra.agents.programs.uci import strength
+
+    return strength(argument)
+
+
+def _gtp(argument: str) -> Seat:
+    from palaestra.agents.programs.gtp import GtpSeat
+
+    return GtpSeat.of(argument)
+
+
+def _gnugo(argument: str) -> Seat:
+    from palaestra.agents.programs.gtp import GtpSeat
+
+    return GtpSeat.gnugo(argument)
+
+
 def _negotiator(name: str) -> SeatFactory:
     def factory(argument: str) -> Seat:
         from palaestra.agents.scripted_negotiators import NEGOTIATORS
@@ -170,6 +203,10 @@ def _sleuth(argument: str) -> Seat:
 
 for _name in ("greedy", "conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), game="negotiation")
+register_seat("stockfish", _stockfish, game="chess")
+register_seat("gnugo", _gnugo, game="go")
+register_seat("uci", _uci, game="chess")
+register_seat("gtp", _gtp, game="go")
 register_seat("sleuth", _sleuth, game="mafia")
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)

@@ -38,7 +38,8 @@ CORE = (
 TRAIN = ("torch", "transformers", "peft", "safetensors", "gguf", "ray", "tensorboardX", "jinja2", "matplotlib")
 PROGRAMS = {
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "looks at reports in tests"),
-    "gnugo": (("gnugo", "/usr/games/gnugo"), "is an oracle for Go in tests"),
+    "gnugo": (("gnugo", "/usr/games/gnugo"), "plays Go (seat gnugo), and is an oracle for it in tests"),
+    "stockfish": (("stockfish", "/usr/games/stockfish"), "plays chess (seat stockfish)"),
 }
 Mark = Literal["good", "note", "missing"]
 STYLES: dict[Mark, str] = {"good": "green", "note": "yellow", "missing": "bold red"}

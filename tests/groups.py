@@ -31,11 +31,16 @@ Need = Callable[[], str | None]
 
 def program(*names: str) -> Need:
     def reason() -> str | None:
-        if any(shutil.which(name) for name in names):
+        places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/games"])
+        if any(shutil.which(name, path=places) for name in names):
             return None
         return f"{names[0]} is not installed; `make system` installs it on Debian"
 
     return reason
+
+
+def all_of(*needs: Need) -> Need:
+    return lambda: next((why for need in needs if (why := need()) is not None), None)
 
 
 def vllm_can_run() -> str | None:
@@ -69,7 +74,7 @@ class Group:
 
 
 # A test may be slow and need a peer as well; it then belongs to the peer's group.
-OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "gtp", "vllm", "gpu"))
+OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "programs", "vllm", "gpu"))
 GROUPS = (
     Group("lint", 3, command=("make", "lint")),
     Group("default", 7, marker=""),
@@ -77,7 +82,7 @@ GROUPS = (
     Group("openspiel-all", 6, marker="openspiel_all"),
     Group("experiment", 4, marker="experiment"),
     Group("browser", 3, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),
-    Group("gtp", 3, marker="gtp", need=program("gnugo")),
+    Group("programs", 4, marker="programs", need=all_of(program("stockfish"), program("gnugo"))),
     Group("oracle", 4, marker="oracle", prepare=("make", "oracle"), python=".venv-oracle/bin/python"),
     Group("vllm", 8, marker="vllm", need=vllm_can_run, prepare=("make", "vllm"), python=".venv-vllm/bin/python"),
     Group("gpu", 8, marker="gpu", need=nvidia),

@@ -189,10 +189,13 @@ class Go(Game):
         score = "0" if drawn else f"{'B' if margin > 0 else 'W'}+{abs(margin):g}"
         return {"score": score, "margin": margin, "termination": ending, "moves": self.position.move_number()}
 
+    def moves(self) -> list[str]:
+        """Return the moves so far, Black's first."""
+        return [self.points[number] for number in self.position.history()]
+
     def state(self) -> dict[str, Any]:
         """Return the moves so far, on which superko depends, and the board they led to."""
-        history = self.position.history()
-        return {"moves": " ".join(self.points[number] for number in history), "board": "/".join(self.rows())}
+        return {"moves": " ".join(self.moves()), "board": "/".join(self.rows())}
 
     def _clone_state_into(self, twin: Self) -> None:
         twin.position = self.position.clone()

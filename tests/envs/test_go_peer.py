@@ -11,7 +11,7 @@ from palaestra.envs import make
 from palaestra.envs.games.go import COLORS, COLUMNS, MARKS, PASS
 from palaestra.envs.seeding import Dice
 
-pytestmark = pytest.mark.gtp
+pytestmark = pytest.mark.programs
 GNUGO = shutil.which("gnugo", path=f"{os.environ['PATH']}{os.pathsep}/usr/games")
 
 
