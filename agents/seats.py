@@ -3,7 +3,8 @@
     random                       uniformly random legal actions
     human                        a person at the terminal
     mcts, mcts:500               search with so many simulations, in games of perfect information
-    greedy, conceder:0.5, tit-for-tat, fair
+    greedy                       the best move one move ahead (`palaestra.agents.greedy`)
+    conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
@@ -186,6 +187,14 @@ def _gnugo(argument: str) -> Seat:
     return GtpSeat.gnugo(argument)
 
 
+def _greedy(argument: str) -> Seat:
+    from palaestra.agents.greedy import GreedySeat
+
+    if argument:
+        raise ValueError("it has none")
+    return GreedySeat()
+
+
 def _negotiator(name: str) -> SeatFactory:
     def factory(argument: str) -> Seat:
         from palaestra.agents.scripted_negotiators import NEGOTIATORS
@@ -201,8 +210,9 @@ def _sleuth(argument: str) -> Seat:
     return Sleuth(float(argument)) if argument else Sleuth()
 
 
-for _name in ("greedy", "conceder", "tit-for-tat", "fair"):
+for _name in ("conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), game="negotiation")
+register_seat("greedy", _greedy)
 register_seat("stockfish", _stockfish, game="chess")
 register_seat("gnugo", _gnugo, game="go")
 register_seat("uci", _uci, game="chess")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from palaestra.scripts import bench, doctor, envs, evaluate, experiment, models, play, replay, report, train
+from palaestra.scripts import bench, doctor, envs, evaluate, experiment, models, play, replay, report, tournament, train
 from palaestra.scripts.errors import CommandGroup, examples, show_warning
 from palaestra.trainers import quiet
 
@@ -33,6 +33,7 @@ app.command("play", rich_help_panel=_LEARN, epilog=play.EXAMPLES)(play.play)
 app.command("train", rich_help_panel=_LEARN, epilog=train.TRAIN_EXAMPLES)(train.train)
 app.command("resume", rich_help_panel=_LEARN, epilog=train.RESUME_EXAMPLES)(train.resume)
 app.command("evaluate", rich_help_panel=_LEARN, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("tournament", rich_help_panel=_LEARN, epilog=tournament.EXAMPLES)(tournament.tournament)
 app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)
 app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
 app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)

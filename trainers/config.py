@@ -8,32 +8,22 @@ resolved configuration is written into the run folder and is all that `palaestra
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.match import MatchRules, OnFailure
+from palaestra.trainers.config_file import ConfigError, Section, load, parse
 from palaestra.trainers.loss import LossSettings
 from palaestra.trainers.schedules import schedule
 
 ScheduleSpec = float | dict[str, Any]
 
 
-class ConfigError(PalaestraError, ValueError):
-    """A configuration that cannot be run; the message names the key, what was found and what is allowed."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class LoraSection(_Section):
+class LoraSection(Section):
     """The shape of the adapter (Hu et al., 2021)."""
 
     rank: int = Field(16, ge=1)
@@ -46,7 +36,7 @@ class LoraSection(_Section):
     """Module names that get an update, or ``all-linear``."""
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """The base model and the adapter that is trained on it."""
 
     source: str = "smollm2"
@@ -58,7 +48,7 @@ class ModelSection(_Section):
     lora: LoraSection = LoraSection()
 
 
-class ReplySection(_Section):
+class ReplySection(Section):
     """How the policy is asked for a reply."""
 
     max_tokens: int = Field(32, ge=1)
@@ -75,7 +65,7 @@ class ReplySection(_Section):
         return ReplySettings(self.max_tokens, self.temperature, self.context, self.system)
 
 
-class FailureSection(_Section):
+class FailureSection(Section):
     """What one kind of failed reply costs."""
 
     reasks: int = Field(2, ge=0)
@@ -84,7 +74,7 @@ class FailureSection(_Section):
     """What follows when that is used up."""
 
 
-class RulesSection(_Section):
+class RulesSection(Section):
     """Rules of conduct of the matches."""
 
     visibility: Literal["private", "public", "team", "monitor"] = "private"
@@ -112,18 +102,18 @@ class RulesSection(_Section):
         )
 
 
-class GameSection(_Section):
+class GameSection(Section):
     """One of the games of a run."""
 
     game: str
     """Registered name; `palaestra envs` lists them."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """The game's own options."""
     weight: float = Field(1.0, gt=0)
     """Share of the games of an iteration, relative to the other games."""
     rules: RulesSection = RulesSection()
     reply: ReplySection = ReplySection()
-    opponents: dict[str, float] = {"self": 1.0}
+    opponents: dict[str, float] = Field(default_factory=lambda: {"self": 1.0})
     """Who sits in the other seats, with relative weights: ``self`` (the policy that is trained), ``base`` (the frozen
     reference), or any seat of `palaestra play` such as ``random``."""
     group_size: int = Field(1, ge=1)
@@ -136,18 +126,18 @@ class GameSection(_Section):
         return self
 
 
-class CreditSection(_Section):
+class CreditSection(Section):
     """How an episode becomes token weights."""
 
     rule: str = "role_baseline"
     """Registered credit rule: ``role_baseline`` for games against others, ``group_relative`` for single seats."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """The rule's own options."""
     kl: ScheduleSpec = 0.0
     """Coefficient of the KL to the frozen reference, per token; a number or a schedule."""
 
 
-class LossSection(_Section):
+class LossSection(Section):
     """The token loss; `palaestra.trainers.loss` has the formulas."""
 
     clip_low: float = Field(0.2, ge=0, le=1)
@@ -181,7 +171,7 @@ class LossSection(_Section):
         )
 
 
-class OptimizerSection(_Section):
+class OptimizerSection(Section):
     """AdamW on the adapters."""
 
     lr: ScheduleSpec = 2e-4
@@ -198,7 +188,7 @@ class OptimizerSection(_Section):
     """Most tokens, padding included, of one forward-backward pass."""
 
 
-class ResourcesSection(_Section):
+class ResourcesSection(Section):
     """Where the run runs."""
 
     runners: int = Field(1, ge=0)
@@ -219,14 +209,14 @@ class ResourcesSection(_Section):
     """With no runner left alive, how long to wait for one that Ray starts again."""
 
 
-class CheckpointSection(_Section):
+class CheckpointSection(Section):
     every: int = Field(1, ge=1)
     """Iterations between checkpoints."""
     keep: int = Field(2, ge=1)
     """Checkpoints that are kept."""
 
 
-class EvaluationSection(_Section):
+class EvaluationSection(Section):
     """Strength before and after training: seat-flipped pairs with the same seeds and sampling."""
 
     pairs: int = Field(32, ge=0)
@@ -235,7 +225,7 @@ class EvaluationSection(_Section):
     """Who is played against."""
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A self-play run."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -307,22 +297,8 @@ class RunConfig(_Section):
 
 
 def parse_config(data: Any, source: str = "config") -> RunConfig:
-    """Check plain data and return the configuration.
-
-    Raises:
-        ConfigError: The first wrong key, with the nearest right one or what was expected.
-    """
-    try:
-        return RunConfig.model_validate(_mapping(data, source))
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_sentence(error)}") from None
-
-
-def _mapping(data: Any, source: str) -> dict[str, Any]:
-    if not isinstance(data, Mapping):
-        what = "nothing" if data is None else repr(data)[:60]
-        raise ConfigError(f"{source} holds {what}, expected keys and values; see configs/ for examples.")
-    return dict(data)
+    """Check plain data and return the configuration of a run; errors as for `palaestra.trainers.config_file.parse`."""
+    return parse(RunConfig, data, source)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -331,73 +307,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: The file cannot be read, is no mapping, or has a wrong key or value.
     """
-    path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"config file {str(path)!r} does not exist; see configs/ for examples.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path.name} is no valid YAML: {' '.join(str(error).split())}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from None
-    data = _mapping(data, path.name)
-    for override in overrides:
-        _override(data, override)
-    return parse_config(data, path.name)
+    return load(RunConfig, path, overrides)
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {override!r} has no value; write it as key.subkey=value.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override!r}: {text!r} is no valid YAML; put text in quotes.") from None
-    if isinstance(value, str):  # YAML reads 1e-4 as text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    here: Any = data
-    *path, last = key.split(".")
-    for step in path:
-        if isinstance(here, list):
-            if not step.isdigit() or int(step) >= len(here):
-                raise ConfigError(f"--set {override!r}: {step!r} is no position in a list of {len(here)}.")
-            here = here[int(step)]
-        elif isinstance(here, dict):
-            here = here.setdefault(step, {})
-        else:
-            raise ConfigError(f"--set {override!r}: {step!r} stands below a plain value.")
-    if isinstance(here, list):
-        if not last.isdigit() or int(last) >= len(here):
-            raise ConfigError(f"--set {override!r}: {last!r} is no position in a list of {len(here)}.")
-        here[int(last)] = value
-    elif isinstance(here, dict):
-        here[last] = value
-    else:
-        raise ConfigError(f"--set {override!r}: {last!r} stands below a plain value.")
-
-
-def _sentence(error: ValidationError) -> str:
-    """Return the first fault as one sentence, with the nearest key where a key is unknown."""
-    fault = error.errors()[0]
-    where = ".".join(str(step) for step in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = _keys_at(fault["loc"][:-1])
-        section = ".".join(str(step) for step in fault["loc"][:-1]) or "the top level"
-        return str(UnknownName(f"key at {section}:", str(fault["loc"][-1]), known, f"Known keys: {', '.join(known)}."))
-    found = "" if fault["type"] == "missing" or not where else f", found {fault['input']!r}"
-    message = fault["msg"].removeprefix("Value error, ")
-    text = f"{message[0].lower()}{message[1:]}{found if len(found) < 120 else ''}".rstrip(".")
-    return f"{where}: {text}." if where else f"{text}."
-
-
-def _keys_at(path: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the section at ``path``."""
-    section: Any = RunConfig
-    for step in path:
-        if isinstance(step, int):
-            section = GameSection
-        elif step in section.model_fields:
-            section = section.model_fields[step].annotation
-    return list(getattr(section, "model_fields", {}))
+__all__ = ["ConfigError", "GameSection", "RunConfig", "load_config", "parse_config"]

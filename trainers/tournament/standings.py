@@ -1,0 +1,172 @@
+"""Standings: ratings with intervals, and beside them all that would make one doubt them.
+
+A rating gap may be a gap of format: so each line says how often replies failed and how, how many wins were the
+opponent's error, and what a turn cost; and each table says how much a seat is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from palaestra.trainers.summary import Estimate, mean_interval, wilson
+from palaestra.trainers.tournament.config import TournamentConfig
+from palaestra.trainers.tournament.ratings import bootstrapped, comparisons, decided, openskill
+from palaestra.trainers.tournament.store import GameRecord, SeatRecord
+
+JOINT = "all tables"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entrant at one table, or at all.
+
+    Attributes:
+        rating: On the scale of chess, mean 1500, with a 95 % interval over groups.
+        skill: (mu, sigma) of OpenSkill.
+        score: Mean share of points against other entrants, with an interval over groups.
+        seats: Seats held in games that were played; ``failed`` counts games that could not be.
+        legal, illegal, unparsable, truncated: Shares of replies.
+        forfeits: Share of seats held that ended in the own forfeit.
+        wins: Seats that got more than any other entrant's; ``gifts`` the share of these in which another one forfeited.
+        tokens, seconds: A turn.
+    """
+
+    entrant: str
+    rating: Estimate
+    skill: tuple[float, float]
+    score: Estimate
+    seats: int
+    failed: int
+    legal: Estimate
+    illegal: float
+    unparsable: float
+    truncated: float
+    forfeits: float
+    wins: int
+    gifts: float
+    tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeatBias:
+    """What a seat is worth: mean score of its holders against the others, over groups in which all sat in it."""
+
+    seat: int
+    score: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One table, or all of them together (`JOINT`), best first.
+
+    Attributes:
+        decided: For neighbours, whether the first is better at the confidence of the configuration (95 % if it has
+            none), whenever one looks.
+        errors: What went wrong in games that could not be played, each once.
+    """
+
+    label: str
+    lines: tuple[Line, ...]
+    decided: dict[tuple[str, str], bool]
+    bias: tuple[SeatBias, ...]
+    games: int
+    errors: tuple[str, ...]
+
+
+def standings(config: TournamentConfig, games: Sequence[GameRecord]) -> list[Standing]:
+    """Return the joint standing first (if there is more than one table), then one for each table."""
+    labels = [config.label(number) for number in range(len(config.tables))]
+    weights = {label: table.weight for label, table in zip(labels, config.tables, strict=True)}
+    found = [_standing(config, JOINT, list(config.entrants), games, weights)] if len(labels) > 1 else []
+    for number, label in enumerate(labels):
+        own = [game for game in games if game.label == label]
+        found.append(_standing(config, label, config.at_table(number), own, None))
+    return found
+
+
+def _standing(
+    config: TournamentConfig,
+    label: str,
+    entrants: list[str],
+    games: Sequence[GameRecord],
+    weights: dict[str, float] | None,
+) -> Standing:
+    pairs = comparisons(games, weights)
+    ratings = bootstrapped(entrants, pairs, seed=config.seed)
+    skills = openskill(entrants, games)
+    points: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
+    for one in pairs:
+        key = f"{one.label}|{one.group}"
+        points[one.first].setdefault(key, []).append(one.score)
+        points[one.second].setdefault(key, []).append(1 - one.score)
+    lines = []
+    for name in entrants:
+        held = [(game, seat) for game in games for seat in game.seats if seat.entrant == name]
+        score = mean_interval([fmean(values) for values in points[name].values()])
+        lines.append(_line(name, ratings[name], skills[name], score, held))
+    lines.sort(key=lambda line: -line.rating.mean)
+    confidence = config.stop.confidence or 0.95
+    errors = tuple(dict.fromkeys(game.error for game in games if game.error))
+    bias = _bias(games) if weights is None else ()
+    order = [line.entrant for line in lines]
+    return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors)
+
+
+def _line(
+    name: str,
+    rating: Estimate,
+    skill: tuple[float, float],
+    score: Estimate,
+    held: Sequence[tuple[GameRecord, SeatRecord]],
+) -> Line:
+    played = [(game, seat) for game, seat in held if game.outcome != "failed"]
+    seats = [seat for _, seat in played]
+    replies = sum(seat.ok + seat.illegal + seat.unparsable + seat.truncated for seat in seats)
+    turns = max(1, sum(seat.turns for seat in seats))
+    wins = [(game, seat) for game, seat in played if _won(game, seat)]
+    gifts = sum(any(other.forfeited for other in game.seats if other.entrant != name) for game, _ in wins)
+    return Line(
+        entrant=name,
+        rating=rating,
+        skill=skill,
+        score=score,
+        seats=len(seats),
+        failed=len(held) - len(played),
+        legal=wilson(sum(seat.ok for seat in seats), replies),
+        illegal=sum(seat.illegal for seat in seats) / max(1, replies),
+        unparsable=sum(seat.unparsable for seat in seats) / max(1, replies),
+        truncated=sum(seat.truncated for seat in seats) / max(1, replies),
+        forfeits=sum(seat.forfeited for seat in seats) / max(1, len(seats)),
+        wins=len(wins),
+        gifts=gifts / max(1, len(wins)),
+        tokens=sum(seat.tokens for seat in seats) / turns,
+        seconds=sum(seat.seconds for seat in seats) / turns,
+    )
+
+
+def _won(game: GameRecord, seat: SeatRecord) -> bool:
+    others = [other.result for other in game.seats if other.entrant != seat.entrant]
+    return seat.result is not None and bool(others) and all(one is not None and seat.result > one for one in others)
+
+
+def _bias(games: Sequence[GameRecord]) -> tuple[SeatBias, ...]:
+    """Return the mean score of each seat against the others, each group counting once."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for game in games:
+        results = [seat.result for seat in game.seats]
+        if None in results or len(results) < 2:
+            continue
+        for seat in game.seats:
+            scores = [
+                0.5 + 0.5 * ((seat.result > other.result) - (seat.result < other.result))
+                for other in game.seats
+                if other.seat != seat.seat and seat.result is not None and other.result is not None
+            ]
+            found.setdefault(seat.seat, {}).setdefault(game.group, []).append(fmean(scores))
+    return tuple(
+        SeatBias(seat, mean_interval([fmean(values) for values in groups.values()]))
+        for seat, groups in sorted(found.items())
+    )

@@ -1,0 +1,208 @@
+"""History and ratings in one SQLite file: what was played, by whom, how it went, and what was made of it.
+
+Each game is written in one transaction as soon as it is over, so a killed tournament loses only the games in flight.
+Tables: ``tournaments``, ``games`` (one row a game), ``seats`` (one row a seat of a game) and ``ratings`` (the last
+standings of each tournament). Several tournaments, and other writers, share a file.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palaestra.envs.errors import PalaestraError
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS tournaments (
+    name TEXT PRIMARY KEY, config TEXT NOT NULL, began TEXT DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE IF NOT EXISTS games (
+    tournament TEXT NOT NULL, id TEXT NOT NULL, label TEXT NOT NULL, game TEXT NOT NULL, options TEXT NOT NULL,
+    round INTEGER NOT NULL, grp TEXT NOT NULL, seed INTEGER NOT NULL, match_seed INTEGER NOT NULL,
+    outcome TEXT NOT NULL, turns INTEGER NOT NULL, seconds REAL NOT NULL, replay TEXT, error TEXT,
+    PRIMARY KEY (tournament, id));
+CREATE TABLE IF NOT EXISTS seats (
+    tournament TEXT NOT NULL, game TEXT NOT NULL, seat INTEGER NOT NULL, entrant TEXT NOT NULL, role TEXT NOT NULL,
+    result REAL, ok INTEGER NOT NULL, illegal INTEGER NOT NULL, unparsable INTEGER NOT NULL, truncated INTEGER NOT NULL,
+    forfeited INTEGER NOT NULL, turns INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (tournament, game, seat), FOREIGN KEY (tournament, game) REFERENCES games (tournament, id));
+CREATE TABLE IF NOT EXISTS ratings (
+    tournament TEXT NOT NULL, label TEXT NOT NULL, entrant TEXT NOT NULL, kind TEXT NOT NULL,
+    mean REAL, low REAL, high REAL, games INTEGER NOT NULL, PRIMARY KEY (tournament, label, entrant, kind));
+"""
+
+
+class StoreError(PalaestraError, RuntimeError):
+    """The history cannot be read or written; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeatRecord:
+    """How one seat of a game did.
+
+    Attributes:
+        result: Its return; None if the game has none.
+        ok, illegal, unparsable, truncated: Replies by verdict.
+        tokens: Sampled, for language models.
+        seconds: Spent waiting for its replies, all together.
+    """
+
+    seat: int
+    entrant: str
+    role: str
+    result: float | None
+    ok: int
+    illegal: int
+    unparsable: int
+    truncated: int
+    forfeited: bool
+    turns: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GameRecord:
+    """One game that was played.
+
+    Attributes:
+        label: The table's name.
+        group: Games of one group share their chance.
+        outcome: As in `palaestra.envs.episode.Episode`, or ``"failed"`` with an ``error``.
+    """
+
+    id: str
+    label: str
+    game: str
+    options: dict[str, Any]
+    round: int
+    group: str
+    seed: int
+    match_seed: int
+    outcome: str
+    turns: int
+    seconds: float
+    seats: tuple[SeatRecord, ...]
+    replay: str | None = None
+    error: str | None = None
+
+
+class Store:
+    """The file, open.
+
+    Raises:
+        StoreError: It cannot be opened, is no such file, or was written by a newer release.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=30)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA:
+                raise StoreError(
+                    f"{self.path} has schema {version}, but this release reads up to {SCHEMA}; install a newer one."
+                )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            with self._db:
+                self._db.executescript(_TABLES)
+                self._db.execute(f"PRAGMA user_version={SCHEMA}")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the history {self.path} cannot be opened: {error}; name another file.") from None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def begin(self, tournament: str, config: dict[str, Any]) -> None:
+        """Enter a tournament, or find it entered with the same configuration.
+
+        Raises:
+            StoreError: It is there with another configuration.
+        """
+        text = json.dumps(config, sort_keys=True)
+        known = self._db.execute("SELECT config FROM tournaments WHERE name = ?", (tournament,)).fetchone()
+        if known is None:
+            with self._db:
+                self._db.execute("INSERT INTO tournaments (name, config) VALUES (?, ?)", (tournament, text))
+        elif known[0] != text:
+            raise StoreError(
+                f"{self.path} holds a tournament {tournament!r} with another configuration; give this one another name."
+            )
+
+    def add(self, tournament: str, record: GameRecord) -> None:
+        """Write a game; one that is there already is left as it is.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        game = (
+            tournament, record.id, record.label, record.game, json.dumps(record.options, sort_keys=True), record.round,
+            record.group, str(record.seed), str(record.match_seed), record.outcome, record.turns, record.seconds,
+            record.replay, record.error,
+        )  # fmt: skip
+        seats = [
+            (
+                tournament, record.id, seat.seat, seat.entrant, seat.role, seat.result, seat.ok, seat.illegal,
+                seat.unparsable, seat.truncated, int(seat.forfeited), seat.turns, seat.tokens, seat.seconds,
+            )
+            for seat in record.seats
+        ]  # fmt: skip
+        try:
+            with self._db:
+                done = self._db.execute(f"INSERT OR IGNORE INTO games VALUES ({','.join('?' * len(game))})", game)
+                if done.rowcount:
+                    self._db.executemany(f"INSERT INTO seats VALUES ({','.join('?' * 14)})", seats)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"the history {self.path} cannot be written: {error}; finished games are kept, free the disk and "
+                "start the same tournament again."
+            ) from None
+
+    def games(self, tournament: str) -> list[GameRecord]:
+        """Return the games of a tournament in the order of their rounds."""
+        seats: dict[str, list[SeatRecord]] = {}
+        for row in self._db.execute(
+            "SELECT game, seat, entrant, role, result, ok, illegal, unparsable, truncated, forfeited, turns, tokens, "
+            "seconds FROM seats WHERE tournament = ? ORDER BY game, seat",
+            (tournament,),
+        ):
+            name, seat, entrant, role, result, ok, illegal, unparsable, truncated, forfeited, *rest = row
+            seats.setdefault(name, []).append(
+                SeatRecord(seat, entrant, role, result, ok, illegal, unparsable, truncated, bool(forfeited), *rest)
+            )
+        return [
+            GameRecord(
+                id=row[0], label=row[1], game=row[2], options=json.loads(row[3]), round=row[4], group=row[5],
+                seed=int(row[6]), match_seed=int(row[7]), outcome=row[8], turns=row[9], seconds=row[10],
+                seats=tuple(seats.get(row[0], ())), replay=row[11], error=row[12],
+            )
+            for row in self._db.execute(
+                "SELECT id, label, game, options, round, grp, seed, match_seed, outcome, turns, seconds, replay, error "
+                "FROM games WHERE tournament = ? ORDER BY round, id",
+                (tournament,),
+            )
+        ]  # fmt: skip
+
+    def save_ratings(self, tournament: str, rows: Iterable[tuple[str, str, str, float, float, float, int]]) -> None:
+        """Replace the ratings of a tournament by rows of (label, entrant, kind, mean, low, high, games)."""
+        with self._db:
+            self._db.execute("DELETE FROM ratings WHERE tournament = ?", (tournament,))
+            self._db.executemany("INSERT INTO ratings VALUES (?,?,?,?,?,?,?,?)", [(tournament, *row) for row in rows])
+
+    def ratings(self, tournament: str) -> list[tuple[str, str, str, float, float, float, int]]:
+        """Return the ratings that were saved last."""
+        query = "SELECT label, entrant, kind, mean, low, high, games FROM ratings WHERE tournament = ?"
+        return [tuple(row) for row in self._db.execute(query, (tournament,))]
