@@ -1,8 +1,8 @@
-"""A seat that looks one move ahead: the rung of a ladder between chance and search.
+"""Seats that look one move ahead: rungs of a ladder between chance and search.
 
-In a game of perfect information it takes a move that wins at once if there is one; in chess, else the move that gains
-most material, by the usual values of the pieces; else any, by lot. In a negotiation it is the scripted negotiator
-``greedy``. Elsewhere there is nothing to look at, and the seat is refused.
+``greedy`` takes a move that wins at once if there is one, else any, by lot; in a negotiation it is the scripted
+negotiator of that name. ``material`` plays chess for material: a mate, else the move that takes or promotes to most by
+the usual values of the pieces, else any. Neither looks at the answer.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import chess
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError
 from palaestra.envs.game import Game
-from palaestra.envs.games.chess import Chess
 from palaestra.envs.seat import View
 from palaestra.envs.seeding import Dice
 
 VALUES = {chess.PAWN: 1, chess.KNIGHT: 3, chess.BISHOP: 3, chess.ROOK: 5, chess.QUEEN: 9}
+MATE = 1000
 
 
 class GreedySeat:
-    """Plays the best move one move ahead.
+    """Takes a move that wins at once.
 
     While playing:
         InformationError: The game hides its state, or does not list its moves.
@@ -37,15 +37,13 @@ class GreedySeat:
         game = view.clone_game()
         if not game.facts.enumerable:
             raise InformationError(f"greedy chooses among listed moves, and {view.game_id} does not list them.")
-        return Reply(best_move(game, view.player, Dice(view.seed)))
+        return Reply(winning_move(game, view.player, Dice(view.seed)))
 
 
-def best_move(game: Game, player: int, dice: Dice) -> str:
-    """Return a move that wins at once, else one that gains most material, else any; ties by lot."""
+def winning_move(game: Game, player: int, dice: Dice) -> str:
+    """Return a move that wins at once, else any; by lot."""
     moves = list(game.legal_actions(player))
     dice.shuffle(moves)
-    if isinstance(game, Chess):
-        return max(moves, key=lambda move: _gain(game.position, chess.Move.from_uci(move)))
     for move in moves:
         after = game.clone()
         after.apply(player, move)
@@ -54,11 +52,31 @@ def best_move(game: Game, player: int, dice: Dice) -> str:
     return moves[0]
 
 
-def _gain(board: chess.Board, move: chess.Move) -> float:
-    """Return the material that a move gains; a mate is worth more than anything."""
+class MaterialSeat:
+    """Plays chess for material.
+
+    While playing:
+        InformationError: The game is not chess.
+    """
+
+    name = "material"
+
+    async def act(self, view: View) -> Reply:
+        """Return the move."""
+        if view.game_id != "chess":
+            raise InformationError(f"the 'material' seat plays chess only; seat it there, not at {view.game_id}.")
+        game = view.clone_game()
+        moves = list(game.legal_actions(view.player))
+        Dice(view.seed).shuffle(moves)
+        board: chess.Board = game.position  # type: ignore[attr-defined]
+        return Reply(max(moves, key=lambda move: gain(board, chess.Move.from_uci(move))))
+
+
+def gain(board: chess.Board, move: chess.Move) -> int:
+    """Return the material that a move gains; `MATE` for a mate."""
     taken = chess.PAWN if board.is_en_passant(move) else board.piece_type_at(move.to_square)
-    gain = VALUES.get(taken, 0) if taken and board.is_capture(move) else 0
-    gain += VALUES[move.promotion] - 1 if move.promotion else 0
+    won = VALUES.get(taken, 0) if taken and board.is_capture(move) else 0
+    won += VALUES[move.promotion] - 1 if move.promotion else 0
     after = board.copy(stack=False)
     after.push(move)
-    return 1000 if after.is_checkmate() else gain
+    return MATE if after.is_checkmate() else won

@@ -3,7 +3,7 @@
     random                       uniformly random legal actions
     human                        a person at the terminal
     mcts, mcts:500               search with so many simulations, in games of perfect information
-    greedy                       the best move one move ahead (`palaestra.agents.greedy`)
+    greedy, material             one move ahead: a win at once; in chess, material (`palaestra.agents.greedy`)
     conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
@@ -11,6 +11,7 @@
                                  a chess program (`palaestra.agents.programs.uci`)
     gnugo, gnugo:level=5, gtp:COMMAND
                                  a Go program (`palaestra.agents.programs.gtp`)
+    server:URL;model=NAME        a model behind an OpenAI-compatible server (`palaestra.agents.server`)
     smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
 
 Anything registered here by `register_seat` is a name; anything else is a model source.
@@ -51,14 +52,15 @@ def register_seat(name: str, factory: SeatFactory, *, game: str | None = None) -
         register_opponent(name, partial(factory, ""))
 
 
-def starts_a_program(spec: str) -> bool:
-    """Return whether a seat runs a command that its name spells out; never take such a name from a stranger's file."""
-    return spec.partition(":")[0] in ("uci", "gtp")
+def reaches_outside(spec: str) -> bool:
+    """Return whether a seat's name spells out a command to run or an address to call: never take such a name from a
+    stranger's file."""
+    return spec.partition(":")[0] in ("uci", "gtp", "server")
 
 
 def seat_names() -> list[str]:
     """Return the registered names, sorted."""
-    return sorted(_factories)
+    return sorted([*_factories, "server"])
 
 
 def make_seat(spec: str, *, settings: Any = None) -> Seat:
@@ -73,6 +75,10 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
         OptionError: The seat cannot have this parameter.
     """
     name, _, argument = spec.partition(":")
+    if name == "server":
+        from palaestra.agents.server import ServerSeat, parse_server
+
+        return ServerSeat(parse_server(argument, settings), spec)
     if name in _factories:
         try:
             return _factories[name](argument)
@@ -98,6 +104,9 @@ def check_seat(spec: str, game: str | None = None) -> None:
     from palaestra.agents.models.sources import ModelSource
 
     name = spec.partition(":")[0]
+    if name == "server":
+        make_seat(spec)
+        return
     if name in _factories:
         make_seat(spec)
         if game is not None and _only.get(name, game) != game:
@@ -190,9 +199,17 @@ def _gnugo(argument: str) -> Seat:
 def _greedy(argument: str) -> Seat:
     from palaestra.agents.greedy import GreedySeat
 
-    if argument:
-        raise ValueError("it has none")
-    return GreedySeat()
+    return GreedySeat() if not argument else _without_parameter()
+
+
+def _material(argument: str) -> Seat:
+    from palaestra.agents.greedy import MaterialSeat
+
+    return MaterialSeat() if not argument else _without_parameter()
+
+
+def _without_parameter() -> Seat:
+    raise ValueError("it has none")
 
 
 def _negotiator(name: str) -> SeatFactory:
@@ -213,6 +230,7 @@ def _sleuth(argument: str) -> Seat:
 for _name in ("conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), game="negotiation")
 register_seat("greedy", _greedy)
+register_seat("material", _material, game="chess")
 register_seat("stockfish", _stockfish, game="chess")
 register_seat("gnugo", _gnugo, game="go")
 register_seat("uci", _uci, game="chess")

@@ -90,7 +90,7 @@ def resume(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Go on from any turn of a recorded game, with the same seats or others."""
-    from palaestra.agents.seats import starts_a_program
+    from palaestra.agents.seats import reaches_outside
     from palaestra.envs import ReplayWriter, make, read_replay
     from palaestra.envs import resume as resume_match
     from palaestra.envs.errors import ReplayError, UnknownName
@@ -106,9 +106,9 @@ def resume(
         raise ReplayError(f"replay {file.name} is of a finished game; --turn N goes on after its first N turns.")
     if seats is None:
         specs = [recorded_seat(name, file) for name in episode.seats]
-        if programs := [spec for spec in specs if starts_a_program(spec)]:
+        if programs := [spec for spec in specs if reaches_outside(spec)]:
             raise ReplayError(
-                f"the recorded seat {programs[0]!r} runs a program; if you trust it, name it with --seats."
+                f"the recorded seat {programs[0]!r} runs a program or calls a server; if you trust it, give --seats."
             )
     else:
         specs = seat_specs(seats)

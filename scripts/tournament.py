@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from palaestra.trainers.tournament.standings import Standing
 
 EXAMPLES = examples(
-    "palaestra tournament configs/ladder.yaml",
-    "palaestra tournament configs/ladder.yaml --set groups=8 --set resources.workers=0",
-    "palaestra tournament configs/ladder.yaml --set entrants.mine=smollm2@runs/quickstart",
+    "palaestra tournament configs/tournaments/ladder.yaml",
+    "palaestra tournament configs/tournaments/ladder.yaml --set groups=8 --set resources.workers=0",
+    "palaestra tournament configs/tournaments/ladder.yaml --set entrants.mine=smollm2@runs/quickstart",
 )
 
 
 def tournament(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; configs/ladder.yaml is one.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; configs/tournaments/ has some.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Replace a value of the file; repeatable.")
     ] = None,
@@ -102,7 +102,7 @@ class _Live:
 
     def told(self, progress: Progress, found: Sequence[Standing]) -> None:
         """Show progress, and the order after a round."""
-        from palaestra.scripts.live import duration
+        from palaestra.scripts.console import duration
 
         left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
         failed = f", {progress.failed} failed" if progress.failed else ""

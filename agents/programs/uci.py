@@ -52,7 +52,7 @@ class _Engine:
             raise EOFError("it ended while it was thinking") from None
         if played.move is None or not board.is_legal(played.move):
             raise ValueError(f"it answered {played.move} to {board.fen()}")
-        info: dict[str, Any] = {key: played.info[key] for key in ("depth", "nodes") if key in played.info}  # type: ignore[literal-required]
+        info: dict[str, Any] = {key: played.info[key] for key in ("depth", "nodes") if key in played.info}
         if (score := played.info.get("score")) is not None:
             info["score"] = str(score.relative)
         return played.move, info

@@ -8,7 +8,7 @@ from tests.shipped import GAMES
 
 
 @pytest.mark.parametrize("game", sorted(GAMES))
-@pytest.mark.parametrize("seat", ["fair", "greedy", "conceder:0.5", "tit-for-tat"])
+@pytest.mark.parametrize("seat", ["fair", "conceder:0.5", "tit-for-tat"])
 def test_negotiators_sit_down_at_negotiations_only(seat, game):
     if game == "negotiation":
         check_seat(seat, game)

@@ -22,7 +22,20 @@ def commands(group=ROOT, path=()):
 
 COMMANDS = dict(commands())
 NAMES = {
-    *("play", "train", "resume", "evaluate", "envs", "replay", "report", "models", "experiment", "bench", "doctor"),
+    *(
+        "play",
+        "train",
+        "resume",
+        "evaluate",
+        "tournament",
+        "envs",
+        "replay",
+        "report",
+        "models",
+        "experiment",
+        "bench",
+        "doctor",
+    ),
     *("replay show", "replay verify", "replay resume", "replay export", "replay record-goldens"),
     *("models list", "models fetch", "models path"),
 }

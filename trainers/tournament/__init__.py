@@ -5,5 +5,6 @@ that share a chance seed, one for each way to turn the seats round, so that luck
 groups, not games, are independent, and every interval here is over groups.
 
 `config` says what a tournament is, `schedule` which groups come next, `play` plays them, `store` keeps every game in
-one SQLite file, `ratings` turns games into numbers with intervals, `standings` lays them beside what else one must know.
+one SQLite file, `ratings` turns games into numbers with intervals, `standings` sets them beside what would make one
+doubt them.
 """

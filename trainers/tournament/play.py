@@ -133,7 +133,7 @@ def _game(
 class Players:
     """Whoever plays the games: this process, or actors on Ray.
 
-    Use as a context manager; `play` yields results as games end, in any order.
+    Use as a context manager; `play` yields results as games end, in any order. Ray is started with the first game.
     """
 
     def __init__(self, config: TournamentConfig) -> None:
@@ -142,26 +142,6 @@ class Players:
         self._connection: Any = None
 
     def __enter__(self) -> Players:
-        resources = self.config.resources
-        if resources.workers:
-            import ray
-
-            from palaestra.trainers import cluster
-
-            processes = int(resources.workers * max(1.0, resources.cpus_per_worker))
-            self._connection = cluster.connected(resources.address, processes)
-            self._connection.__enter__()
-            cluster.check_room(
-                resources.workers * resources.cpus_per_worker, resources.workers * resources.gpus_per_worker
-            )
-            kind = ray.remote(_Actor).options(
-                num_cpus=resources.cpus_per_worker,
-                num_gpus=resources.gpus_per_worker,
-                max_concurrency=resources.concurrent_games,
-                max_restarts=-1,
-                max_task_retries=3,
-            )
-            self._actors = [kind.remote(self.config.model_dump_json()) for _ in range(resources.workers)]
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -170,8 +150,34 @@ class Players:
             self._connection.__exit__(*error)
 
     def play(self, fixtures: Sequence[Fixture]) -> Iterator[Result]:
-        """Play games and yield each as it ends."""
-        return self._on_ray(fixtures) if self._actors else self._here(fixtures)
+        """Play games and yield each as it ends.
+
+        Raises:
+            ClusterError: Ray cannot be started or reached, or has too little room.
+        """
+        if not fixtures:
+            return iter(())
+        return self._on_ray(fixtures) if self.config.resources.workers else self._here(fixtures)
+
+    def _connect(self) -> None:
+        import ray
+
+        from palaestra.trainers import cluster
+
+        resources = self.config.resources
+        processes = int(resources.workers * max(1.0, resources.cpus_per_worker))
+        connection = cluster.connected(resources.address, processes)
+        connection.__enter__()
+        self._connection = connection
+        cluster.check_room(resources.workers * resources.cpus_per_worker, resources.workers * resources.gpus_per_worker)
+        kind = ray.remote(_Actor).options(
+            num_cpus=resources.cpus_per_worker,
+            num_gpus=resources.gpus_per_worker,
+            max_concurrency=resources.concurrent_games,
+            max_restarts=-1,
+            max_task_retries=3,
+        )
+        self._actors = [kind.remote(self.config.model_dump_json()) for _ in range(resources.workers)]
 
     def _here(self, fixtures: Sequence[Fixture]) -> Iterator[Result]:
         """Play in batches, since results cannot leave a running loop."""
@@ -187,6 +193,8 @@ class Players:
     def _on_ray(self, fixtures: Sequence[Fixture]) -> Iterator[Result]:
         import ray
 
+        if not self._actors:
+            self._connect()
         waiting = list(reversed(fixtures))
         running: dict[Any, tuple[int, Fixture]] = {}
         free = [actor for _ in range(self.config.resources.concurrent_games) for actor in range(len(self._actors))]

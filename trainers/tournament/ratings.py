@@ -35,7 +35,7 @@ from palaestra.trainers.tournament.store import GameRecord
 
 ELO = 400 / math.log(10)
 CENTRE = 1500.0
-REGULARISATION = 0.02
+REGULARISATION = 0.005
 """Added to every pair as in choix; keeps the rating of who never lost finite."""
 RESAMPLES = 400
 MIXTURE = 0.25

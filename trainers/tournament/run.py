@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,10 +87,10 @@ def hold(
     return found
 
 
-def _scores(games: Sequence[GameRecord] | object, number: int) -> dict[str, float]:
+def _scores(games: Iterable[GameRecord], number: int) -> dict[str, float]:
     """Return each entrant's points in the rounds before a number, each game worth 1."""
     points: dict[str, float] = defaultdict(float)
-    for one in comparisons([game for game in games if game.round < number]):  # type: ignore[attr-defined]
+    for one in comparisons([game for game in games if game.round < number]):
         points[one.first] += one.score * one.weight
         points[one.second] += (1 - one.score) * one.weight
     return dict(points)

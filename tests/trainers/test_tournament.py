@@ -1,0 +1,374 @@
+"""Tournaments: fair schedules, right ratings, a history that survives kills, failures that end nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palaestra.agents.seats import register_seat
+from palaestra.envs import Reply, read_replay
+from palaestra.envs.errors import OptionError, UnknownName
+from palaestra.trainers.config_file import ConfigError, parse
+from palaestra.trainers.tournament.config import TournamentConfig, load_tournament
+from palaestra.trainers.tournament.ratings import bootstrapped, bradley_terry, comparisons, decided, openskill
+from palaestra.trainers.tournament.run import hold
+from palaestra.trainers.tournament.schedule import Fixture, fixtures, players_at
+from palaestra.trainers.tournament.standings import JOINT, standings
+from palaestra.trainers.tournament.store import GameRecord, SeatRecord, Store, StoreError
+
+SMALL = {
+    "name": "small",
+    "entrants": {"chance": "random", "greedy": "greedy", "search": "mcts:50"},
+    "tables": [{"game": "tic_tac_toe"}],
+    "groups": 3,
+    "resources": {"workers": 0},
+}
+
+
+def config_of(**changes: object) -> TournamentConfig:
+    return parse(TournamentConfig, {**SMALL, **changes})
+
+
+def game(
+    number: int, *results: tuple[str, float | None], label: str = "g", group: str = "", forfeit: int = -1
+) -> GameRecord:
+    seats = tuple(
+        SeatRecord(seat, name, "role", result, 3, 1, 0, 0, forfeited=seat == forfeit, turns=3, tokens=30, seconds=0.3)
+        for seat, (name, result) in enumerate(results)
+    )
+    return GameRecord(str(number), label, "x", {}, number, group or str(number), 0, 0, "finished", 6, 1.0, seats)
+
+
+# ---------------------------------------------------------------------- schedule
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 6), st.integers(0, 5), st.sampled_from(["tic_tac_toe", "mafia", "openspiel/pig"]))
+def test_everybody_in_a_group_sits_in_every_seat_with_the_same_chance(entrants: int, number: int, name: str) -> None:
+    names = {f"e{index}": "random" for index in range(entrants)}
+    config = config_of(entrants=names, tables=[{"game": name}], groups=9)
+    players = players_at(config, 0)
+    groups: dict[str, list[Fixture]] = {}
+    for fixture in fixtures(config, number):
+        groups.setdefault(fixture.group, []).append(fixture)
+    for members in groups.values():
+        assert len(members) == players
+        assert len({(one.seed, one.match_seed) for one in members}) == 1
+        lineup = Counter(members[0].lineup)
+        for seat in range(players):
+            assert Counter(one.lineup[seat] for one in members) == lineup
+    assert len({members[0].seed for members in groups.values()}) == 1
+    assert {name for members in groups.values() for name in members[0].lineup} == set(names)
+
+
+def test_a_round_robin_pairs_everybody_once_a_round_and_a_gauntlet_only_across() -> None:
+    names = dict.fromkeys("abcd", "random")
+    pairs = [frozenset(one.lineup) for one in fixtures(config_of(entrants=names), 0)]
+    assert Counter(pairs) == dict.fromkeys({frozenset(pair) for pair in ("ab", "ac", "ad", "bc", "bd", "cd")}, 2)
+    gauntlet = config_of(entrants=names, format="gauntlet", challengers=["a", "b"])
+    assert {frozenset(one.lineup) for one in fixtures(gauntlet, 0)} == {
+        frozenset(pair) for pair in ("ac", "ad", "bc", "bd")
+    }
+
+
+def test_swiss_pairs_neighbours_of_the_standings() -> None:
+    config = config_of(entrants=dict.fromkeys("abcdef", "random"), format="swiss")
+    scores = dict(zip("abcdef", (5.0, 1.0, 4.0, 3.0, 0.0, 2.0), strict=True))
+    assert {frozenset(one.lineup) for one in fixtures(config, 2, scores)} == {
+        frozenset("ac"),
+        frozenset("df"),
+        frozenset("be"),
+    }
+
+
+def test_rounds_depend_on_the_seed_and_on_nothing_else() -> None:
+    assert fixtures(config_of(), 1) == fixtures(config_of(), 1)
+    assert fixtures(config_of(), 1)[0].seed != fixtures(config_of(seed=1), 1)[0].seed
+
+
+# ---------------------------------------------------------------------- ratings
+
+
+def test_bradley_terry_finds_the_strengths_that_made_the_results() -> None:
+    rng = np.random.default_rng(0)
+    truth = {"a": 200.0, "b": 0.0, "c": -200.0}
+    games = []
+    for number in range(6000):
+        first, second = rng.permutation(list(truth))[:2]
+        chance = 1 / (1 + 10 ** ((truth[second] - truth[first]) / 400))
+        won = rng.random() < chance
+        games.append(game(number, (str(first), 1.0 if won else -1.0), (str(second), -1.0 if won else 1.0)))
+    found = bootstrapped(list(truth), comparisons(games))
+    for name, strength in truth.items():
+        assert found[name].mean == pytest.approx(1500 + strength, abs=30)
+        assert found[name].low < found[name].mean < found[name].high
+        assert found[name].high - found[name].low < 60
+
+
+def test_bradley_terry_of_two_is_the_log_odds() -> None:
+    games = [game(number, ("a", 1.0), ("b", 0.0)) for number in range(30)]
+    games += [game(100 + number, ("a", 0.0), ("b", 1.0)) for number in range(10)]
+    a, b = bradley_terry(["a", "b"], comparisons(games))
+    assert a - b == pytest.approx(400 * math.log10(30 / 10), rel=0.03)
+    assert (a + b) / 2 == pytest.approx(1500)
+
+
+def test_who_never_lost_has_a_finite_rating() -> None:
+    found = bootstrapped(["a", "b"], comparisons([game(number, ("a", 1.0), ("b", 0.0)) for number in range(20)]))
+    assert 1500 < found["a"].mean < 3000
+
+
+def test_a_table_weighs_what_it_should_and_a_game_for_many_weighs_one() -> None:
+    many = [game(number, ("a", 1.0), ("b", 0.0), label="quick") for number in range(90)]
+    few = [game(number, ("a", 0.0), ("b", 1.0), label="slow") for number in range(10)]
+    even = comparisons(many + few, {"quick": 1.0, "slow": 1.0})
+    assert sum(one.weight for one in even if one.label == "quick") == pytest.approx(1)
+    assert bradley_terry(["a", "b"], even)[0] == pytest.approx(1500, abs=1)
+    table = comparisons([game(0, ("a", 1.0), ("b", 0.0), ("c", 0.0), ("a", 0.0))])
+    assert sum(one.weight for one in table) == pytest.approx(1)
+    assert not [one for one in table if one.first == one.second]
+
+
+def test_openskill_orders_a_table_of_many() -> None:
+    games = [game(number, ("a", 3.0), ("b", 2.0), ("c", 1.0), ("d", 0.0)) for number in range(20)]
+    found = openskill(list("abcd"), games)
+    assert [mu for mu, _ in found.values()] == sorted((mu for mu, _ in found.values()), reverse=True)
+    assert all(sigma < 25 / 3 for _, sigma in found.values())
+
+
+def test_the_sequential_test_is_seldom_wrong_however_often_it_is_looked_at() -> None:
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(200):
+        games = [
+            game(number, ("a", float(value)), ("b", -float(value)))
+            for number, value in enumerate(rng.choice([-1, 1], 120))
+        ]
+        pairs = comparisons(games)
+        wrong += any(
+            any(decided(order, pairs[:seen], 0.95).values())
+            for seen in range(2, 121, 3)
+            for order in (["a", "b"], ["b", "a"])
+        )
+    assert wrong <= 10  # 5 % of 200; two-sided
+
+
+def test_the_sequential_test_sees_a_clear_difference() -> None:
+    pairs = comparisons([game(number, ("a", 1.0), ("b", -1.0 if number % 5 else 1.0)) for number in range(40)])
+    assert decided(["a", "b"], pairs, 0.95) == {("a", "b"): True}
+    assert decided(["b", "a"], pairs, 0.95) == {("b", "a"): False}
+
+
+# ---------------------------------------------------------------------- standings
+
+
+def test_standings_stand_beside_what_would_make_one_doubt_them() -> None:
+    config = config_of(entrants={"a": "random", "b": "random"}, tables=[{"game": "tic_tac_toe"}])
+    games = [
+        game(0, ("a", 1.0), ("b", -1.0), label="tic_tac_toe", group="1", forfeit=1),
+        game(1, ("b", -1.0), ("a", 1.0), label="tic_tac_toe", group="1"),
+        game(2, ("a", 0.0), ("b", 0.0), label="tic_tac_toe", group="2"),
+        GameRecord(
+            "3",
+            "tic_tac_toe",
+            "x",
+            {},
+            0,
+            "2",
+            0,
+            0,
+            "failed",
+            0,
+            0.0,
+            game(0, ("b", None), ("a", None)).seats,
+            error="it crashed",
+        ),
+    ]
+    (found,) = standings(config, games)
+    first, second = found.lines
+    assert (first.entrant, second.entrant) == ("a", "b")
+    assert (first.wins, first.gifts, first.failed) == (2, 0.5, 1)
+    assert (second.forfeits, second.wins) == (1 / 3, 0)
+    assert first.legal.mean == 0.75
+    assert first.illegal == 0.25
+    assert first.tokens == 10
+    assert first.seconds == pytest.approx(0.1)
+    assert found.errors == ("it crashed",)
+    assert [bias.seat for bias in found.bias] == [0, 1]
+    assert sum(bias.score.mean for bias in found.bias) == pytest.approx(1)
+
+
+# ---------------------------------------------------------------------- whole tournaments
+
+
+def test_a_tournament_is_held_kept_and_not_played_twice(tmp_path: Path) -> None:
+    config = config_of(tables=[{"game": "tic_tac_toe"}, {"game": "openspiel/connect_four", "groups": 1}])
+    found = hold(config, tmp_path)
+    assert [standing.label for standing in found] == [JOINT, "tic_tac_toe", "openspiel/connect_four"]
+    assert found[0].lines[0].entrant == "search"
+    with Store(tmp_path / "arena.sqlite") as store:
+        before = store.games("small")
+        assert len(before) == 3 * 3 * 2 + 3 * 2
+        ratings = store.ratings("small")
+    assert {row[2] for row in ratings} == {"bradley_terry", "openskill"}
+    replay = read_replay(tmp_path / "replays" / "0-2-1-1.jsonl")
+    assert replay.meta["fixture"] == "0/2/1/1"
+    assert hold(config, tmp_path) == found
+    with Store(tmp_path / "arena.sqlite") as store:
+        assert store.games("small") == before
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "connect_four" in page
+
+
+def test_the_same_tournament_gives_the_same_games(tmp_path: Path) -> None:
+    def results(folder: Path) -> list:
+        hold(config_of(), folder)
+        with Store(folder / "arena.sqlite") as store:
+            return [(one.id, one.turns, [seat.result for seat in one.seats]) for one in store.games("small")]
+
+    assert results(tmp_path / "a") == results(tmp_path / "b")
+
+
+class Failing:
+    """Raises, waits for ever, or says what cannot be read."""
+
+    def __init__(self, how: str) -> None:
+        self.how, self.name = how, f"failing:{how}"
+
+    async def act(self, view: object) -> Reply:
+        if self.how == "raise":
+            raise RuntimeError("<b>out of\norder</b>")
+        if self.how == "hang":
+            import asyncio
+
+            await asyncio.sleep(60)
+        return Reply("x" * 100_000)
+
+
+register_seat("failing", Failing)
+
+
+def test_seats_that_fail_end_no_tournament(tmp_path: Path) -> None:
+    entrants = {"chance": "random", "broken": "failing:raise", "slow": "failing:hang", "wordy": "failing:words"}
+    resources = {"workers": 0, "timeout_s": 0.5}
+    (found,) = hold(config_of(entrants=entrants, groups=1, resources=resources), tmp_path)
+    lines = {line.entrant: line for line in found.lines}
+    assert (lines["broken"].failed, lines["slow"].failed) == (5, 5)  # in one of six the wordy one forfeits before
+    assert lines["wordy"].forfeits == 1.0
+    assert lines["chance"].gifts == 1.0
+    assert any("took longer than 0.5 s" in error for error in found.errors)
+    assert "&lt;b&gt;out of order" in (tmp_path / "report.html").read_text()
+
+
+def test_it_stops_when_the_order_is_clear(tmp_path: Path) -> None:
+    stop = {"confidence": 0.9, "min_groups": 2}
+    entrants = {"chance": "random", "search": "mcts:100"}
+    config = config_of(entrants=entrants, tables=[{"game": "openspiel/connect_four"}], groups=60, stop=stop)
+    (found,) = hold(config, tmp_path)
+    assert all(found.decided.values())
+    assert found.games < 60
+    assert hold(config, tmp_path)[0].games == found.games
+
+
+def test_another_configuration_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    hold(config_of(groups=1), tmp_path)
+    with pytest.raises(StoreError, match="another configuration; give this one another name"):
+        hold(config_of(groups=2), tmp_path)
+
+
+def test_a_store_that_is_none_or_newer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.sqlite").write_text("no database, but long enough to be looked at as one" * 20)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(tmp_path / "text.sqlite")
+    newer = sqlite3.connect(tmp_path / "newer.sqlite")
+    newer.execute("PRAGMA user_version=99")
+    newer.close()
+    with pytest.raises(StoreError, match="has schema 99"):
+        Store(tmp_path / "newer.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"tables": [{"game": "tictactoe"}]}, UnknownName, "Did you mean 'tic_tac_toe'"),
+        ({"entrants": {"a": "random", "b": "randm"}}, UnknownName, "randm"),
+        ({"entrants": {"a": "random", "b": "stockfish"}}, OptionError, "chess"),
+        ({"tables": [{"game": "go", "options": {"siz": 5}}]}, UnknownName, "Did you mean 'size'"),
+    ],
+)
+def test_faults_are_found_before_anything_starts(tmp_path: Path, changes: dict, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        hold(config_of(**changes), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"formt": "swiss"}, "Did you mean 'format'"),
+        ({"tables": [{"game": "go", "optins": {}}]}, "Did you mean 'options'"),
+        ({"format": "gauntlet"}, "a gauntlet needs at least one"),
+        ({"format": "gauntlet", "challengers": ["nobody"]}, "'nobody' is no entrant"),
+        ({"entrants": {"a": "random"}}, "entrants"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_a_sentence(changes: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config_of(**changes)
+
+
+def test_the_ladder_that_is_shipped_is_valid() -> None:
+    config = load_tournament(Path(__file__).parents[2] / "configs" / "tournaments" / "ladder.yaml")
+    assert list(config.entrants) == ["random", "greedy", "mcts-10", "mcts-1000", "stockfish"]
+
+
+@pytest.mark.slow
+def test_a_killed_tournament_goes_on_without_playing_anything_twice(tmp_path: Path) -> None:
+    """On Ray: kill -9 of the whole process group in the middle, then the same command again."""
+    file = tmp_path / "t.yaml"
+    file.write_text(
+        "name: killed\nentrants: {chance: random, search: 'mcts:300', deep: 'mcts:400'}\n"
+        "tables: [{game: openspiel/connect_four}]\ngroups: 12\nresources: {workers: 1, concurrent_games: 2}\n"
+    )
+    command = [
+        str(Path(sys.executable).with_name("palaestra")),
+        "tournament",
+        str(file),
+        "--folder",
+        str(tmp_path / "run"),
+    ]
+    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    store = tmp_path / "run" / "arena.sqlite"
+    deadline = time.monotonic() + 120
+    played = 0
+    while played < 8 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        if store.exists():
+            try:
+                played = sqlite3.connect(store).execute("SELECT count(*) FROM games").fetchone()[0]
+            except sqlite3.OperationalError:
+                continue
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    with Store(store) as opened:
+        before = {one.id: one for one in opened.games("killed")}
+    assert 8 <= len(before) < 72
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    with Store(store) as opened:
+        after = {one.id: one for one in opened.games("killed")}
+    assert len(after) == 72
+    assert all(after[name] == record for name, record in before.items())
