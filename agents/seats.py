@@ -7,6 +7,7 @@
     conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
+    warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
                                  a chess program (`palaestra.agents.programs.uci`)
     gnugo, gnugo:level=5, gtp:COMMAND
@@ -221,6 +222,12 @@ def _negotiator(name: str) -> SeatFactory:
     return factory
 
 
+def _warlord(argument: str) -> Seat:
+    from palaestra.agents.scripted_risk import Warlord
+
+    return Warlord(float(argument)) if argument else Warlord()
+
+
 def _sleuth(argument: str) -> Seat:
     from palaestra.agents.scripted_mafia import Sleuth
 
@@ -235,6 +242,7 @@ register_seat("stockfish", _stockfish, game="chess")
 register_seat("gnugo", _gnugo, game="go")
 register_seat("uci", _uci, game="chess")
 register_seat("gtp", _gtp, game="go")
+register_seat("warlord", _warlord, game="risk")
 register_seat("sleuth", _sleuth, game="mafia")
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)

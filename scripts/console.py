@@ -6,9 +6,11 @@ visible, and text is put into `rich.text.Text`, never into markup.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,23 +68,34 @@ def table(*columns: str, right: Iterable[int] = (), **options: Any) -> Any:
     return made
 
 
-def key_values(given: Iterable[str], what: str) -> dict[str, str]:
-    """Return ``["a=1", "b=2"]`` as a dictionary.
+def key_values(given: Iterable[str], what: str) -> dict[str, Any]:
+    """Return ``["a=1", "b=@file.json"]`` as a dictionary; what follows an ``@`` is a file of JSON, and is read.
 
     Raises:
-        OptionError: An entry without ``=``, or a key given twice.
+        OptionError: An entry without ``=``, a key given twice, or a file that cannot be read or is no JSON.
     """
     from palaestra.envs.errors import OptionError
 
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for entry in given:
         key, equals, value = entry.partition("=")
         if not equals or not key:
             raise OptionError(f"{what} {entry!r} has no value; write it as key=value.")
         if key in found:
             raise OptionError(f"{what} {key!r} is given twice; give it once.")
-        found[key] = value
+        found[key] = _from_file(value[1:]) if value.startswith("@") else value
     return found
+
+
+def _from_file(name: str) -> Any:
+    from palaestra.envs.errors import OptionError
+
+    try:
+        return json.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{name!r} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise OptionError(f"{name!r} is no JSON: {error}.") from None
 
 
 def duration(seconds: float) -> str:

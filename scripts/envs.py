@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from palaestra.envs import Game, GameFacts
 
 EXAMPLES = examples(
-    "palaestra envs", "palaestra envs chess", "palaestra envs --all", "palaestra envs openspiel/leduc_poker"
+    "palaestra envs",
+    "palaestra envs chess",
+    "palaestra envs --all",
+    "palaestra envs openspiel/leduc_poker",
+    "palaestra envs --pages docs/games",
 )
 
 
@@ -26,9 +31,18 @@ def envs(
     all_games: Annotated[
         bool, typer.Option("--all", help="Also list games made on demand, such as OpenSpiel's.")
     ] = False,
+    pages: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write a page for each game (or for GAME) there.")
+    ] = None,
 ) -> None:
     """List the games; or show one: facts, options, an example of what a player reads."""
-    if game is None:
+    if pages is not None:
+        from palaestra.envs import game_ids
+        from palaestra.scripts.game_pages import write_pages
+
+        for path in write_pages(pages, [game] if game else game_ids()):
+            console().print(untrusted(str(path)), soft_wrap=True)
+    elif game is None:
         _list(all_games)
     else:
         _show(game)
@@ -118,7 +132,7 @@ def _options(out: Any, game: Game) -> None:
     rows = table("option", "type", "default")
     for field in fields:
         value = getattr(game.options, field.name)
-        rows.add_row(untrusted(field.name, "cyan"), untrusted(_type(hints[field.name])), untrusted(repr(value)))
+        rows.add_row(untrusted(field.name, "cyan"), untrusted(type_words(hints[field.name])), untrusted(repr(value)))
     out.print(rows)
     if (doc := type(game.options).__doc__) and not doc.startswith(f"{type(game.options).__name__}("):
         out.print(untrusted(inspect.cleandoc(doc).replace("``", "") + "\n", "dim"))
@@ -128,7 +142,7 @@ def _options(out: Any, game: Game) -> None:
     out.print()
 
 
-def _type(hint: Any) -> str:
+def type_words(hint: Any) -> str:
     """Return a type as a user would write it."""
     if typing.get_origin(hint) is typing.Literal:
         return " | ".join(map(str, typing.get_args(hint)))

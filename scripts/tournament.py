@@ -28,6 +28,9 @@ def tournament(
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Replace a value of the file; repeatable.")
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where all is kept; runs/NAME if not given.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the standings there, too, with the hardware.")
+    ] = None,
 ) -> None:
     """Let seats play each other over seat-flipped groups, and rate them with intervals.
 
@@ -39,11 +42,14 @@ def tournament(
     checked = load_tournament(config, overrides or ())
     with console(stderr=True).status("starting…"):
         from palaestra.trainers.tournament.run import check, hold
+        from palaestra.trainers.tournament.standings import save_standings
 
         check(checked)
     where = folder or Path("runs", checked.name)
     with _Live() as live:
         found = hold(checked, where, live.told)
+    if save is not None:
+        save_standings(save, checked, found)
     out = console()
     for standing in found:
         out.print()

@@ -171,7 +171,9 @@ def _continents(data: Any) -> tuple[list[str], list[Continent]]:
 
 
 def _name(name: Any, kind: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _RESERVED:
+    if kind == "territory" and str(name).lower() in _RESERVED:
+        raise _Fault(f"{name!r} cannot name a territory, because it is a word of an order; choose another")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _Fault(f"{name!r} cannot name a {kind}; use up to 30 letters, spaces, dots, dashes and apostrophes")
     return name
 

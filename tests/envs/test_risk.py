@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palaestra.agents import make_seat
 from palaestra.envs import RandomSeat, make, play
 from palaestra.envs.conformance import CLAUSES, check_game
-from palaestra.envs.errors import IllegalAction, OptionError, UnparsableAction
+from palaestra.envs.errors import IllegalAction, InformationError, OptionError, UnparsableAction
 from palaestra.envs.events import render
 from palaestra.envs.games.risk import NEUTRAL, Mission, Risk, Treaty
 from palaestra.envs.games.risk_map import load_map, parse_map, read_map
@@ -474,3 +475,23 @@ def test_random_play_ends_in_every_way() -> None:
     ]
     assert None in winners
     assert set(winners) - {None}
+
+
+def test_the_warlord_gives_legal_orders_and_beats_chance() -> None:
+    worth = 0.0
+    for seed in range(6):
+        for own in range(3):
+            options = {"map": "small", "start": "claimed" if seed % 2 else "dealt"}
+            seats = [make_seat("warlord") if seat == own else RandomSeat(seat) for seat in range(3)]
+            episode = play(make("risk", seed=seed, **options), seats)
+            assert episode.returns is not None
+            assert episode.count("ok", own) == sum(turn.player == own for turn in episode.turns)
+            worth += episode.returns[own] / 18
+    assert worth > 0.5
+
+
+def test_the_warlord_plays_risk_only_and_wants_a_margin() -> None:
+    with pytest.raises(OptionError, match="at least 1"):
+        make_seat("warlord:0.5")
+    with pytest.raises(InformationError, match="plays risk only"):
+        play(make("tic_tac_toe"), [make_seat("warlord"), RandomSeat()])

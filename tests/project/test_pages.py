@@ -149,3 +149,14 @@ def test_the_readme_lists_every_command() -> None:
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     table = text_of("README.md").partition("## The command")[2].partition("\n## ")[0]
     assert known <= set(re.findall(r"palaestra (\w+)", table))
+
+
+def test_every_game_has_a_page_that_is_up_to_date(tmp_path: Path) -> None:
+    """`palaestra envs --pages docs/games` writes them anew."""
+    from palaestra.scripts.game_pages import write_pages
+    from tests.shipped import GAMES
+
+    written = write_pages(tmp_path, GAMES, ROOT / "results" / "baselines.json")
+    assert {path.name for path in (ROOT / "docs" / "games").iterdir()} == {path.name for path in written}
+    for path in written:
+        assert path.read_text() == (ROOT / "docs" / "games" / path.name).read_text(), path.name

@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
+import json
 import re
+from pathlib import Path
 
 import chess.pgn
 import pytest
@@ -209,3 +211,35 @@ def test_pages_of_results_are_rendered_from_what_is_there(tmp_path, monkeypatch)
     assert re.search("^tic_tac_toe ", listed, re.MULTILINE)
     assert call("bench", "--render").exit_code == 0
     assert (tmp_path / "BENCHMARKS.md").is_file()
+
+
+def test_a_strangers_replay_runs_no_program_and_calls_no_server(tmp_path):
+    from palaestra.envs import RandomSeat, ReplayWriter, make
+    from palaestra.envs import play as play_match
+
+    class Trap(RandomSeat):
+        name = "uci:touch trapped"
+
+    path = tmp_path / "game.jsonl"
+    play_match(make("chess", max_plies=4), [Trap(), RandomSeat()], recorder=ReplayWriter(path))
+    result = call("replay", "resume", path, "--turn", "2")
+    assert result.exit_code == 2
+    assert "runs a program or calls a server; if you trust it, give --seats" in result.stderr
+    assert not Path("trapped").exists()
+
+
+def test_an_option_may_be_read_from_a_file(tmp_path):
+    chart = {
+        "name": "line",
+        "continents": [{"name": "All", "bonus": 1, "territories": ["Ash", "Birch", "Cedar", "Dale"]}],
+        "borders": [["Ash", "Birch"], ["Birch", "Cedar"], ["Cedar", "Dale"]],
+    }
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps(chart))
+    command = ("play", "risk", "--seats", "random,random,random", "-o", "max_rounds=1", "-o")
+    result = call(*command, f"map=@{path}", "--replay", tmp_path / "game.jsonl")
+    assert result.exit_code == 0
+    assert read_replay(tmp_path / "game.jsonl").episode.options["map"] == chart
+    path.write_text("{")
+    assert "is no JSON" in call(*command, f"map=@{path}").stderr
+    assert "cannot be read" in call(*command, f"map=@{tmp_path / 'none.json'}").stderr

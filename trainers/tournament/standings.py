@@ -6,10 +6,14 @@ opponent's error, and what a turn cost; and each table says how much a seat is w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
+from palaestra.agents.models.disk import replace_text
+from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.summary import Estimate, mean_interval, wilson
 from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.ratings import bootstrapped, comparisons, decided, openskill
@@ -170,3 +174,36 @@ def _bias(games: Sequence[GameRecord]) -> tuple[SeatBias, ...]:
         SeatBias(seat, mean_interval([fmean(values) for values in groups.values()]))
         for seat, groups in sorted(found.items())
     )
+
+
+def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[Standing]) -> None:
+    """Write standings as JSON, with the configuration and the hardware, for pages and other programs."""
+    data = {
+        "config": config.model_dump(mode="json", exclude={"resources", "store"}),
+        "hardware": hardware(),
+        "standings": [
+            {
+                "label": standing.label,
+                "games": standing.games,
+                "lines": [
+                    {
+                        "entrant": line.entrant,
+                        "rating": [round(value, 1) for value in (line.rating.mean, line.rating.low, line.rating.high)],
+                        "openskill": [round(value, 3) for value in line.skill],
+                        "points": round(line.score.mean, 4),
+                        "seats": line.seats,
+                        "failed": line.failed,
+                        "legal": round(line.legal.mean, 4),
+                        "forfeits": round(line.forfeits, 4),
+                        "gifts": round(line.gifts, 4),
+                    }
+                    for line in standing.lines
+                ],
+                "decided": [[*pair, sure] for pair, sure in standing.decided.items()],
+                "seat_points": [round(seat.score.mean, 4) for seat in standing.bias],
+                "errors": list(standing.errors),
+            }
+            for standing in found
+        ],
+    }
+    replace_text(Path(path), json.dumps(data, indent=1) + "\n")
