@@ -26,6 +26,8 @@ for _id, _path in {
     "go": "go:Go",
     "mafia": "mafia:Mafia",
     "risk": "risk:Risk",
+    "ultimatum": "ultimatum:Ultimatum",
+    "auction": "auction:Auction",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")
 register_ids()
