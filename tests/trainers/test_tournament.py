@@ -210,6 +210,12 @@ def test_standings_stand_beside_what_would_make_one_doubt_them() -> None:
     assert sum(bias.score.mean for bias in found.bias) == pytest.approx(1)
 
 
+def test_standings_do_not_depend_on_the_order_in_which_games_end() -> None:
+    config = config_of(entrants={"a": "random", "b": "random"}, tables=[{"game": "tic_tac_toe"}])
+    games = [game(number, ("a", float(number % 3)), ("b", 1.0), label="tic_tac_toe") for number in range(12)]
+    assert standings(config, games) == standings(config, games[::-1])
+
+
 # ---------------------------------------------------------------------- whole tournaments
 
 

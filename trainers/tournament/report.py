@@ -21,7 +21,7 @@ def write_page(path: Path, config: TournamentConfig, found: list[Standing]) -> N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["share"] = lambda value: f"{100 * value:.1f} %"
+    environment.filters["share"] = lambda value: f"{100 * value:.1f}\u202f%"
     page = environment.get_template("tournament.html").render(
         config=config, standings=found, pictures=[Markup(_picture(standing)) for standing in found]
     )

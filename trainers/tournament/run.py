@@ -77,11 +77,11 @@ def hold(
                     told(_progress(config, number, games, len(due), began, fresh), ())
                 if not left and number + 1 < total and not _is_clear(config, games, number):
                     continue  # played before; the standings are told of once, at the first round that is new
-                found = standings(config, list(games.values()))
+                found = standings(config, games.values(), resamples=0)
                 told(_progress(config, number, games, len(due), began, fresh), found)
                 if _is_clear(config, games, number):
                     break
-        found = standings(config, list(games.values()))
+        found = standings(config, games.values())
         store.save_ratings(config.name, [row for standing in found for row in _rows(standing)])
     write_page(folder / "report.html", config, found)
     return found
@@ -100,7 +100,7 @@ def _is_clear(config: TournamentConfig, games: dict[str, GameRecord], number: in
     """Return whether the order is decided after a round, so that the tournament may stop."""
     if not config.stop.confidence or number + 1 < config.stop.min_groups:
         return False
-    first = standings(config, [game for game in games.values() if game.round <= number])[0]
+    first = standings(config, [game for game in games.values() if game.round <= number], resamples=0)[0]
     return all(first.decided.values())
 
 

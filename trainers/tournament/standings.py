@@ -7,7 +7,7 @@ opponent's error, and what a turn cost; and each table says how much a seat is w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from palaestra.agents.models.disk import replace_text
 from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.summary import Estimate, mean_interval, wilson
 from palaestra.trainers.tournament.config import TournamentConfig
-from palaestra.trainers.tournament.ratings import bootstrapped, comparisons, decided, openskill
+from palaestra.trainers.tournament.ratings import RESAMPLES, bootstrapped, comparisons, decided, openskill
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord
 
 JOINT = "all tables"
@@ -80,14 +80,19 @@ class Standing:
     errors: tuple[str, ...]
 
 
-def standings(config: TournamentConfig, games: Sequence[GameRecord]) -> list[Standing]:
-    """Return the joint standing first (if there is more than one table), then one for each table."""
+def standings(config: TournamentConfig, games: Iterable[GameRecord], *, resamples: int = RESAMPLES) -> list[Standing]:
+    """Return the joint standing first (if there is more than one table), then one for each table.
+
+    The order in which games ended does not matter. Without resamples ratings have no intervals, which takes no time.
+    """
+    games = sorted(games, key=lambda game: (game.round, game.id))
     labels = [config.label(number) for number in range(len(config.tables))]
     weights = {label: table.weight for label, table in zip(labels, config.tables, strict=True)}
-    found = [_standing(config, JOINT, list(config.entrants), games, weights)] if len(labels) > 1 else []
+    everybody = list(config.entrants)
+    found = [_standing(config, JOINT, everybody, games, weights, resamples)] if len(labels) > 1 else []
     for number, label in enumerate(labels):
         own = [game for game in games if game.label == label]
-        found.append(_standing(config, label, config.at_table(number), own, None))
+        found.append(_standing(config, label, config.at_table(number), own, None, resamples))
     return found
 
 
@@ -97,9 +102,10 @@ def _standing(
     entrants: list[str],
     games: Sequence[GameRecord],
     weights: dict[str, float] | None,
+    resamples: int,
 ) -> Standing:
     pairs = comparisons(games, weights)
-    ratings = bootstrapped(entrants, pairs, seed=config.seed)
+    ratings = bootstrapped(entrants, pairs, seed=config.seed, resamples=resamples)
     skills = openskill(entrants, games)
     points: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
     for one in pairs:
