@@ -12,6 +12,7 @@ Docstring examples are collected by module name. Collected by path, a room's mod
 import ast
 import doctest
 import importlib
+import itertools
 import json
 import re
 import shutil
@@ -202,3 +203,17 @@ def test_figures_in_the_readme_are_the_stored_ones():
     stays = arms["shuffled_credit"]["measures"]["regret_end"]["mean"]
     span = [f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in (start, end)]
     assert f"from {span[0]} to {span[1]} minimax regret per move; with shuffled credit it stays at {stays:.2f}" in text
+
+
+def test_the_ladder_in_the_readme_is_the_stored_one_and_its_intervals_are_apart():
+    """`palaestra tournament configs/tournaments/ladder.yaml --save results/ladder.json`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    joint = json.loads((ROOT / "results" / "ladder.json").read_text())["standings"][0]
+    lines = joint["lines"][::-1]
+    assert [line["entrant"] for line in lines] == ["random", "greedy", "mcts-10", "mcts-1000", "stockfish"]
+    for line in lines:
+        mean, low, high = (round(value) for value in line["rating"])
+        assert f"| {mean} [{low}, {high}] |" in text
+    for worse, better in itertools.pairwise(lines):
+        assert worse["rating"][2] < better["rating"][1]
+    assert f"{joint['games']:,} games" in text
