@@ -7,6 +7,8 @@ of Ray, vLLM and the hub is switched off here (`root`), before anything could im
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from typing import Annotated
 
@@ -27,6 +29,9 @@ app = typer.Typer(
         "palaestra COMMAND --help",
     ),
 )
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 _LEARN, _LOOK = "Play and train", "Look and check"
 app.command("play", rich_help_panel=_LEARN, epilog=play.EXAMPLES)(play.play)
@@ -63,5 +68,21 @@ def root(
     warnings.showwarning = show_warning
 
 
+def run() -> None:
+    """Run the command, and after Ctrl-C leave at once.
+
+    An interrupt may have stopped Ray's compiled threads half-way through their start; taking the interpreter down
+    around them can end in a crash. By then all is written and Ray's processes are gone.
+    """
+    try:
+        app()
+    except SystemExit as done:
+        if done.code == INTERRUPTED and "ray" in sys.modules:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
+
+
 if __name__ == "__main__":
-    app()
+    run()
