@@ -31,6 +31,7 @@ from palaestra.envs.errors import IllegalAction, PalaestraError, UnknownName
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.open_spiel_load import (
     SPIEL_ERRORS,
+    UNREPEATABLE,
     UnservedGame,
     facts,
     given,
@@ -341,6 +342,8 @@ def why_not(spiel_name: str) -> str | None:
     parameters = kind.parameter_specification
     if parameters and all(map(names_a_file, parameters)):
         return "its rules stand in a file, but a replay must hold all it needs"
+    if spiel_name in UNREPEATABLE:
+        return UNREPEATABLE[spiel_name]
     if not kind.default_loadable:
         wanted = ", ".join(map(option_name, parameters))
         return f"OpenSpiel has no complete defaults for its options ({wanted}); it is served when they are given"

@@ -26,6 +26,11 @@ _SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ ")
 
 _RENAMED = {"seed": "game_seed", "game": "inner_game"}
 
+UNREPEATABLE = {
+    "add_noise": "it draws the noise of an ending when it is first reached, so a result depends on games played before",
+}
+"""Games whose results are not a function of seed and actions, and why."""
+
 _UTILITY: dict[Any, Literal["zero_sum", "constant_sum", "general_sum", "identical"]] = {
     pyspiel.GameType.Utility.ZERO_SUM: "zero_sum",
     pyspiel.GameType.Utility.CONSTANT_SUM: "constant_sum",
@@ -99,19 +104,22 @@ def _load(spiel_name: str, given: Given, inner: tuple[str, ...]) -> Any:
     for name in inner:
         if name in values:
             values[name] = pyspiel.game_parameters_from_string(values[name])
-            if files := [key for key in _keys(values[name]) if names_a_file(key)]:
+            parts = list(_items(values[name]))
+            if files := [key for key, _ in parts if names_a_file(key)]:
                 raise ValueError(f"{files[0]} names a file, but a replay must hold all it needs")
+            if refusals := [UNREPEATABLE[value] for key, value in parts if key == "name" and value in UNREPEATABLE]:
+                raise ValueError(refusals[0])
     return pyspiel.load_game(spiel_name, values)
 
 
 _load_shared = lru_cache(maxsize=256)(_load)
 
 
-def _keys(parameters: Mapping[str, Any]) -> Iterator[str]:
+def _items(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in parameters.items():
-        yield name
+        yield name, value
         if isinstance(value, Mapping):
-            yield from _keys(value)
+            yield from _items(value)
 
 
 def refused(id: str, error: Exception) -> OptionError:
@@ -122,6 +130,8 @@ def refused(id: str, error: Exception) -> OptionError:
 
 def unfit(kind: Any, seeded: bool) -> str | None:
     """Return why games of this type cannot be played; None if they can."""
+    if kind.short_name in UNREPEATABLE:
+        return UNREPEATABLE[kind.short_name]
     if kind.dynamics == pyspiel.GameType.Dynamics.MEAN_FIELD:
         return "a mean-field game moves the distribution of a whole population, which no seat can play"
     if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC and not seeded:

@@ -37,7 +37,6 @@ NAMED: dict[str, dict[str, Any]] = {
 """Chance (explicit, or sampled by the game), moves at once, one to three players, hidden information, common goals."""
 
 NEEDS_OPTIONS = {
-    "add_noise": {"inner_game": "kuhn_poker()", "epsilon": 0.5, "game_seed": 2},
     "cached_tree": {"inner_game": "kuhn_poker()"},
     "coop_to_1p": {"inner_game": "tiny_hanabi()"},
     "misere": {"inner_game": "tic_tac_toe()"},
@@ -51,6 +50,7 @@ NEEDS_OPTIONS = {
 """Games that have no complete defaults, and options with which they are served."""
 
 UNSERVED = {
+    "add_noise": "a result depends on games played before",
     "crossword": "uses action structs only",
     "efg_game": "its rules stand in a file",
     "mfg_crowd_modelling": "mean-field",
@@ -121,6 +121,8 @@ def test_a_game_without_complete_defaults_says_so_and_is_served_with_options(nam
         ("go", {"board_size": 25}, OptionError, "OpenSpiel refuses them"),
         ("misere", {"inner_game": "tic_tac"}, OptionError, "OpenSpiel refuses them"),
         ("misere", {"inner_game": "efg_game(filename=/etc/passwd)"}, OptionError, "names a file"),
+        ("misere", {"inner_game": "add_noise(epsilon=1.0,seed=1,game=kuhn_poker())"}, OptionError, "draws the noise"),
+        ("add_noise", {"inner_game": "kuhn_poker()"}, UnservedGame, "draws the noise"),
         ("misere", {"inner_game": "negotiation()"}, UnservedGame, "takes no seed"),
         ("efg_game", {"filename": "/etc/passwd"}, UnknownName, "unknown option"),
         ("negotiation", {"rng_seed": 3}, UnknownName, "unknown option"),
