@@ -1,6 +1,6 @@
 """Seats that look one move ahead: rungs of a ladder between chance and search.
 
-``greedy`` takes a move that wins at once if there is one, else any, by lot; in a negotiation it is the scripted
+``greedy`` takes a move that wins at once if there is one, else any, by lot; at the bargaining tables it is the scripted
 negotiator of that name. ``material`` plays chess for material: a mate, else the move that takes or promotes to most by
 the usual values of the pieces, else any. Neither looks at the answer.
 """
@@ -30,7 +30,7 @@ class GreedySeat:
 
     async def act(self, view: View) -> Reply:
         """Return the move."""
-        if view.game_id == "negotiation":
+        if view.game_id in ("negotiation", "bargaining"):
             from palaestra.agents.scripted_negotiators import NEGOTIATORS
 
             return await NEGOTIATORS["greedy"]().act(view)

@@ -6,6 +6,7 @@
     greedy, material             one move ahead: a win at once; in chess, material (`palaestra.agents.greedy`)
     conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
+    shapley, shapley:0.2         a scripted player of coalition; how much it gives way by the end
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
@@ -31,14 +32,14 @@ from palaestra.envs.seat import RandomSeat, Seat
 SeatFactory = Callable[[str], Seat]
 
 _factories: dict[str, SeatFactory] = {}
-_only: dict[str, str] = {}
-"""The one game that a seat can play, for those that can play only one."""
+_only: dict[str, tuple[str, ...]] = {}
+"""The games that a seat can play, for those that play some only."""
 
 
-def register_seat(name: str, factory: SeatFactory, *, game: str | None = None) -> None:
+def register_seat(name: str, factory: SeatFactory, *, games: tuple[str, ...] = ()) -> None:
     """Register a kind of seat; ``factory`` gets what the user wrote after ``NAME:``, or an empty string.
 
-    A seat that plays one game only names it, so that it is refused at another table before anything starts.
+    A seat that plays some games only names them, so that it is refused at another table before anything starts.
 
     The bridges offer it as an opponent, too.
 
@@ -47,8 +48,8 @@ def register_seat(name: str, factory: SeatFactory, *, game: str | None = None) -
     """
     if _factories.setdefault(name, factory) is not factory:
         raise ValueError(f"a seat named {name!r} is registered already; choose another name")
-    if game is not None:
-        _only[name] = game
+    if games:
+        _only[name] = games
     if name not in opponent_names():
         register_opponent(name, partial(factory, ""))
 
@@ -110,8 +111,9 @@ def check_seat(spec: str, game: str | None = None) -> None:
         return
     if name in _factories:
         make_seat(spec)
-        if game is not None and _only.get(name, game) != game:
-            raise OptionError(f"the {name!r} seat plays {_only[name]} only; seat it there, not at {game}.")
+        if game is not None and game not in _only.get(name, (game,)):
+            games = " and ".join(_only[name])
+            raise OptionError(f"the {name!r} seat plays {games} only; seat it there, not at {game}.")
         return
     try:
         source = ModelSource.parse(spec)
@@ -228,6 +230,12 @@ def _warlord(argument: str) -> Seat:
     return Warlord(float(argument)) if argument else Warlord()
 
 
+def _shapley(argument: str) -> Seat:
+    from palaestra.agents.scripted_coalition import Shapley
+
+    return Shapley(float(argument)) if argument else Shapley()
+
+
 def _sleuth(argument: str) -> Seat:
     from palaestra.agents.scripted_mafia import Sleuth
 
@@ -235,15 +243,16 @@ def _sleuth(argument: str) -> Seat:
 
 
 for _name in ("conceder", "tit-for-tat", "fair"):
-    register_seat(_name, _negotiator(_name), game="negotiation")
+    register_seat(_name, _negotiator(_name), games=("negotiation", "bargaining"))
 register_seat("greedy", _greedy)
-register_seat("material", _material, game="chess")
-register_seat("stockfish", _stockfish, game="chess")
-register_seat("gnugo", _gnugo, game="go")
-register_seat("uci", _uci, game="chess")
-register_seat("gtp", _gtp, game="go")
-register_seat("warlord", _warlord, game="risk")
-register_seat("sleuth", _sleuth, game="mafia")
+register_seat("material", _material, games=("chess",))
+register_seat("stockfish", _stockfish, games=("chess",))
+register_seat("gnugo", _gnugo, games=("go",))
+register_seat("uci", _uci, games=("chess",))
+register_seat("gtp", _gtp, games=("go",))
+register_seat("warlord", _warlord, games=("risk",))
+register_seat("shapley", _shapley, games=("coalition",))
+register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)
 register_seat("mcts", _mcts)

@@ -114,7 +114,7 @@ def test_what_an_offer_gains_is_told() -> None:
     assert dict(questions(game, 0, Dice(0)))["deal?"] == "-"
     game.apply(0, next(action for action in game.legal_actions(0) if action.startswith("offer")))
     told, known = dict(questions(game, 1, Dice(0))), game.knowledge(1)
-    gain = sum(count * value for count, value in zip(known["standing"]["trade"], known["values"], strict=True))
+    gain = sum(count * value for count, value in zip(known["standing"]["terms"], known["values"], strict=True))
     assert told["gain?"] == f"{gain:+d}"
     assert told["deal?"] == ("good" if gain > 0 else "bad")
     assert (told["offer?"], dict(questions(game, 0, Dice(0)))["offer?"]) == ("other", "own")

@@ -10,10 +10,10 @@ from tests.shipped import GAMES
 @pytest.mark.parametrize("game", sorted(GAMES))
 @pytest.mark.parametrize("seat", ["fair", "conceder:0.5", "tit-for-tat"])
 def test_negotiators_sit_down_at_negotiations_only(seat, game):
-    if game == "negotiation":
+    if game in ("negotiation", "bargaining"):
         check_seat(seat, game)
     else:
-        with pytest.raises(OptionError, match=rf"plays negotiation only; seat it there, not at {game}"):
+        with pytest.raises(OptionError, match=rf"plays negotiation and bargaining only; seat it there, not at {game}"):
             check_seat(seat, game)
 
 

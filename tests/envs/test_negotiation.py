@@ -1,6 +1,7 @@
 """Negotiation: measures against brute force, what is read as an act, privacy, and bounds over random play."""
 
 import itertools
+import math
 from fractions import Fraction
 
 import pytest
@@ -9,12 +10,12 @@ from hypothesis import strategies as st
 
 from palaestra.envs import Match, RandomSeat, Scripted, make, play
 from palaestra.envs.errors import ActionError, IllegalAction, OptionError, UnparsableAction
+from palaestra.envs.games.messages import Message, read_message, write_message
 from palaestra.envs.games.negotiation import Negotiation
-from palaestra.envs.games.negotiation_grammar import Message, read_message, write_message
-from palaestra.envs.games.trades import measures
+from palaestra.envs.games.trades import Goods, measures
 from palaestra.envs.seeding import Dice
 
-GOODS = ("wheat", "wood", "gold")
+GOODS = Goods(("wheat", "wood", "gold"))
 
 
 def game_of(holdings, values, **options) -> Negotiation:
@@ -54,7 +55,14 @@ def brute(trade, holdings, values):
         sum((t - c) * v for t, c, v in zip(totals, after, values[1], strict=True)) - worth[1],
     )
     best = max(a + b for a, b in points)
+    rational = [(a, b) for a, b in points if a >= 0 and b >= 0]
+    most, product = max(a + b for a, b in rational), max(a * b for a, b in rational)
+    nash = [p for p in rational if p[0] * p[1] == product]
+    optimal = [p for p in points if not any(a >= p[0] and b >= p[1] and (a, b) != p for a, b in points)]
     return {
+        "surplus_share": [here[0] / most, here[1] / most] if most else None,
+        "pareto_distance": min(math.dist(here, p) for p in optimal) / most if most else None,
+        "nash_distance": min(math.dist(here, p) for p in nash) / most if product else None,
         "gains": list(here),
         "joint": sum(here),
         "max_joint": best,
@@ -213,7 +221,7 @@ def test_talk_that_is_too_long_is_illegal_and_never_cut():
     game = make("negotiation", max_talk=20)
     with pytest.raises(IllegalAction, match="21 characters; at most 20"):
         say(game, "x" * 21)
-    assert say(game, "x" * 20).history[0].talk == "x" * 20
+    assert say(game, "x" * 20).history[0][1].talk == "x" * 20
 
 
 def test_a_game_without_talk_refuses_talk():
@@ -299,7 +307,8 @@ def test_the_longest_talk_fits_the_declared_bound():
         while not game.is_over():
             (player,) = game.players_to_move()
             assert len(game.observation(player)) <= game.facts.max_observation_chars
-            game.apply(player, write_message(game._random_offer(player, Dice(1))._replace(talk="x" * 500), game.items))
+            message = Message("x" * 500, "offer", game.random_terms(player, Dice(1)))
+            game.apply(player, write_message(message, game.form(player)))
 
 
 def test_five_hundred_random_games_end_in_every_way():
@@ -314,9 +323,9 @@ def test_five_hundred_random_games_end_in_every_way():
 def test_knowledge_is_written_from_the_players_own_side():
     game = say(swap(), "hello\noffer: give 1 wheat, take 2 gold")
     mine, theirs = game.knowledge(0), game.knowledge(1)
-    assert mine["standing"] == {"mine": True, "trade": [-1, 0, 2]}
-    assert theirs["standing"] == {"mine": False, "trade": [1, 0, -2]}
-    assert theirs["history"] == [{"mine": False, "talk": "hello", "act": "offer", "trade": [1, 0, -2]}]
+    assert mine["standing"] == {"mine": True, "terms": [-1, 0, 2]}
+    assert theirs["standing"] == {"mine": False, "terms": [1, 0, -2]}
+    assert theirs["history"] == [{"player": 0, "mine": False, "talk": "hello", "act": "offer", "terms": [1, 0, -2]}]
     assert (theirs["holdings"], theirs["other_holdings"], theirs["values"]) == ([0, 1, 3], [3, 1, 0], [5, 2, 1])
     assert "Player 1's offer stands: you give 2 gold, take 1 wheat." in game.board(1)
     assert make("negotiation", view="terse").board(0).endswith("1/12 -")

@@ -124,7 +124,7 @@ def trade_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]
     assert isinstance(game, Negotiation)
     known = game.knowledge(player)
     values, standing = known["values"], known["standing"]
-    gain = 0 if standing is None else sum(count * value for count, value in zip(standing["trade"], values, strict=True))
+    gain = 0 if standing is None else sum(count * value for count, value in zip(standing["terms"], values, strict=True))
     whose = "-" if standing is None else "own" if standing["mine"] else "other"
     return [
         ("deal?", "-" if standing is None else "good" if gain > 0 else "bad"),
