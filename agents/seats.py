@@ -6,6 +6,7 @@
     greedy, material             one move ahead: a win at once; in chess, material (`palaestra.agents.greedy`)
     conceder:0.5, tit-for-tat, fair
                                  scripted negotiators, with their parameter
+    equilibrium                  the equilibria of kuhn_poker, auction and ultimatum
     shapley, shapley:0.2         a scripted player of coalition; how much it gives way by the end
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
@@ -230,6 +231,12 @@ def _warlord(argument: str) -> Seat:
     return Warlord(float(argument)) if argument else Warlord()
 
 
+def _equilibrium(argument: str) -> Seat:
+    from palaestra.agents.equilibrium import Equilibrium
+
+    return Equilibrium(float(argument)) if argument else Equilibrium()
+
+
 def _shapley(argument: str) -> Seat:
     from palaestra.agents.scripted_coalition import Shapley
 
@@ -251,6 +258,7 @@ register_seat("gnugo", _gnugo, games=("go",))
 register_seat("uci", _uci, games=("chess",))
 register_seat("gtp", _gtp, games=("go",))
 register_seat("warlord", _warlord, games=("risk",))
+register_seat("equilibrium", _equilibrium, games=("kuhn_poker", "auction", "ultimatum"))
 register_seat("shapley", _shapley, games=("coalition",))
 register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))

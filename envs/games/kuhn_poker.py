@@ -95,6 +95,10 @@ class KuhnPoker(Game):
             gain = stake if self.cards[0] > self.cards[1] else -stake
         return (gain, -gain)
 
+    def knowledge(self, player: int) -> dict[str, Any]:
+        """Return the own card, 0 to 2, and the actions so far, as ``p`` and ``b``."""
+        return {"card": self.cards[player], "history": self.history}
+
     def information_state(self, player: int) -> str:
         """Return OpenSpiel's name of what ``player`` knows, such as ``"2pb"``."""
         return f"{self.cards[player]}{self.history}"
