@@ -18,13 +18,11 @@ from palaestra.envs.registry import entry, game_ids, make, register, register_fa
 from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, write_replay
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
-_VERSIONS = {"negotiation": 1}
-"""Those that are not 0; here, so that the list of games needs no game imported."""
-
 for _id, _path in {
     "tic_tac_toe": "tic_tac_toe:TicTacToe",
     "kuhn_poker": "kuhn_poker:KuhnPoker",
     "chess": "chess:Chess",
+    "chess_puzzle": "chess_puzzle:ChessPuzzle",
     "negotiation": "negotiation:Negotiation",
     "bargaining": "bargaining:Bargaining",
     "coalition": "coalition:Coalition",
@@ -34,7 +32,7 @@ for _id, _path in {
     "ultimatum": "ultimatum:Ultimatum",
     "auction": "auction:Auction",
 }.items():
-    register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id, 0))
+    register(_id, f"palaestra.envs.games.{_path}")
 register_ids()
 
 

@@ -68,8 +68,13 @@ def table(*columns: str, right: Iterable[int] = (), **options: Any) -> Any:
     return made
 
 
+TEXTS = (".epd", ".pgn", ".txt")
+
+
 def key_values(given: Iterable[str], what: str) -> dict[str, Any]:
     """Return ``["a=1", "b=@file.json"]`` as a dictionary; what follows an ``@`` is a file of JSON, and is read.
+
+    Files in notations of games (`TEXTS`) are read as they stand.
 
     Raises:
         OptionError: An entry without ``=``, a key given twice, or a file that cannot be read or is no JSON.
@@ -91,7 +96,8 @@ def _from_file(name: str) -> Any:
     from palaestra.envs.errors import OptionError
 
     try:
-        return json.loads(Path(name).read_text(encoding="utf-8"))
+        text = Path(name).read_text(encoding="utf-8")
+        return text if Path(name).suffix.lower() in TEXTS else json.loads(text)
     except OSError as error:
         raise OptionError(f"{name!r} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:

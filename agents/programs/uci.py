@@ -28,6 +28,8 @@ from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError, OptionError
 from palaestra.envs.seat import View
 
+CHESS = ("chess", "chess_puzzle")
+"""Games that are played on a `chess.Board`."""
 PARAMETERS = ("nodes", "depth", "movetime", "elo", "skill", "timeout")
 
 
@@ -127,7 +129,7 @@ class UciSeat:
 
     async def act(self, view: View) -> Reply:
         """Return the program's move in UCI, and in ``info`` depth, nodes and score as it reports them."""
-        if view.game_id.partition("/")[0] != "chess":
+        if view.game_id not in CHESS:
             raise InformationError(f"{self.name} plays chess only; seat it there, not at {view.game_id}.")
         board: chess.Board = view.clone_game().position  # type: ignore[attr-defined]
         if self._pool is None:

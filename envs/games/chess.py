@@ -33,6 +33,8 @@ ROLES = ("white", "black")
 COLORS = ("White", "Black")
 
 RECAP_PLIES = 12
+HISTORY_PLIES = 240
+"""What ``view="history"`` shows; the position comes with it where there were more."""
 LEGAL_SHOWN = 220
 """No reachable position has more than 218 legal moves; a FEN may."""
 
@@ -47,24 +49,32 @@ class ChessOptions:
 
     Attributes:
         fen: Starting position; empty for the usual one.
+        chess960: Chess960: the seed draws one of the 960 starting positions (or ``fen`` is one, or follows from one),
+            and castling brings king and rook where they always end up.
+        odds: A piece that White plays without: the f-pawn, the queen's knight, the queen's rook or the queen.
         max_plies: Plies after which the game is declared drawn; None for the laws of chess alone, under which it can
             last some ten thousand. (`MatchRules.max_turns` cuts a game without calling it a draw.)
-        view: ``"board"`` draws the board and gives its FEN at each turn; ``"moves"`` tells the moves only, so a
-            growing context stays short, and gives the FEN where one must be self-contained; ``"terse"`` is one line
-            without any explanation, the FEN.
+        view: What is shown at each turn. ``"board"``: a drawing and the FEN; ``"fen"``: the FEN; ``"pieces"``: where
+            each piece stands, in words; ``"history"``: all moves so far; ``"moves"``: only what was played since, so a
+            growing context stays short (the FEN where one must be self-contained); ``"terse"``: one line without any
+            explanation, the FEN.
         show_legal: Whether the legal moves are listed at each turn.
     """
 
     fen: str = ""
+    chess960: bool = False
+    odds: Literal["none", "pawn", "knight", "rook", "queen"] = "none"
     max_plies: int | None = None
-    view: Literal["board", "moves", "terse"] = "board"
+    view: Literal["board", "fen", "pieces", "history", "moves", "terse"] = "board"
     show_legal: bool = False
 
     def __post_init__(self) -> None:
         if self.max_plies is not None and self.max_plies < 1:
             raise ValueError(f"max_plies is {self.max_plies}, but a game has at least 1 ply")
+        if self.fen and self.odds != "none":
+            raise ValueError("odds are given from the starting position; leave out the piece in fen instead")
         if self.fen:
-            board = _board(self.fen)
+            board = _board(self.fen, self.chess960)
             if _ending(board, any(board.generate_legal_moves())) is not None:
                 raise ValueError(f"fen {self.fen!r} is a position in which the game is over")
 
@@ -73,10 +83,12 @@ class Chess(Game):
     """White is player 0, whoever moves first. A win is worth +1, a loss -1, a draw 0."""
 
     id = "chess"
-    summary = "chess with automatic draws, from any position"
+    summary = "chess with automatic draws, Chess960, odds, from any position"
     Options = ChessOptions
 
     position: chess.Board
+    start: str
+    """FEN of the starting position; empty for the usual one."""
     ply: int
     sans: list[str]
     """The moves so far in SAN."""
@@ -93,7 +105,13 @@ class Chess(Game):
         return self._facts
 
     def setup(self) -> None:
-        self.position = _board(self.options.fen)
+        options: ChessOptions = self.options
+        if options.chess960 and not options.fen:
+            self.position = chess.Board.from_chess960_pos(self.dice.below(960))
+        else:
+            self.position = _board(options.fen, options.chess960)
+        _give_odds(self.position, options.odds)
+        self.start = "" if self.position.fen() == chess.STARTING_FEN else self.position.fen()
         self._first = (self.position.fullmove_number, self.position.turn)
         self._facts = _facts(self.options, self.position)
         self.ply = 0
@@ -109,33 +127,46 @@ class Chess(Game):
     def prompt(self, player: int) -> str:
         if self.options.view == "terse":
             return ""
+        castling = " This is Chess960: castle with O-O or O-O-O." if self.options.chess960 else ""
         length = "" if self.options.max_plies is None else f"; so is a game of {self.options.max_plies} plies"
         return (
             f"Chess. You are {COLORS[player]}. Stalemate, threefold repetition, 50 moves without a capture or pawn "
-            f"move, and too little material to mate are draws{length}. "
+            f"move, and too little material to mate are draws{length}.{castling} "
             "Answer with one move, such as e4, Nf3, O-O, exd8=Q or e2e4; the last move in your answer counts."
         )
 
     def recap(self, player: int) -> str:
         if self.options.view == "terse":
             return ""
-        start = f"The game began from {self.options.fen}." if self.options.fen and self.ply <= RECAP_PLIES else ""
-        fen = f"Position: {self.fen()}" if self.options.view == "moves" else ""
-        played = f"Last moves: {self.last_moves(RECAP_PLIES)}" if self.sans else ""
+        view = self.options.view
+        start = f"The game began from {self.start}." if self.start and (self.ply <= RECAP_PLIES) else ""
+        fen = f"Position: {self.fen()}" if view == "moves" else ""
+        played = f"Last moves: {self.last_moves(RECAP_PLIES)}" if self.sans and view != "history" else ""
         return "\n".join(line for line in (start, fen, played) if line)
 
     def board(self, player: int) -> str:
         again = self.seen[self.key]
         if self.options.view == "terse":
             return self.fen() + (f" x{again}" if again > 1 else "") + self._legal_line(" ")
-        lines = []
-        if self.options.view == "board":
-            rows = str(self.position).splitlines()
-            lines = [f"{8 - index} {row}" for index, row in enumerate(rows)] + ["  a b c d e f g h", self.fen()]
+        lines = self._shown(self.options.view)
         check = " You are in check." if self.termination is None and self.position.is_check() else ""
         twice = f" This position has occurred {again} times." if again > 1 else ""
         lines.append(f"Move {self.position.fullmove_number}, {COLORS[not self.position.turn]} to move.{check}{twice}")
         return "\n".join(lines) + self._legal_line("\nLegal moves: ")
+
+    def _shown(self, view: str) -> list[str]:
+        """Return the position as a view has it."""
+        if view == "board":
+            rows = str(self.position).splitlines()
+            return [f"{8 - index} {row}" for index, row in enumerate(rows)] + ["  a b c d e f g h", self.fen()]
+        if view == "fen":
+            return [self.fen()]
+        if view == "pieces":
+            return piece_list(self.position)
+        if view == "history":
+            cut = len(self.sans) > HISTORY_PLIES
+            return [*([self.fen()] if cut else []), f"Moves: {self.last_moves(HISTORY_PLIES) or 'none'}"]
+        return []
 
     def legal_actions(self, player: int) -> Sequence[str]:
         return list(self.legal)
@@ -164,7 +195,7 @@ class Chess(Game):
         self.sans.append(san)
         if board.halfmove_clock == 0:
             self.seen.clear()
-        if self.options.view != "terse":
+        if self.options.view not in ("terse", "history"):
             self.emit("move", f"{COLORS[player]} plays {number}{'.' if player == 0 else '...'} {san}", source=player)
         self._settle()
 
@@ -186,10 +217,17 @@ class Chess(Game):
         return (-1.0, 1.0) if self.position.turn else (1.0, -1.0)
 
     def result(self) -> dict[str, Any]:
-        """Return how the game ended (a `Termination`), the score as PGN writes it, its length and the last position."""
+        """Return how the game ended (a `Termination`), the score as PGN writes it, its length, the last position
+        and the first (empty for the usual one)."""
         white = self.returns()[0]
         score = "1-0" if white > 0 else "0-1" if white < 0 else "1/2-1/2"
-        return {"termination": self.termination, "score": score, "plies": self.ply, "fen": self.fen()}
+        return {
+            "termination": self.termination,
+            "score": score,
+            "plies": self.ply,
+            "fen": self.fen(),
+            "start": self.start,
+        }
 
     def state(self) -> dict[str, Any]:
         return {"fen": self.fen(), "ply": self.ply, "seen": dict(self.seen), "moves": self.sans[-RECAP_PLIES:]}
@@ -223,10 +261,40 @@ class Chess(Game):
         return label + " ".join(self.position.san(move) for move in moves[:LEGAL_SHOWN]) + more
 
 
-def _board(fen: str) -> chess.Board:
+def piece_list(board: chess.Board) -> list[str]:
+    """Return where the pieces stand, a line for each side, and what else a position needs."""
+    lines = []
+    for color, name in zip(chess.COLORS, COLORS, strict=True):
+        kinds = []
+        for kind in reversed(chess.PIECE_TYPES):
+            squares = [chess.square_name(square) for square in board.pieces(kind, color)]
+            if squares:
+                plural = "s" if len(squares) > 1 else ""
+                kinds.append(f"{chess.piece_name(kind)}{plural} {' '.join(squares)}")
+        rights = [side for side, may in (
+            ("O-O", board.has_kingside_castling_rights(color)), ("O-O-O", board.has_queenside_castling_rights(color))
+        ) if may]  # fmt: skip
+        may = f"; may still castle {' and '.join(rights)}" if rights else ""
+        lines.append(f"{name}: {', '.join(kinds)}{may}.")
+    if board.has_legal_en_passant() and board.ep_square is not None:
+        lines.append(f"En passant on {chess.square_name(board.ep_square)} is possible.")
+    return lines
+
+
+def _give_odds(board: chess.Board, odds: str) -> None:
+    """Take a piece of White's off the starting position, with the castling right that it had."""
+    if odds == "none":
+        return
+    kind = {"pawn": chess.PAWN, "knight": chess.KNIGHT, "rook": chess.ROOK, "queen": chess.QUEEN}[odds]
+    square = chess.F2 if odds == "pawn" else min(board.pieces(kind, chess.WHITE))  # the lowest: towards the a-file
+    board.remove_piece_at(square)
+    board.castling_rights = board.clean_castling_rights()
+
+
+def _board(fen: str, chess960: bool = False) -> chess.Board:
     """Return a board for a FEN (empty: the usual start), refusing what cannot be played on."""
     try:
-        board = chess.Board(fen or chess.STARTING_FEN)
+        board = chess.Board(fen or chess.STARTING_FEN, chess960=chess960)
     except ValueError as error:
         raise ValueError(f"fen {fen!r} is not valid: {error}") from None
     if (status := board.status()) != chess.STATUS_VALID:
@@ -259,7 +327,8 @@ def _facts(options: ChessOptions, start: chess.Board) -> GameFacts:
     steps += sum(chess.square_rank(square) for square in start.pieces(chess.PAWN, chess.BLACK))
     captures = chess.popcount(start.occupied) - 2
     longest = 100 * (steps + captures + 1) - start.halfmove_clock
-    chars = {"board": 1000, "moves": 800, "terse": 110}[options.view]
+    sizes = {"board": 1000, "fen": 900, "pieces": 1300, "history": 700 + 12 * HISTORY_PLIES, "moves": 800, "terse": 110}
+    chars = sizes[options.view] + 200 * options.chess960
     if options.show_legal:
         chars += 8 * LEGAL_SHOWN + 30
     return GameFacts(
@@ -269,4 +338,5 @@ def _facts(options: ChessOptions, start: chess.Board) -> GameFacts:
         max_turns=longest if options.max_plies is None else min(longest, options.max_plies),
         max_observation_chars=chars + 2 * len(options.fen),
         roles=ROLES,
+        chance=options.chess960 and not options.fen,
     )

@@ -76,7 +76,6 @@ class Negotiation(Talks):
     """One trade between two players; trades are kept from the side of player 0."""
 
     id = "negotiation"
-    version = 1
     summary = "private values, free talk, one trade"
     Options = NegotiationOptions
 

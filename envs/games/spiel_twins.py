@@ -112,7 +112,8 @@ def _kuhn_poker(game: Any) -> tuple[Any, Callable[[str], int]]:
 
 
 def _chess(game: Any) -> tuple[Any, Callable[[str], int]]:
-    state = _spiel("chess").new_initial_state(game.fen())
+    name = "chess(chess960=true)" if game.position.chess960 else "chess"
+    state = _spiel(name).new_initial_state(game.fen())
     return state, state.parse_move_to_action
 
 

@@ -161,7 +161,9 @@ def _castling(board: chess.Board, legal: list[chess.Move], said: str, *, long: b
     else:
         row = 0 if board.turn == chess.WHITE else 56
         between = (1, 2, 3) if long else (5, 6)
-        if any(board.piece_at(row + file) for file in between):
+        if board.chess960:
+            why = "squares between or beyond king and rook are taken or attacked"
+        elif any(board.piece_at(row + file) for file in between):
             why = f"there is a piece between the king and the {rook} rook"
         else:
             why = "the king would cross or reach an attacked square"

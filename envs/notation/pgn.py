@@ -5,8 +5,9 @@
 lost by a reply is never taken for one lost by play; ``adjudication`` for a draw by ``max_plies``; ``unterminated``
 with the result ``*``.
 
-`read_pgn` reads any number of games from text written by anybody: main lines only, and an illegal move is an error
-with its place rather than a shorter game. Set-up positions are read; variants of chess are refused.
+`read_pgn` reads any number of games from text written by anybody: main lines only, and an illegal move is a fault of
+that line rather than a shorter game; the other games are read. Set-up positions and Chess960 are read; other variants
+of chess are faults.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ import chess.pgn
 from palaestra.envs.episode import Episode
 from palaestra.envs.errors import IllegalAction, NotationError
 from palaestra.envs.games.chess import Chess
+from palaestra.envs.notation.files import Fault, Reading
+
+STANDARD = ("standard", "chess", "normal", "from position")
+CHESS960 = ("chess960", "chess 960", "fischerandom", "fischerrandom", "fischer random", "freestyle")
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,14 @@ class PgnGame:
         fen: Starting position; empty for the usual one.
         result: ``1-0``, ``0-1``, ``1/2-1/2`` or ``*``, as stated.
         headers: All headers.
+        chess960: Whether kings castle by the rules of Chess960.
     """
 
     moves: tuple[str, ...]
     fen: str = ""
     result: str = "*"
     headers: dict[str, str] = field(default_factory=dict)
+    chess960: bool = False
 
 
 def episode_to_pgn(episode: Episode, *, event: str = "?", site: str = "?", date: str = "????.??.??") -> str:
@@ -50,10 +57,8 @@ def episode_to_pgn(episode: Episode, *, event: str = "?", site: str = "?", date:
         raise NotationError(
             f"PGN is for chess, but this is an episode of {episode.game}; write it as a replay instead."
         )
-    fen = str(episode.options.get("fen", ""))
     game = chess.pgn.Game.without_tag_roster()
-    board = chess.Board(fen or chess.STARTING_FEN)
-    game.setup(board)  # writes SetUp and FEN where they are needed
+    game.setup(Chess(seed=episode.seed, **episode.options).position)  # writes SetUp, FEN and Variant where needed
     score, termination = _score(episode)
     white, black = episode.seats
     roster = {"Event": event, "Site": site, "Date": date, "Round": "-", "White": white, "Black": black}
@@ -71,27 +76,32 @@ def episode_to_pgn(episode: Episode, *, event: str = "?", site: str = "?", date:
     return str(game) + "\n"
 
 
-def read_pgn(text: str) -> list[PgnGame]:
-    """Return the games in a text.
-
-    Raises:
-        NotationError: There is no game, or one cannot be read to its end; the message says which and where.
-    """
-    stream = io.StringIO(text)
+def read_pgn(text: str) -> Reading[PgnGame]:
+    """Return the games in a text; a game that cannot be read to its end is a fault, at the line where it goes wrong."""
+    stream = _Counting(text)
     games: list[PgnGame] = []
-    while (parsed := chess.pgn.read_game(stream, Visitor=_Builder)) is not None:
-        number = len(games) + 1
+    faults: list[Fault] = []
+    while True:
+        start = stream.lines + 1
+        parsed = chess.pgn.read_game(stream, Visitor=lambda: _Builder(stream))
+        if parsed is None:
+            break
+        number = len(games) + len(faults) + 1
+        variant = parsed.headers.get("Variant", "Standard").lower()
+        chess960 = variant in CHESS960
         if parsed.errors:
-            raise NotationError(f"PGN game {number}: {parsed.errors[0]}; correct that move or remove the game.")
-        variant = parsed.headers.get("Variant", "Standard")
-        if variant.lower() not in ("standard", "chess", "normal", "from position"):
-            raise NotationError(f"PGN game {number} is of the variant {variant!r}; only standard chess can be read.")
-        moves = tuple(move.uci() for move in parsed.mainline_moves())
-        headers = dict(parsed.headers)
-        games.append(PgnGame(moves, headers.get("FEN", ""), headers.get("Result", "*"), headers))
-    if not games or (len(games) == 1 and not games[0].moves and "[" not in text):
-        raise NotationError(f'no PGN game in {text[:60]!r}; a game has headers such as [White "..."] and moves.')
-    return games
+            line = parsed.errors[0].args[0] if isinstance(parsed.errors[0], _At) else start
+            faults.append(Fault(line, f"PGN game {number}: {parsed.errors[0].__cause__ or parsed.errors[0]}"))
+        elif not chess960 and variant not in STANDARD:
+            faults.append(Fault(start, f"PGN game {number} is of the variant {variant!r}, which is not played here"))
+        elif not parsed.headers and not parsed.variations:
+            faults.append(Fault(start, 'there is no PGN game; a game has headers such as [White "..."] and moves'))
+        else:
+            moves = tuple(move.uci() for move in parsed.mainline_moves())
+            headers = dict(parsed.headers)
+            fen = headers.get("FEN", "")
+            games.append(PgnGame(moves, fen, headers.get("Result", "*"), headers, chess960))
+    return Reading(tuple(games), tuple(faults))
 
 
 def pgn_to_game(game: PgnGame, *, plies: int | None = None, **options: Any) -> Chess:
@@ -100,7 +110,7 @@ def pgn_to_game(game: PgnGame, *, plies: int | None = None, **options: Any) -> C
     Raises:
         NotationError: The record goes on where this game is drawn already, or a move is illegal.
     """
-    chess_game = Chess(fen=game.fen, **options)
+    chess_game = Chess(fen=game.fen, chess960=game.chess960, **options)
     for ply, move in enumerate(game.moves[:plies], start=1):
         if chess_game.is_over():
             why = f"the game was over by {chess_game.termination}"
@@ -112,11 +122,43 @@ def pgn_to_game(game: PgnGame, *, plies: int | None = None, **options: Any) -> C
     return chess_game
 
 
+class _At(Exception):
+    """An error and the line at which it was found."""
+
+
+class _Counting(io.StringIO):
+    """Text that knows how many lines have been read."""
+
+    lines = 0
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # of TextIOBase it is right
+        """Return the next line."""
+        line = super().readline(-1 if size is None else size)
+        self.lines += bool(line)
+        return line
+
+
 class _Builder(chess.pgn.GameBuilder[chess.pgn.Game]):
-    """Builds main lines only, and keeps the first error instead of logging it."""
+    """Builds main lines only, and keeps the first error, with its line, instead of logging it."""
+
+    def __init__(self, stream: _Counting) -> None:
+        super().__init__()
+        self.stream = stream
+        self.fen_line = 0
+
+    def begin_game(self) -> None:
+        super().begin_game()
+        self.game.headers.clear()  # the roster would be made up
+
+    def visit_header(self, tagname: str, tagvalue: str) -> None:
+        super().visit_header(tagname, tagvalue)
+        if tagname == "FEN":
+            self.fen_line = self.stream.lines
 
     def handle_error(self, error: Exception) -> None:
-        self.game.errors.append(error)
+        found = _At(self.fen_line if "fen:" in str(error) else self.stream.lines)
+        found.__cause__ = error
+        self.game.errors.append(found)
 
     def begin_variation(self) -> chess.pgn.SkipType:  # type: ignore[override]  # the base class declares None only
         return chess.pgn.SKIP

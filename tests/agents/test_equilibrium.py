@@ -1,4 +1,4 @@
-"""The equilibrium seat: unexploitable where that can be computed, and no other bid pays better where it can be tried."""
+"""The equilibrium seat: unexploitable where that can be computed; no other bid pays better where it can be tried."""
 
 import numpy as np
 import pyspiel
@@ -71,5 +71,5 @@ def test_it_refuses_what_it_does_not_know() -> None:
         check_seat("equilibrium", "chess")
     with pytest.raises(InformationError, match="plays kuhn_poker, auction, ultimatum only"):
         play(make("tic_tac_toe"), [Equilibrium(), Equilibrium()])
-    with pytest.raises(OptionError, match="alpha is 0.5"):
+    with pytest.raises(OptionError, match=r"alpha is 0\.5"):
         make_seat("equilibrium:0.5")

@@ -60,6 +60,7 @@ def test_scholars_mate_is_won_by_white():
         "score": "1-0",
         "plies": 7,
         "fen": "r1bqkb1r/pppp1Qpp/2n2n2/4p3/2B1P3/8/PPPP1PPP/RNB1K1NR b KQkq - 0 4",
+        "start": "",
     }
 
 

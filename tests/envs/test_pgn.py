@@ -18,7 +18,7 @@ class Named(Scripted):
 
 def test_random_games_come_back_move_for_move():
     episodes = [play(make("chess", seed=seed), [RandomSeat(), RandomSeat()], record=False) for seed in range(6)]
-    games = read_pgn("\n".join(episode_to_pgn(episode) for episode in episodes))
+    games = read_pgn("\n".join(episode_to_pgn(episode) for episode in episodes)).parts
     for episode, game in zip(episodes, games, strict=True):
         assert game.moves == tuple(action for _, action in episode.actions)
         assert game.result == episode.result["score"]
@@ -57,7 +57,7 @@ def test_an_unfinished_game_has_no_result():
 def test_a_set_up_position_travels_with_the_game():
     fen = "4k3/8/8/8/8/8/4P3/4K3 b - - 0 1"
     episode = play(make("chess", fen=fen, max_plies=2), [Scripted("e4"), Scripted("Kd7")])
-    (game,) = read_pgn(episode_to_pgn(episode))
+    (game,) = read_pgn(episode_to_pgn(episode)).parts
     assert (game.fen, game.moves) == (fen, ("e8d7", "e2e4"))
     assert game.headers["SetUp"] == "1"
     assert pgn_to_game(game).fen() == episode.result["fen"]
@@ -73,27 +73,52 @@ def test_a_seat_name_cannot_write_headers():
 
 
 def test_comments_annotations_and_variations_are_read_over():
-    (game,) = read_pgn("1. e4! {best} (1. d4 d5 (1... Nf6 2. Ke3)) 1... e5 $1 2. Nf3 *")
+    (game,) = read_pgn("1. e4! {best} (1. d4 d5 (1... Nf6 2. Ke3)) 1... e5 $1 2. Nf3 *").parts
     assert game.moves == ("e2e4", "e7e5", "g1f3")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "line", "told"),
     [
-        ("", "no PGN game"),
-        ("hello", "no PGN game"),
-        ("1. e4 *\n\n1. e4 e5 2. Ke3 *", "game 2: illegal san: 'Ke3'"),
-        ('[FEN "zzz"]\n\n1. e4', "expected 8 rows"),
-        ('[Variant "Atomic"]\n\n1. e4', "variant 'Atomic'"),
+        ("hello", 1, "no PGN game"),
+        ("1. e4 *\n\n1. e4 e5\n2. Ke3 *", 4, "game 2: illegal san: 'Ke3'"),
+        ('[FEN "zzz"]\n\n1. e4', 1, "expected 8 rows"),
+        ('[Variant "Atomic"]\n\n1. e4', 1, "variant 'atomic'"),
     ],
 )
-def test_bad_text_is_refused_with_its_place(text, told):
-    with pytest.raises(NotationError, match=told):
-        read_pgn(text)
+def test_bad_text_is_a_fault_of_its_line(text, line, told):
+    (fault,) = read_pgn(text).faults
+    assert told in fault.why
+    assert fault.line == line
+
+
+def test_games_around_a_bad_one_are_read():
+    good = '[Event "a"]\n\n1. e4 e5 *\n\n'
+    reading = read_pgn(good + '[Event "b"]\n\n1. e4\ne5 2. Nf6 *\n\n' + good.replace("a", "c"))
+    assert [game.headers["Event"] for game in reading.parts] == ["a", "c"]
+    assert [(fault.line, fault.why) for fault in reading.faults] == [
+        (8, "PGN game 2: illegal san: 'Nf6' in rnbqkbnr/pppp1ppp/8/4p3/4P3/8/PPPP1PPP/RNBQKBNR w KQkq - 0 2")
+    ]
+    with pytest.warns(UserWarning, match=r"games\.pgn: line 8: PGN game 2: illegal san.*; the rest is read"):
+        assert len(reading.or_warn("games.pgn")) == 2
+    with pytest.raises(NotationError, match=r"games\.pgn: line 1: there is no PGN game"):
+        read_pgn("hello").or_warn("games.pgn")
+    with pytest.raises(NotationError, match="it is empty"):
+        read_pgn("").or_warn("games.pgn")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chess960_games_come_back(seed):
+    episode = play(make("chess", seed=seed, chess960=True, max_plies=80), [RandomSeat(), RandomSeat()], record=False)
+    pgn = episode_to_pgn(episode)
+    assert '[Variant "Chess960"]' in pgn
+    (game,) = read_pgn(pgn).parts
+    assert game.moves == tuple(action for _, action in episode.actions)
+    assert pgn_to_game(game).fen() == episode.result["fen"]
 
 
 def test_a_record_that_goes_on_after_an_automatic_draw_says_where():
-    (game,) = read_pgn("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 5. e4 *")
+    (game,) = read_pgn("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 5. e4 *").parts
     with pytest.raises(NotationError, match=r"move 9 .* threefold repetition; use plies=8"):
         pgn_to_game(game)
     assert pgn_to_game(game, plies=8).is_over()
