@@ -93,7 +93,12 @@ class MctsSeat:
                 derive(seed, "tree") % (1 << 31),
                 False,
             )
-            return int(bot.step(twin.state))
+            number = int(bot.step(twin.state))
+            if number in twin.numbers.values():
+                return number
+            # Our rules may be narrower than OpenSpiel's, as superko is: the most visited of the moves that are legal.
+            tried = [child for child in bot.mcts_search(twin.state).children if child.action in twin.numbers.values()]
+            return int(max(tried, key=lambda child: child.explore_count).action)
         except pyspiel.SpielError as error:
             raise UnsearchableGame(f"mcts cannot search {game_id}: {' '.join(str(error).split())}") from None
 

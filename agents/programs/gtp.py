@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from palaestra.agents.programs import pool as programs
 from palaestra.envs.episode import Reply
@@ -22,6 +22,12 @@ from palaestra.envs.seat import View
 from palaestra.envs.seeding import derive
 
 PARAMETERS = ("level", "timeout")
+GNUGO_RULES = {
+    # Here dead stones count as alive, so it must go on until they are captured.
+    "area": ("--chinese-rules", "--capture-all-dead"),
+    "chinese": ("--chinese-rules",),
+    "japanese": ("--japanese-rules",),
+}
 LONGEST_ANSWER = 10_000
 
 
@@ -90,6 +96,7 @@ class GtpSeat:
     Args:
         command: Its command line.
         timeout: Seconds after which it is killed.
+        rules: What is added to the command for a game's ``scoring``.
 
     Raises:
         OptionError: There is no such program.
@@ -99,12 +106,14 @@ class GtpSeat:
         ProgramFailed: It crashed, hung or answered nonsense, twice.
     """
 
-    def __init__(self, command: str, *, timeout: float = 60.0, name: str = "") -> None:
+    def __init__(
+        self, command: str, *, timeout: float = 60.0, name: str = "", rules: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         self.command = programs.command_line(command)
         self.timeout = timeout
         self.name = name or f"gtp:{command}"
-        self._key = ("gtp", *self.command)
-        self._pool: programs.Pool[_Engine] | None = None
+        self.rules = dict(rules or {})
+        self._pools: dict[tuple[str, ...], programs.Pool[_Engine]] = {}
 
     @classmethod
     def of(cls, argument: str) -> GtpSeat:
@@ -122,9 +131,7 @@ class GtpSeat:
         timeout = programs.number(values, "timeout", 60.0, least=0.1)
         programs.refuse_unknown("gnugo", values, PARAMETERS)
         name = f"gnugo:{argument}" if argument else "gnugo"
-        # Our score counts dead stones as alive, so it must go on until they are captured.
-        command = f"gnugo --mode gtp --chinese-rules --capture-all-dead --level {int(level or 0)}"
-        return cls(command, timeout=timeout or 60.0, name=name)
+        return cls(f"gnugo --mode gtp --level {int(level or 0)}", timeout=timeout or 60.0, name=name, rules=GNUGO_RULES)
 
     async def act(self, view: View) -> Reply:
         """Return the program's move."""
@@ -133,26 +140,29 @@ class GtpSeat:
         game = view.clone_game()
         assert isinstance(game, Go)
         setup, color = _told(game, view.player)
-        if self._pool is None:
-            self._pool = programs.join(self._key, self._new_pool)
+        command = (*self.command, *self.rules.get(game.options.scoring, ()))
+        if command not in self._pools:
+            self._pools[command] = programs.join(("gtp", *command), lambda: self._new_pool(list(command)))
         seed = derive(view.seed, "program")
-        move = await self._pool.ask(lambda engine: _checked(engine.best(setup, color, seed), game), self.timeout)
+        move = await self._pools[command].ask(lambda engine: _checked(engine.best(setup, color, seed), game), self.timeout)
         return Reply(move)
 
-    def _new_pool(self) -> programs.Pool[_Engine]:
-        return programs.Pool(self.name, lambda: _Engine(self.command))
+    def _new_pool(self, command: list[str]) -> programs.Pool[_Engine]:
+        return programs.Pool(self.name, lambda: _Engine(command))
 
     def close(self) -> None:
         """Give up the program."""
-        if self._pool is not None:
-            self._pool = None
-            programs.leave(self._key)
+        while self._pools:
+            command, _ = self._pools.popitem()
+            programs.leave(("gtp", *command))
 
 
 def _told(game: Go, player: int) -> tuple[list[str], str]:
     """Return the commands that set a position up, and the colour to move."""
     setup = [f"boardsize {game.options.size}", "clear_board", f"komi {game.options.komi:g}"]
-    setup += [f"play {'BW'[number % 2]} {move}" for number, move in enumerate(game.moves())]
+    setup += [f"play B {point}" for point in game.placed()]
+    first = 1 if game.placed() else 0
+    setup += [f"play {'BW'[(number + first) % 2]} {move}" for number, move in enumerate(game.moves())]
     return setup, "BW"[player]
 
 

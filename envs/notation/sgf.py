@@ -1,9 +1,10 @@
 """Go games as SGF (Smart Game Format FF[4], red-bean.com/sgf), both ways.
 
-Read is the main line: size, komi, names, result and the moves, as actions of `palaestra.envs.games.go`. Variations,
-comments and marks are left out. What the game here cannot do is refused by name, because a game read wrongly is worse
-than one not read: handicap and other placed stones (``AB``, ``AW``, ``AE``), a side to move that is set (``PL``), two
-moves of one player in a row, boards other than 5 to 19 lines.
+Read is the main line: size, komi, handicap, names, result and the moves, as actions of `palaestra.envs.games.go`.
+Variations, comments and marks are left out. What the game here cannot do is refused by name, because a game read
+wrongly is worse than one not read: placed stones (``AB``, ``AW``, ``AE``) other than a handicap on the star points, a
+side to move that is set (``PL``), two moves of one player in a row, boards other than 5 to 19 lines. `read_sgf` reads a
+whole collection, and tells the line of each game it cannot read.
 
 Written is one line of play with the names of the seats, the result (``B+3.5``, ``0``, ``W+F`` for a forfeit, ``Void``
 for a game that was cut) and nothing of what the players thought.
@@ -24,14 +25,19 @@ from typing import Any
 from palaestra.envs.episode import Episode
 from palaestra.envs.errors import NotationError
 from palaestra.envs.games.go import COLORS, MAX_SIZE, MIN_SIZE, PASS, Go, GoOptions, points
+from palaestra.envs.games.go_board import handicap_points
+from palaestra.envs.notation.files import Fault, Reading
 from palaestra.envs.options import parse_options
 
 Node = dict[str, list[str]]
 """The raw values, still escaped, of a node's properties."""
 
 _TOKEN = re.compile(r"\s*(?:([();])|([A-Za-z]+)\s*(?=\[)|\[((?:[^\]\\]|\\.)*)\])", re.DOTALL)
+_BEGIN = re.compile(r"\(\s*;")
+_ROOT = re.compile(r"^[ \t]*\(\s*;(?=[^()]{0,400}?\b(?:GM|FF|SZ|CA|AP)\[)", re.MULTILINE)
+"""A line that begins a game, as far as one can tell in the middle of another."""
 _SETUP = {
-    "AB": "handicap or placed black stones",
+    "AB": "placed black stones",
     "AW": "placed white stones",
     "AE": "removed stones",
     "PL": "a side to move other than the usual",
@@ -46,6 +52,7 @@ class SgfGame:
         moves: (player, action) in order, black being player 0; actions are those of the game ``go``.
         black, white: Names of the players, empty if they are not given.
         result: As the file writes it, such as ``"B+3.5"`` or ``"W+R"``; empty if it is not given.
+        handicap: Black stones on the star points, after which White moves first; 0 for none.
     """
 
     size: int
@@ -54,11 +61,13 @@ class SgfGame:
     black: str = ""
     white: str = ""
     result: str = ""
+    handicap: int = 0
 
     def options(self) -> dict[str, Any]:
         """Return the options for ``make("go", **options)`` that the moves can be played with."""
         long = len(self.moves) > 2 * self.size**2
-        return {"size": self.size, "komi": self.komi} | ({"max_moves": len(self.moves)} if long else {})
+        more = {"handicap": self.handicap} if self.handicap else {}
+        return {"size": self.size, "komi": self.komi} | more | ({"max_moves": len(self.moves)} if long else {})
 
 
 def episode_to_sgf(episode: Episode) -> str:
@@ -72,7 +81,7 @@ def episode_to_sgf(episode: Episode) -> str:
     options = parse_options(GoOptions, episode.options, Go.id)
     moves = tuple((player, str(action)) for player, action in episode.actions)
     black, white = episode.seats
-    return moves_to_sgf(SgfGame(options.size, options.komi, moves, black, white, _result(episode)))
+    return moves_to_sgf(SgfGame(options.size, options.komi, moves, black, white, _result(episode), options.handicap))
 
 
 def moves_to_sgf(game: SgfGame) -> str:
@@ -87,8 +96,12 @@ def moves_to_sgf(game: SgfGame) -> str:
         "PB": game.black,
         "PW": game.white,
         "RE": game.result,
+        "HA": str(game.handicap or ""),
     }
     lines = ["(;" + "".join(f"{name}[{_escape(value)}]" for name, value in header.items() if value)]
+    if game.handicap:
+        stones = handicap_points(game.size, game.handicap)
+        lines[0] += "AB" + "".join(f"[{_to_point(stone, game.size)}]" for stone in stones)
     numbers = {name: number for number, name in enumerate(points(game.size))}
     moves = [f";{'BW'[player]}[{_to_point(numbers[action], game.size)}]" for player, action in game.moves]
     lines += ["".join(moves[start : start + 12]) for start in range(0, len(moves), 12)]
@@ -108,14 +121,63 @@ def sgf_to_moves(text: str) -> SgfGame:
     size = _number(root, "SZ", "19")
     if not (MIN_SIZE <= size <= MAX_SIZE and size == int(size)):
         raise NotationError(f"this SGF has a board of {size:g} lines; {MIN_SIZE} to {MAX_SIZE} can be played here.")
+    handicap = _handicap(root, int(size))
     return SgfGame(
         int(size),
         _number(root, "KM", "0"),
-        tuple(_moves(line, int(size))),
+        tuple(_moves(line, int(size), handicap)),
         _value(root, "PB", ""),
         _value(root, "PW", ""),
         _value(root, "RE", ""),
+        handicap,
     )
+
+
+def read_sgf(text: str) -> Reading[SgfGame]:
+    """Return the games of a collection, each game's main line; a game that cannot be read is a fault, at the line where
+    it begins."""
+    games: list[SgfGame] = []
+    faults: list[Fault] = []
+    found = _BEGIN.search(text)
+    if found is None and text.strip():
+        faults.append(Fault(1, "there is no SGF game; a game begins with (;"))
+    while found is not None:
+        start, end = found.start(), _end(text, found.start())
+        try:
+            games.append(sgf_to_moves(text[start:end]))
+            found = _BEGIN.search(text, end)
+        except NotationError as error:
+            faults.append(Fault(text.count("\n", 0, start) + 1, f"SGF game {len(games) + len(faults) + 1}: {error}"))
+            found = _ROOT.search(text, start + 1)  # what a torn game swallows may hold others
+    return Reading(tuple(games), tuple(faults))
+
+
+def _end(text: str, start: int) -> int:
+    """Return where a game that begins at ``start`` ends; the end of the text if it is not closed."""
+    position, opened = start, 0
+    while match := _TOKEN.match(text, position):
+        position = match.end()
+        opened += {"(": 1, ")": -1}.get(match[1] or "", 0)
+        if opened == 0:
+            return position
+    return len(text)
+
+
+def _handicap(root: Node, size: int) -> int:
+    """Return the handicap of which the placed stones are the fixed ones; the properties are taken out of the node."""
+    if "AB" not in root:
+        return 0
+    placed = sorted(_to_action(point.strip(), size, 0) for point in root["AB"])
+    try:
+        fixed = sorted(points(size)[point] for point in handicap_points(size, len(placed)))
+    except ValueError:
+        fixed = []
+    if placed != fixed:
+        return 0  # `_moves` refuses the stones by name
+    del root["AB"]
+    if root.get("PL") in (["W"], ["w"]):
+        del root["PL"]
+    return len(placed)
 
 
 def _main_line(text: str) -> Iterator[Node]:
@@ -155,8 +217,8 @@ def _main_line(text: str) -> Iterator[Node]:
     raise NotationError(f"this is no valid SGF: {what} (character {position + 1}).")
 
 
-def _moves(line: list[Node], size: int) -> Iterator[tuple[int, str]]:
-    number = 0
+def _moves(line: list[Node], size: int, handicap: int) -> Iterator[tuple[int, str]]:
+    number, first = 0, 1 if handicap else 0
     for node in line:
         for name, what in _SETUP.items():
             if name in node and not (name == "PL" and number == 0 and node[name] in (["B"], ["b"])):
@@ -165,11 +227,11 @@ def _moves(line: list[Node], size: int) -> Iterator[tuple[int, str]]:
             raise NotationError(f"this SGF has moves of both players in one node, after {number} moves.")
         for player, name in enumerate("BW"):
             if name in node:
-                if player != number % 2:
+                if player != (number + first) % 2:
                     due = COLORS[1 - player]
                     raise NotationError(
-                        f"this SGF lets {COLORS[player]} play move {number + 1}, but {due} is to move; handicap games "
-                        "and passes that are left out cannot be played here."
+                        f"this SGF lets {COLORS[player]} play move {number + 1}, but {due} is to move; passes "
+                        "that are left out cannot be played here."
                     )
                 yield player, _to_action(_value(node, name, ""), size, number + 1)
                 number += 1

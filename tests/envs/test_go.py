@@ -118,6 +118,7 @@ def test_games_end_by_passes_length_or_repetition():
     assert played("C3", PASS, PASS).result() == {
         "score": "B+24.5",
         "margin": 24.5,
+        "dead": [],
         "termination": "two passes",
         "moves": 3,
     }

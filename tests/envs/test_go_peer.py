@@ -18,9 +18,9 @@ GNUGO = shutil.which("gnugo", path=f"{os.environ['PATH']}{os.pathsep}/usr/games"
 class Gtp:
     """A program that speaks the Go Text Protocol, version 2."""
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
         assert GNUGO, "GNU Go is not installed; `make system` installs it on Debian"
-        command = [GNUGO, "--mode", "gtp", "--level", "0"]
+        command = [GNUGO, "--mode", "gtp", "--level", "0", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Gtp":
@@ -80,3 +80,35 @@ def test_random_games_are_the_same_at_every_move(size, games, moves):
     assert compared > games * moves // 3
     assert captured > 0
     assert forbidden > 0
+
+
+@pytest.mark.parametrize("size", [7, 8, 9, 13, 19])
+def test_fixed_handicaps_are_the_same(size):
+    with Gtp() as peer:
+        for stones in range(2, 10 if size % 2 and size > 7 else 5):
+            peer.ask(f"boardsize {size}")
+            peer.ask("clear_board")
+            theirs = set(peer.ask(f"fixed_handicap {stones}").split())
+            assert set(make("go", size=size, handicap=stones).placed()) == theirs
+
+
+@pytest.mark.parametrize("scoring", ["chinese", "japanese"])
+def test_games_that_a_program_has_played_out_are_scored_as_it_scores_them(scoring):
+    """GNU Go judges life and death by reading, we by play-outs; where nothing is left unsettled both agree."""
+    same = 0
+    with Gtp(f"--{scoring}-rules") as peer:
+        for seed in range(10):
+            game = make("go", size=9, scoring=scoring, komi=6.5)
+            for command in ("boardsize 9", "clear_board", "komi 6.5", f"set_random_seed {seed + 1}"):
+                peer.ask(command)
+            dice = Dice(seed)
+            while movers := game.players_to_move():
+                player = movers[0]
+                action = peer.ask(f"genmove {COLORS[player]}").upper()
+                if game.move_number() < 4:  # so that no two games are alike
+                    peer.ask("undo")
+                    action = dice.choice(sorted(set(game.legal_actions(player)) - {PASS}))
+                    peer.ask(f"play {COLORS[player]} {action}")
+                game.apply(player, "pass" if action in ("PASS", "RESIGN") else action)
+            same += peer.ask("final_score") == game.result()["score"]
+    assert same >= 7

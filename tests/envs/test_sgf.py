@@ -12,7 +12,7 @@ from palaestra.envs import RandomSeat, Scripted, make, play
 from palaestra.envs.errors import NotationError
 from palaestra.envs.games.go import points
 from palaestra.envs.match import MatchRules
-from palaestra.envs.notation.sgf import SgfGame, episode_to_sgf, moves_to_sgf, sgf_to_moves
+from palaestra.envs.notation.sgf import SgfGame, episode_to_sgf, moves_to_sgf, read_sgf, sgf_to_moves
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(lambda text: " ".join(text.split()))
 
@@ -74,7 +74,7 @@ Inseki]C[a \] (;B[aa\]) in a comment]RE[B+2];Black[cc]C[first\
         ("hello", "no bracket, semicolon or property at 'hello'"),
         ("(;SZ[9];B[aa]", "ends before it is closed"),
         ("(;SZ[9", "at '\\[9'"),
-        ("(;SZ[9]AB[dd][ff];W[aa])", r"handicap or placed black stones \(AB\) after 0 moves"),
+        ("(;SZ[9]AB[dd][ff];W[aa])", r"placed black stones \(AB\) after 0 moves"),
         ("(;SZ[9];B[aa];AW[bb])", r"placed white stones \(AW\) after 1 moves"),
         ("(;SZ[9]PL[W];W[aa])", r"\(PL\)"),
         ("(;SZ[9];B[aa];B[bb])", "lets Black play move 2, but White is to move"),
@@ -97,3 +97,26 @@ def test_what_cannot_be_played_is_named(text, told):
 def test_odd_text_is_read_or_refused_and_nothing_else(text):
     with contextlib.suppress(NotationError):
         sgf_to_moves(text)
+
+
+@pytest.mark.parametrize("handicap", [2, 5, 9])
+def test_a_handicap_game_comes_back(handicap):
+    episode = play(make("go", size=9, handicap=handicap, max_moves=30), [RandomSeat(1), RandomSeat(2)])
+    text = episode_to_sgf(episode)
+    assert f"HA[{handicap}]AB[" in text
+    read = sgf_to_moves(text)
+    assert read.handicap == handicap
+    game = make("go", **read.options(), max_moves=30)
+    for player, action in read.moves:
+        game.apply(player, action)
+    assert game.returns() == episode.returns
+
+
+def test_games_of_a_collection_around_bad_ones_are_read():
+    text = "(;SZ[9]PB[a];B[aa])\n\n(;SZ[9]\n;B[jj])\n(;SZ[9;B[aa]\n\n(;SZ[5]PB[d](;B[aa])(;B[bb]))\n(;SZ[21])"
+    reading = read_sgf(text)
+    assert [game.black for game in reading.parts] == ["a", "d"]
+    assert [fault.line for fault in reading.faults] == [3, 5, 8]
+    assert "SGF game 2: this SGF has move 1 at 'jj'" in reading.faults[0].why
+    assert read_sgf("hello").faults[0].line == 1
+    assert read_sgf("").parts == ()
