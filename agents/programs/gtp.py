@@ -131,7 +131,8 @@ class GtpSeat:
         timeout = programs.number(values, "timeout", 60.0, least=0.1)
         programs.refuse_unknown("gnugo", values, PARAMETERS)
         name = f"gnugo:{argument}" if argument else "gnugo"
-        return cls(f"gnugo --mode gtp --level {int(level or 0)}", timeout=timeout or 60.0, name=name, rules=GNUGO_RULES)
+        command = f"gnugo --mode gtp --level {int(level or 0)}"
+        return cls(command, timeout=timeout or 60.0, name=name, rules=GNUGO_RULES)
 
     async def act(self, view: View) -> Reply:
         """Return the program's move."""
@@ -142,7 +143,8 @@ class GtpSeat:
         setup, color = _told(game, view.player)
         command = (*self.command, *self.rules.get(game.options.scoring, ()))
         if command not in self._pools:
-            self._pools[command] = programs.join(("gtp", *command), lambda: self._new_pool(list(command)))
+            made = self._new_pool
+            self._pools[command] = programs.join(("gtp", *command), lambda: made(list(command)))
         seed = derive(view.seed, "program")
         move = await self._pools[command].ask(lambda engine: _checked(engine.best(setup, color, seed), game), self.timeout)
         return Reply(move)
