@@ -86,6 +86,7 @@ class Turn:
         action: The accepted canonical action; None if the player forfeited here, whether or not the others played on.
         substituted: Whether the rules of conduct chose the action because every attempt had failed.
         state_hash: `Game.state_hash` after the turn; empty when the match does not record.
+        heard: Players whose messages the player was shown for the first time before this turn.
     """
 
     number: int
@@ -96,6 +97,7 @@ class Turn:
     action: Action | None
     substituted: bool = False
     state_hash: str = ""
+    heard: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,9 @@ class MatchRules:
         max_turns: Turns of all players together before the episode is cut; None for the game's own bound. Players
             who move at once all move, or none does.
         accept_cut: Whether a reply cut by the token limit may still count if an action can be read in it.
+        talked_out: What a game is worth to a player whose message came just before another's forfeit ended it: as much
+            as after any forfeit (``"counts"``), or nothing (``"void"``), so that it does not pay to talk somebody into
+            nonsense.
     """
 
     visibility: Visibility = "private"
@@ -80,6 +83,7 @@ class MatchRules:
     illegal: OnFailure = OnFailure()
     unparsable: OnFailure = OnFailure()
     truncated: OnFailure = OnFailure()
+    talked_out: Literal["counts", "void"] = "counts"
 
     def __post_init__(self) -> None:
         if not all(self.thought) or self.thought[0] == self.thought[1]:
@@ -235,6 +239,7 @@ class Match:
         feedback = ""
         observation = ""
         since, self._seen[player] = self._seen[player], len(self.events)
+        heard = self._speakers(player, since or 0)
         while True:
             view = View(self, player, role, number, len(attempts), feedback, since)
             if self.record and not attempts:
@@ -256,7 +261,7 @@ class Match:
                         game.apply(player, action)
                 if recorded is not None and (len(attempts), action) != (len(recorded.attempts), recorded.action):
                     raise _mismatch(game, number)
-                return Turn(number, player, role, observation, tuple(attempts), action, substituted)
+                return Turn(number, player, role, observation, tuple(attempts), action, substituted, heard=heard)
             feedback = f"Your reply was {status}: {reason}"
 
     def _judge(self, player: int, reply: Reply, apply: bool) -> tuple[str, Action | None, Status, str]:
@@ -344,7 +349,7 @@ class Match:
         if outcome == "finished":
             returns = tuple(map(float, game.returns()))
         elif self._forfeited_by is not None:
-            returns = tuple(map(float, game.forfeit(self._forfeited_by)))
+            returns = forfeited(game, self._forfeited_by, self.turns, self.rules)
         return Episode(
             game=game.id,
             version=game.version,
@@ -365,9 +370,23 @@ class Match:
         """Return the events from number ``since`` on that ``player`` may see, without those it caused itself."""
         return [event for event in self.events[since:] if event.source != player and event.visible_to(player)]
 
+    def _speakers(self, player: int, since: int) -> tuple[int, ...]:
+        """Return whose messages ``player`` may see among the events from number ``since`` on."""
+        heard = {event.source for event in self.events_for(player, since) if event.kind == "message"}
+        return tuple(sorted(source for source in heard if source is not None))
+
     def unseen(self, player: int) -> list[Event]:
         """Return the events that ``player`` may see and that came after it was last asked."""
         return self.events_for(player, self._seen[player] or 0)
+
+
+def forfeited(game: Game, player: int, turns: Sequence[Turn], rules: MatchRules) -> tuple[float, ...]:
+    """Return what a game is worth to everybody that a player's forfeit has ended; see `MatchRules.talked_out`."""
+    returns = tuple(map(float, game.forfeit(player)))
+    if rules.talked_out == "counts":
+        return returns
+    last = next(turn for turn in reversed(turns) if turn.player == player)
+    return tuple(min(value, 0.0) if seat in last.heard else value for seat, value in enumerate(returns))
 
 
 async def _gather(asking: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:

@@ -29,7 +29,7 @@ from palaestra.envs.errors import (
     UnwritableReplay,
 )
 from palaestra.envs.game import Game
-from palaestra.envs.match import Match, MatchRules, run
+from palaestra.envs.match import Match, MatchRules, forfeited, run
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import Factory
 from palaestra.envs.replay_lines import SCHEMA, dumps, read_lines, seal, turn_from_json, turn_to_json
@@ -347,9 +347,12 @@ def _end_differs(game: Game, episode: Episode) -> str | None:
     if episode.outcome == "finished" and not game.is_over():
         return "the game is not over, but recorded as finished"
     player = episode.forfeited_by
-    found = game.returns() if player is None else game.forfeit(player)
-    if episode.returns != tuple(map(float, found)):
-        return f"the returns are {tuple(map(float, found))}, recorded {episode.returns}"
+    if player is None:
+        found = tuple(map(float, game.returns()))
+    else:
+        found = forfeited(game, player, episode.turns, MatchRules.from_json(episode.rules))
+    if episode.returns != found:
+        return f"the returns are {found}, recorded {episode.returns}"
     if episode.outcome == "finished" and dumps(game.result()) != dumps(episode.result):
         return f"the result is {game.result()}, recorded {episode.result}"
     return None

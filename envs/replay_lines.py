@@ -117,6 +117,8 @@ def turn_to_json(turn: Turn) -> dict[str, Any]:
     }
     if turn.substituted:
         data["substituted"] = True
+    if turn.heard:
+        data["heard"] = list(turn.heard)
     return data
 
 
@@ -152,6 +154,7 @@ def turn_from_json(data: dict[str, Any]) -> Turn:
         action=None if data["action"] is None else part_from_json(data["action"]),
         substituted=data.get("substituted", False),
         state_hash=data["hash"],
+        heard=tuple(data.get("heard", ())),
     )
 
 

@@ -154,6 +154,38 @@ def export(
         to.write_text(text, encoding="utf-8")
 
 
+@app.command(epilog=examples("palaestra replay derailment games/", "palaestra replay derailment runs/talks/replays"))
+def derailment(files: Files) -> None:
+    """Compare how often replies fail after a player's messages with how often they fail elsewhere."""
+    from palaestra.envs import read_replay
+    from palaestra.scripts.console import table
+    from palaestra.trainers.derailment import listed, merged, tallies
+
+    episodes = [(path, read_replay(path).episode) for path in _expanded(files)]
+    found = listed(merged(tallies(episode, place=path.name) for path, episode in episodes))
+    out = console()
+    if not found:
+        out.print(f"In {len(episodes)} games nobody spoke, or nobody was asked both after a message and without one.")
+        return
+    columns = ("after a message of", "replies of", "failed after it", "elsewhere", "rise, 95 % interval")
+    shown = table(*columns, right=(2, 3, 4))
+    for one in found:
+        tally, rise = one.tally, one.rise
+        shown.add_row(
+            untrusted(one.speaker),
+            untrusted(one.listener),
+            f"{tally.after_failed} of {tally.after}",
+            f"{tally.other_failed} of {tally.other}",
+            f"{100 * rise.mean:+.1f} [{100 * rise.low:+.1f}, {100 * rise.high:+.1f}] %",
+        )
+    out.print(shown)
+    for one in found:
+        for example in one.tally.examples:
+            where = f"{one.listener} after {one.speaker}, {example.place}"
+            out.print(f"\n[bold]{example.verdict}[/bold]", untrusted(where))
+            out.print(untrusted(example.said), untrusted(example.reply, "red"), sep="\n")
+
+
 @app.command(
     "record-goldens", epilog=examples("palaestra replay record-goldens", "palaestra replay record-goldens chess")
 )

@@ -85,6 +85,8 @@ class RulesSection(Section):
     """Turns of all players before an episode is cut; null for the game's own bound."""
     accept_cut: bool = False
     """Whether a reply cut by the token limit counts if an action can be read in it."""
+    talked_out: Literal["counts", "void"] = "counts"
+    """What a game is worth to who spoke just before another's forfeit ended it: as usual, or nothing."""
     illegal: FailureSection = FailureSection()
     unparsable: FailureSection = FailureSection()
     truncated: FailureSection = FailureSection()
@@ -96,6 +98,7 @@ class RulesSection(Section):
             monitors=self.monitors,
             max_turns=self.max_turns,
             accept_cut=self.accept_cut,
+            talked_out=self.talked_out,
             illegal=OnFailure(self.illegal.reasks, self.illegal.then),
             unparsable=OnFailure(self.unparsable.reasks, self.unparsable.then),
             truncated=OnFailure(self.truncated.reasks, self.truncated.then),

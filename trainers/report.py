@@ -21,10 +21,13 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.episode import Episode
 from palaestra.envs.errors import PalaestraError, ReplayError
 from palaestra.envs.replay import read_replay
+from palaestra.trainers.derailment import Derailment, listed, merged, tallies
 from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
 from palaestra.trainers.summary import Estimate, Score
 
+DERAILMENT_GAMES = 1000
+"""Recorded games, the last ones, that are searched for talk."""
 GAMES = 3
 PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("How replies ended", "share of replies", ("legal_rate", "illegal_rate", "unparsable_rate", "truncated_rate")),
@@ -97,6 +100,7 @@ def write_report(folder: str | Path) -> Path:
         headline=_headline(evaluation),
         curves=[Markup(_curve(metrics, *panel)) for panel in PANELS],
         shown=_games(run.folder),
+        derailments=_derailments(run.folder),
         base=str(ModelSource.parse(run.config.model.source).base),
         finals=[(section.game, run.final_of(number).name) for number, section in enumerate(run.config.games)],
     )
@@ -212,6 +216,19 @@ def _games(folder: Path) -> list[Game]:
         except ReplayError:
             continue  # a replay that a kill left without a header: the run's other games stand
     return games
+
+
+def _derailments(folder: Path) -> tuple[Derailment, ...]:
+    """Return how replies went after messages in the recorded games, versions of a policy taken together."""
+    parts = []
+    for path in sorted((folder / "replays").rglob("*.jsonl"))[-DERAILMENT_GAMES:]:
+        try:
+            episode = read_replay(path).episode
+        except ReplayError:
+            continue
+        names = tuple(name.partition("@")[0] for name in episode.seats)
+        parts.append(tallies(episode, names, str(path.relative_to(folder))))
+    return listed(merged(parts))
 
 
 def _annotate(title: str, path: Path, folder: Path) -> Game:

@@ -146,8 +146,8 @@ class GtpSeat:
             made = self._new_pool
             self._pools[command] = programs.join(("gtp", *command), lambda: made(list(command)))
         seed = derive(view.seed, "program")
-        move = await self._pools[command].ask(lambda engine: _checked(engine.best(setup, color, seed), game), self.timeout)
-        return Reply(move)
+        pool = self._pools[command]
+        return Reply(await pool.ask(lambda engine: _checked(engine.best(setup, color, seed), game), self.timeout))
 
     def _new_pool(self, command: list[str]) -> programs.Pool[_Engine]:
         return programs.Pool(self.name, lambda: _Engine(command))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from palaestra.envs import Match, Reply, Seat, View, make
 from palaestra.envs.episode import Episode
 from palaestra.envs.replay import ReplayLines
 from palaestra.trainers.arena import in_a_line
+from palaestra.trainers.derailment import tallies
 from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.schedule import Fixture
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord
@@ -92,7 +94,8 @@ def _record(
                 seconds=waited[seat],
             )
         )
-    return _game(config, fixture, episode.outcome, len(episode.turns), seconds, tuple(seats))
+    record = _game(config, fixture, episode.outcome, len(episode.turns), seconds, tuple(seats))
+    return replace(record, talk=tallies(episode, tuple(fixture.lineup), fixture.id))
 
 
 def _failed(config: TournamentConfig, fixture: Fixture, error: str, seconds: float) -> GameRecord:

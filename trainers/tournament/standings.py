@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from palaestra.agents.models.disk import replace_text
+from palaestra.trainers.derailment import Derailment, listed, merged
 from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.summary import Estimate, mean_interval, wilson
 from palaestra.trainers.tournament.config import TournamentConfig
@@ -70,6 +71,7 @@ class Standing:
         decided: For neighbours, whether the first is better at the confidence of the configuration (95 % if it has
             none), whenever one looks.
         errors: What went wrong in games that could not be played, each once.
+        derailments: How replies went after messages of others, where there was talk; the largest rise first.
     """
 
     label: str
@@ -78,6 +80,7 @@ class Standing:
     bias: tuple[SeatBias, ...]
     games: int
     errors: tuple[str, ...]
+    derailments: tuple[Derailment, ...] = ()
 
 
 def standings(config: TournamentConfig, games: Iterable[GameRecord], *, resamples: int = RESAMPLES) -> list[Standing]:
@@ -122,7 +125,8 @@ def _standing(
     errors = tuple(dict.fromkeys(game.error for game in games if game.error))
     bias = _bias(games) if weights is None else ()
     order = [line.entrant for line in lines]
-    return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors)
+    talk = listed(merged(game.talk for game in games))
+    return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors, talk)
 
 
 def _line(
@@ -208,6 +212,16 @@ def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[S
                 "decided": [[*pair, sure] for pair, sure in standing.decided.items()],
                 "seat_points": [round(seat.score.mean, 4) for seat in standing.bias],
                 "errors": list(standing.errors),
+                "derailment": [
+                    {
+                        "speaker": one.speaker,
+                        "listener": one.listener,
+                        "after": [one.tally.after_failed, one.tally.after],
+                        "elsewhere": [one.tally.other_failed, one.tally.other],
+                        "rise": [round(value, 4) for value in (one.rise.mean, one.rise.low, one.rise.high)],
+                    }
+                    for one in standing.derailments
+                ],
             }
             for standing in found
         ],

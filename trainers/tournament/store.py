@@ -1,8 +1,9 @@
 """History and ratings in one SQLite file: what was played, by whom, how it went, and what was made of it.
 
 Each game is written in one transaction as soon as it is over, so a killed tournament loses only the games in flight.
-Tables: ``tournaments``, ``games`` (one row a game), ``seats`` (one row a seat of a game) and ``ratings`` (the last
-standings of each tournament). Several tournaments, and other writers, share a file.
+Tables: ``tournaments``, ``games`` (one row a game), ``seats`` (one row a seat of a game), ``talk`` (one row a game and
+pair of entrants of whom one spoke: `palaestra.trainers.derailment`) and ``ratings`` (the last standings of each
+tournament). Several tournaments, and other writers, share a file.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from palaestra.envs.errors import PalaestraError
+from palaestra.trainers.derailment import Example, Pair, Tally
 
 SCHEMA = 1
 
@@ -31,6 +33,10 @@ CREATE TABLE IF NOT EXISTS seats (
     result REAL, ok INTEGER NOT NULL, illegal INTEGER NOT NULL, unparsable INTEGER NOT NULL, truncated INTEGER NOT NULL,
     forfeited INTEGER NOT NULL, turns INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL,
     PRIMARY KEY (tournament, game, seat), FOREIGN KEY (tournament, game) REFERENCES games (tournament, id));
+CREATE TABLE IF NOT EXISTS talk (
+    tournament TEXT NOT NULL, game TEXT NOT NULL, speaker TEXT NOT NULL, listener TEXT NOT NULL,
+    after INTEGER NOT NULL, after_failed INTEGER NOT NULL, other INTEGER NOT NULL, other_failed INTEGER NOT NULL,
+    examples TEXT NOT NULL, PRIMARY KEY (tournament, game, speaker, listener));
 CREATE TABLE IF NOT EXISTS ratings (
     tournament TEXT NOT NULL, label TEXT NOT NULL, entrant TEXT NOT NULL, kind TEXT NOT NULL,
     mean REAL, low REAL, high REAL, games INTEGER NOT NULL, PRIMARY KEY (tournament, label, entrant, kind));
@@ -74,6 +80,7 @@ class GameRecord:
         label: The table's name.
         group: Games of one group share their chance.
         outcome: As in `palaestra.envs.episode.Episode`, or ``"failed"`` with an ``error``.
+        talk: How replies went after messages, by speaker and listener.
     """
 
     id: str
@@ -90,6 +97,7 @@ class GameRecord:
     seats: tuple[SeatRecord, ...]
     replay: str | None = None
     error: str | None = None
+    talk: dict[Pair, Tally] = field(default_factory=dict)
 
 
 class Store:
@@ -160,11 +168,19 @@ class Store:
             )
             for seat in record.seats
         ]  # fmt: skip
+        talk = [
+            (
+                tournament, record.id, *pair, tally.after, tally.after_failed, tally.other, tally.other_failed,
+                json.dumps([asdict(example) for example in tally.examples]),
+            )
+            for pair, tally in record.talk.items()
+        ]  # fmt: skip
         try:
             with self._db:
                 done = self._db.execute(f"INSERT OR IGNORE INTO games VALUES ({','.join('?' * len(game))})", game)
                 if done.rowcount:
                     self._db.executemany(f"INSERT INTO seats VALUES ({','.join('?' * 14)})", seats)
+                    self._db.executemany("INSERT INTO talk VALUES (?,?,?,?,?,?,?,?,?)", talk)
         except sqlite3.Error as error:
             raise StoreError(
                 f"the history {self.path} cannot be written: {error}; finished games are kept, free the disk and "
@@ -183,11 +199,20 @@ class Store:
             seats.setdefault(name, []).append(
                 SeatRecord(seat, entrant, role, result, ok, illegal, unparsable, truncated, bool(forfeited), *rest)
             )
+        talk: dict[str, dict[Pair, Tally]] = {}
+        for game, speaker, listener, after, after_failed, other, other_failed, examples in self._db.execute(
+            "SELECT game, speaker, listener, after, after_failed, other, other_failed, examples FROM talk "
+            "WHERE tournament = ? ORDER BY game, speaker, listener",
+            (tournament,),
+        ):
+            read = tuple(Example(**example) for example in json.loads(examples))
+            talk.setdefault(game, {})[speaker, listener] = Tally(after, after_failed, other, other_failed, read)
         return [
             GameRecord(
                 id=row[0], label=row[1], game=row[2], options=json.loads(row[3]), round=row[4], group=row[5],
                 seed=int(row[6]), match_seed=int(row[7]), outcome=row[8], turns=row[9], seconds=row[10],
                 seats=tuple(seats.get(row[0], ())), replay=row[11], error=row[12],
+                talk=talk.get(row[0], {}),
             )
             for row in self._db.execute(
                 "SELECT id, label, game, options, round, grp, seed, match_seed, outcome, turns, seconds, replay, error "
