@@ -30,6 +30,7 @@ for _id, _path in {
     "mafia": "mafia:Mafia",
     "risk": "risk:Risk",
     "ultimatum": "ultimatum:Ultimatum",
+    "contest": "contest:Contest",
     "auction": "auction:Auction",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}")

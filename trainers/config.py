@@ -119,6 +119,9 @@ class GameSection(Section):
     opponents: dict[str, float] = Field(default_factory=lambda: {"self": 1.0})
     """Who sits in the other seats, with relative weights: ``self`` (the policy that is trained), ``base`` (the frozen
     reference), or any seat of `palaestra play` such as ``random``."""
+    fixed_seats: dict[Annotated[int, Field(ge=1)], str] = Field(default_factory=dict)
+    """Seats, counted from 1, that are always held by somebody who is neither trained nor measured, such as the judges
+    of a contest: ``{3: base, 4: base}``."""
     group_size: int = Field(1, ge=1)
     """Episodes that start from the same state; above 1 for the group-relative rule."""
 

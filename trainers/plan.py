@@ -84,7 +84,7 @@ def plan_of(config: RunConfig) -> Plan:
         row_tokens += share * segments * segment_tokens
         context_tokens += share * (chars * per_char + FRAME[kind] * segments)
         pairs = config.evaluation.pairs
-        evaluation_games += 2 * pairs * players
+        evaluation_games += 2 * pairs * (players - len(section.fixed_seats))
         own = 2 * pairs * turns
         evaluation_seconds += own * reply / SAMPLE_RATE[kind] + 2 * pairs * chars * per_char / PREFILL_RATE[kind]
     return Plan(

@@ -16,7 +16,7 @@ from palaestra.envs import MatchRules, make
 from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
-from palaestra.trainers.config import ConfigError, RunConfig
+from palaestra.trainers.config import ConfigError, GameSection, RunConfig
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.tasks import SELF
 
@@ -31,6 +31,7 @@ def settle(config: RunConfig) -> RunConfig:
     for number, section in enumerate(config.games):
         where = f"games.{number}"
         _check_game(where, section.game, section.options, section.rules.rules())
+        _check_fixed(where, section)
         for name in section.opponents:
             _check_seat(f"{where}.opponents", name, (SELF, BASE), section.game)
         _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section.game)
@@ -52,6 +53,16 @@ def _check_game(where: str, name: str, options: dict[str, Any], rules: MatchRule
         Match(game, [RandomSeat()] * game.facts.players, rules)
     except (PalaestraError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_fixed(where: str, section: GameSection) -> None:
+    players = make(section.game, **section.options).facts.players
+    if beyond := [seat for seat in section.fixed_seats if seat > players]:
+        raise ConfigError(f"{where}.fixed_seats: {section.game} has seats 1 to {players}, not {beyond[0]}.")
+    if len(section.fixed_seats) >= players:
+        raise ConfigError(f"{where}.fixed_seats: no seat is left to train; free one.")
+    for name in section.fixed_seats.values():
+        _check_seat(f"{where}.fixed_seats", name, (BASE,), section.game)
 
 
 def _check_seat(where: str, spec: str, own: tuple[str, ...], game: str) -> None:

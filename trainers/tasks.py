@@ -7,7 +7,7 @@ resumed runner play the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,15 +114,28 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
 def _seats(section: GameSection, seed: int, version: str) -> tuple[SeatPlan, ...]:
     """Draw the opponent; one seat, drawn too, is always the trained policy's."""
     players = make(section.game, **section.options).facts.players
+    free = free_seats(players, section.fixed_seats)
     dice = Dice(derive(seed, "seats"))
     names = sorted(section.opponents)
     opponent = names[dice.weighted([section.opponents[name] for name in names])]
-    own = dice.below(players)
+    own = free[dice.below(len(free))]
     current = SeatPlan(policy=version, trained=True)
-    if opponent == SELF:
-        return (current,) * players
-    other = SeatPlan(policy=BASE) if opponent == BASE else SeatPlan(seat=opponent)
-    return tuple(current if player == own else other for player in range(players))
+    other = current if opponent == SELF else _plan(opponent)
+    return _with_fixed(section, tuple(current if player == own else other for player in range(players)))
+
+
+def free_seats(players: int, fixed: Mapping[int, str]) -> list[int]:
+    """Return the seats, counted from 0, that nobody holds for good."""
+    return [player for player in range(players) if player + 1 not in fixed]
+
+
+def _plan(name: str) -> SeatPlan:
+    return SeatPlan(policy=BASE) if name == BASE else SeatPlan(seat=name)
+
+
+def _with_fixed(section: GameSection, seats: tuple[SeatPlan, ...]) -> tuple[SeatPlan, ...]:
+    fixed = section.fixed_seats
+    return tuple(_plan(fixed[seat + 1]) if seat + 1 in fixed else plan for seat, plan in enumerate(seats))
 
 
 def evaluation_tasks(
@@ -142,12 +155,14 @@ def evaluation_tasks(
     The seeds do not depend on ``policy``, so that two policies are measured on the same games.
     """
     players = make(section.game, **section.options).facts.players
-    other = SeatPlan(policy=BASE) if opponent == BASE else SeatPlan(seat=opponent)
-    tasks = []
+    free = free_seats(players, section.fixed_seats)
+    other = _plan(opponent)
+    tasks: list[MatchTask] = []
     for pair in range(pairs):
-        for own in range(players):
-            index = pair * players + own
-            seats = tuple(SeatPlan(policy=policy) if player == own else other for player in range(players))
+        for own in free:
+            index = len(tasks)
+            plans = tuple(SeatPlan(policy=policy) if player == own else other for player in range(players))
+            seats = _with_fixed(section, plans)
             tasks.append(
                 MatchTask(
                     index=index,

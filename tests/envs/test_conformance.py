@@ -57,6 +57,7 @@ ALSO: list[tuple[str, type[Game], str]] = [
 SMALLER = {
     "negotiation": {"items": 2, "max_count": 1, "max_value": 3},
     "bargaining": {"issues": 2, "levels": 3, "max_fallback": 2},
+    "contest": {"tasks": "Say something.", "max_answer": 1},
     "coalition": {"values": "1+2=60,1+3=50,1+2+3=100", "max_fallback": 2},
     "risk": {"map": "small", "start": "claimed", "missions": True},
 }

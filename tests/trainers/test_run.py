@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from palaestra.agents.models.sources import ModelSource
-from palaestra.envs import verify
+from palaestra.envs import read_replay, verify
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.checkpoint import CheckpointError
 from palaestra.trainers.cluster import ClusterError
@@ -292,3 +292,24 @@ def test_an_open_run_is_as_it_was_saved(finished):
     run = open_run(finished[0])
     assert run.config.adapters == "per_env"
     assert set(run.evaluation()) == {"before", "after"}
+
+
+def test_a_contest_is_trained_with_its_judges_frozen(tmp_path):
+    """The base model judges from seats 3 and 4; only what the writers wrote is trained on."""
+    rules = {kind: {"reasks": 0, "then": "random"} for kind in ("illegal", "unparsable", "truncated")}
+    game = {
+        "game": "contest",
+        "options": {"max_answer": 60},
+        "fixed_seats": {3: "base", 4: "base"},
+        "reply": {"max_tokens": 6},
+        "rules": {**rules, "accept_cut": True},
+    }
+    watch = Watch()
+    folder = train(small(games=[game], iterations=1, games_per_iteration=4), tmp_path / "r", watch)
+    assert watch.summaries[0].games == 4
+    assert watch.summaries[0].trained_tokens > 0
+    for path in sorted((folder / "replays" / "train").glob("*.jsonl")):
+        episode = read_replay(path).episode
+        assert episode.roles == ("writer", "writer", "judge", "judge")
+        assert episode.seats[2:] == ("base", "base")
+        assert verify(path) == 4

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaestra.agents.engines.base import BASE
+from palaestra.trainers.config import ConfigError
+from palaestra.trainers.settle import settle
 from palaestra.trainers.tasks import SeatPlan, evaluation_tasks, games_of, split, training_tasks
 from tests.trainers.run_kit import data, small
 
@@ -88,3 +90,35 @@ def test_splitting_places_every_task_once(count, parts):
     dealt = split(tasks, parts)
     assert sorted(task for part in dealt for task in part) == tasks
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+
+
+def judged(**changes):
+    contest = {"game": "contest", "fixed_seats": {3: "base", 4: "random"}, "reply": {"max_tokens": 6}}
+    return {**data()["games"][0], **contest, "options": {"max_answer": 40}, **changes}
+
+
+def test_fixed_seats_are_never_trained_nor_measured():
+    for opponents in ({"self": 1.0}, {"random": 1.0}):
+        config = small(games=[judged(opponents=opponents)], games_per_iteration=12)
+        for task in training_tasks(config, 0, {"small": "small@0"}, None):
+            assert task.seats[2:] == (SeatPlan(policy=BASE), SeatPlan(seat="random"))
+            own = SeatPlan(policy="small@0", trained=True)
+            other = own if "self" in opponents else SeatPlan(seat="random")
+            assert sorted(task.seats[:2], key=str) == sorted((own, other), key=str)
+    tasks = evaluation_tasks(config.games[0], game_index=0, pairs=3, seed=0, policy="small@1", opponent="random")
+    assert [task.meta["own_seat"] for task in tasks] == [0, 1] * 3
+    assert {task.seats[2] for task in tasks} == {SeatPlan(policy=BASE)}
+    assert [task.index for task in tasks] == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("seats", "told"),
+    [
+        ({5: "base"}, "contest has seats 1 to 4, not 5"),
+        ({1: "base", 2: "base", 3: "base", 4: "base"}, "no seat is left to train"),
+        ({3: "judgy"}, "fixed_seats: unknown seat 'judgy'"),
+    ],
+)
+def test_fixed_seats_that_cannot_be_are_refused(seats, told):
+    with pytest.raises(ConfigError, match=told):
+        settle(small(games=[judged(fixed_seats=seats)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,11 @@ from palaestra.envs import Reply, read_replay
 from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.trainers.config_file import ConfigError, parse
 from palaestra.trainers.tournament.config import TournamentConfig, load_tournament
+from palaestra.trainers.tournament.measures import measures
+from palaestra.trainers.tournament.play import play_fixture
 from palaestra.trainers.tournament.ratings import bootstrapped, bradley_terry, comparisons, decided, openskill
-from palaestra.trainers.tournament.run import hold
+from palaestra.trainers.tournament.report import write_page
+from palaestra.trainers.tournament.run import check, hold
 from palaestra.trainers.tournament.schedule import Fixture, fixtures, players_at
 from palaestra.trainers.tournament.standings import JOINT, standings
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord, Store, StoreError
@@ -378,3 +383,58 @@ def test_a_killed_tournament_goes_on_without_playing_anything_twice(tmp_path: Pa
         after = {one.id: one for one in opened.games("killed")}
     assert len(after) == 72
     assert all(after[name] == record for name, record in before.items())
+
+
+# ---------------------------------------------------------------------- judges, and what games say of themselves
+
+
+def test_judges_have_seats_that_are_not_rated_and_their_bias_is_averaged(tmp_path) -> None:
+    judges = {3: "random:1", 4: "random:2", 5: "random:3", 6: "random:4"}
+    table = {"game": "contest", "options": {"judges": 2}, "fixed_seats": judges}
+    config = config_of(entrants={"a": "random", "b": "random:9"}, tables=[table], groups=8)
+    assert players_at(config, 0) == 2
+    with Store(tmp_path / "x.sqlite") as store:
+        store.begin("x", {})
+        for number in range(8):
+            for fixture in fixtures(config, number):
+                record, _ = asyncio.run(play_fixture(config, fixture))
+                assert [seat.entrant for seat in record.seats] == list(fixture.lineup)
+                assert [seat.role for seat in record.seats] == ["writer", "writer"]
+                store.add("x", record)
+        games = store.games("x")
+    (found,) = standings(config, games, resamples=0)
+    assert {line.entrant for line in found.lines} == {"a", "b"}
+    names = {(one.name, one.entrant) for one in found.measures}
+    assert {("first_rate", ""), ("consistent", ""), ("agreement", ""), ("tie", "")} == names
+    bias = next(one.value for one in found.measures if one.name == "first_rate")
+    expected = [game.details["first_rate"] for game in games if game.details["first_rate"] is not None]
+    assert bias.n == 8
+    assert 0 < bias.mean < 1
+    assert len(expected) > 8
+    write_page(tmp_path / "page.html", config, [found])
+    assert "<td>first rate</td><td>the table</td>" in (tmp_path / "page.html").read_text()
+
+
+def test_numbers_by_seat_belong_to_who_sat_there() -> None:
+    def played(number: int, first: str, second: str, share: list[float], lies: list) -> GameRecord:
+        one = game(number, (first, 1.0), (second, 0.0), group="g")
+        details = {"surplus_share": share, "deception": lies, "words": ["x", "y"], "agreement": True, "none": None}
+        return replace(one, players=2, details=details)
+
+    games = [
+        played(0, "a", "b", [0.75, 0.25], [{"false": 1, "claims": 2}, None]),
+        played(1, "b", "a", [0.5, 0.5], [None, {"false": 0, "claims": 2}]),
+    ]
+    found = {(one.name, one.entrant): one.value.mean for one in measures(games)}
+    assert found == {
+        ("agreement", ""): 1.0,
+        ("surplus_share", "a"): 0.625,
+        ("surplus_share", "b"): 0.375,
+        ("deception claims", "a"): 2.0,
+        ("deception false", "a"): 0.5,
+    }
+
+
+def test_a_fixed_seat_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="contest has seats 1 to 4, not 5"):
+        check(config_of(tables=[{"game": "contest", "fixed_seats": {5: "random"}}]))

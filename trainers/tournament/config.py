@@ -26,6 +26,8 @@ class TableSection(Section):
     """Weight of the table in the joint rating; within a table all games count the same."""
     entrants: list[str] | None = None
     """Who plays here; null for everybody."""
+    fixed_seats: dict[Annotated[int, Field(ge=1)], str] = Field(default_factory=dict)
+    """Seats, counted from 1, that are always held by somebody who is not rated, such as the judges of a contest."""
     groups: int | None = Field(None, ge=1)
     """Groups of this table for each line-up; null for the tournament's."""
 

@@ -20,6 +20,7 @@ from palaestra.envs.episode import Episode
 from palaestra.envs.replay import ReplayLines
 from palaestra.trainers.arena import in_a_line
 from palaestra.trainers.derailment import tallies
+from palaestra.trainers.tasks import free_seats
 from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.schedule import Fixture
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord
@@ -54,9 +55,12 @@ async def play_fixture(config: TournamentConfig, fixture: Fixture) -> Result:
     recorder = ReplayLines({"tournament": config.name, "fixture": fixture.id})
     try:
         settings = table.reply.settings()
-        for name in fixture.lineup:
-            seats.append(_Timed(make_seat(config.entrants[name], settings=settings), name))
         game = make(table.game, seed=fixture.seed, **table.options)
+        rated = iter(fixture.lineup)
+        for number in range(1, game.facts.players + 1):
+            fixed = table.fixed_seats.get(number)
+            name = fixed or next(rated)
+            seats.append(_Timed(make_seat(fixed or config.entrants[name], settings=settings), name))
         match = Match(game, seats, table.rules.rules(), recorder=recorder, seed=fixture.match_seed)
         episode = await asyncio.wait_for(match.play(), config.resources.timeout_s)
     except TimeoutError:
@@ -73,7 +77,9 @@ def _record(
     config: TournamentConfig, fixture: Fixture, episode: Episode, waited: Sequence[float], seconds: float
 ) -> GameRecord:
     seats = []
-    for seat, name in enumerate(fixture.lineup):
+    fixed = config.tables[fixture.table].fixed_seats
+    free = free_seats(len(episode.seats), fixed)
+    for seat, name in zip(free, fixture.lineup, strict=True):
         turns = [turn for turn in episode.turns if turn.player == seat]
         attempts = [attempt for turn in turns for attempt in turn.attempts]
         tokens = [attempt.reply.tokens for attempt in attempts]
@@ -94,8 +100,11 @@ def _record(
                 seconds=waited[seat],
             )
         )
+    entrants = dict(zip(free, fixture.lineup, strict=True))
+    names = tuple(entrants.get(seat) or fixed[seat + 1] for seat in range(len(episode.seats)))
     record = _game(config, fixture, episode.outcome, len(episode.turns), seconds, tuple(seats))
-    return replace(record, talk=tallies(episode, tuple(fixture.lineup), fixture.id))
+    talk = tallies(episode, names, fixture.id)
+    return replace(record, talk=talk, players=len(names), details=episode.result)
 
 
 def _failed(config: TournamentConfig, fixture: Fixture, error: str, seconds: float) -> GameRecord:

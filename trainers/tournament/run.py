@@ -11,6 +11,7 @@ from pathlib import Path
 from palaestra.agents import check_seat
 from palaestra.agents.models.disk import replace_text
 from palaestra.envs import make
+from palaestra.trainers.config_file import ConfigError
 from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.play import Players, write_replay
 from palaestra.trainers.tournament.ratings import comparisons
@@ -38,7 +39,11 @@ def check(config: TournamentConfig) -> None:
         PalaestraError: The first fault.
     """
     for number, table in enumerate(config.tables):
-        make(table.game, **table.options)
+        players = make(table.game, **table.options).facts.players
+        if beyond := [seat for seat in table.fixed_seats if seat > players]:
+            raise ConfigError(f"tables.{number}.fixed_seats: {table.game} has seats 1 to {players}, not {beyond[0]}.")
+        for spec in table.fixed_seats.values():
+            check_seat(spec, table.game)
         for name in config.at_table(number):
             check_seat(config.entrants[name], table.game)
 

@@ -22,7 +22,7 @@ class Fixture:
 
     Attributes:
         group: Games with the same group share their chance and are not independent.
-        lineup: The entrant in each seat.
+        lineup: The entrant in each seat that is not fixed.
         seed: Seed of the game's chance, the same for the whole group.
         match_seed: Seed of the seats; the same for the whole group, too.
     """
@@ -37,9 +37,9 @@ class Fixture:
 
 
 def players_at(config: TournamentConfig, table: int) -> int:
-    """Return how many seats a table has."""
+    """Return how many seats of a table are the entrants'."""
     section = config.tables[table]
-    return make(section.game, **section.options).facts.players
+    return make(section.game, **section.options).facts.players - len(section.fixed_seats)
 
 
 def rounds(config: TournamentConfig) -> int:

@@ -17,6 +17,7 @@ from palaestra.trainers.derailment import Derailment, listed, merged
 from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.summary import Estimate, mean_interval, wilson
 from palaestra.trainers.tournament.config import TournamentConfig
+from palaestra.trainers.tournament.measures import Measure, measures
 from palaestra.trainers.tournament.ratings import RESAMPLES, bootstrapped, comparisons, decided, openskill
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord
 
@@ -72,6 +73,7 @@ class Standing:
             none), whenever one looks.
         errors: What went wrong in games that could not be played, each once.
         derailments: How replies went after messages of others, where there was talk; the largest rise first.
+        measures: What the games of the table say of themselves; none for all tables together.
     """
 
     label: str
@@ -81,6 +83,7 @@ class Standing:
     games: int
     errors: tuple[str, ...]
     derailments: tuple[Derailment, ...] = ()
+    measures: tuple[Measure, ...] = ()
 
 
 def standings(config: TournamentConfig, games: Iterable[GameRecord], *, resamples: int = RESAMPLES) -> list[Standing]:
@@ -126,7 +129,8 @@ def _standing(
     bias = _bias(games) if weights is None else ()
     order = [line.entrant for line in lines]
     talk = listed(merged(game.talk for game in games))
-    return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors, talk)
+    told = measures(games) if weights is None else ()
+    return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors, talk, told)
 
 
 def _line(
@@ -212,6 +216,9 @@ def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[S
                 "decided": [[*pair, sure] for pair, sure in standing.decided.items()],
                 "seat_points": [round(seat.score.mean, 4) for seat in standing.bias],
                 "errors": list(standing.errors),
+                "measures": [
+                    [one.name, one.entrant, round(one.value.mean, 4), one.value.n] for one in standing.measures
+                ],
                 "derailment": [
                     {
                         "speaker": one.speaker,

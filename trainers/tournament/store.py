@@ -2,8 +2,8 @@
 
 Each game is written in one transaction as soon as it is over, so a killed tournament loses only the games in flight.
 Tables: ``tournaments``, ``games`` (one row a game), ``seats`` (one row a seat of a game), ``talk`` (one row a game and
-pair of entrants of whom one spoke: `palaestra.trainers.derailment`) and ``ratings`` (the last standings of each
-tournament). Several tournaments, and other writers, share a file.
+pair of entrants of whom one spoke: `palaestra.trainers.derailment`), ``details`` (what a game says of itself, as JSON)
+and ``ratings`` (the last standings of each tournament). Several tournaments, and other writers, share a file.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS talk (
     tournament TEXT NOT NULL, game TEXT NOT NULL, speaker TEXT NOT NULL, listener TEXT NOT NULL,
     after INTEGER NOT NULL, after_failed INTEGER NOT NULL, other INTEGER NOT NULL, other_failed INTEGER NOT NULL,
     examples TEXT NOT NULL, PRIMARY KEY (tournament, game, speaker, listener));
+CREATE TABLE IF NOT EXISTS details (
+    tournament TEXT NOT NULL, game TEXT NOT NULL, players INTEGER NOT NULL, result TEXT NOT NULL,
+    PRIMARY KEY (tournament, game));
 CREATE TABLE IF NOT EXISTS ratings (
     tournament TEXT NOT NULL, label TEXT NOT NULL, entrant TEXT NOT NULL, kind TEXT NOT NULL,
     mean REAL, low REAL, high REAL, games INTEGER NOT NULL, PRIMARY KEY (tournament, label, entrant, kind));
@@ -81,6 +84,8 @@ class GameRecord:
         group: Games of one group share their chance.
         outcome: As in `palaestra.envs.episode.Episode`, or ``"failed"`` with an ``error``.
         talk: How replies went after messages, by speaker and listener.
+        players: Seats at the table, those that are not rated included.
+        details: What the game itself recorded (`Game.result`).
     """
 
     id: str
@@ -98,6 +103,8 @@ class GameRecord:
     replay: str | None = None
     error: str | None = None
     talk: dict[Pair, Tally] = field(default_factory=dict)
+    players: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -181,6 +188,9 @@ class Store:
                 if done.rowcount:
                     self._db.executemany(f"INSERT INTO seats VALUES ({','.join('?' * 14)})", seats)
                     self._db.executemany("INSERT INTO talk VALUES (?,?,?,?,?,?,?,?,?)", talk)
+                    if record.details:
+                        details = (tournament, record.id, record.players, json.dumps(record.details))
+                        self._db.execute("INSERT INTO details VALUES (?,?,?,?)", details)
         except sqlite3.Error as error:
             raise StoreError(
                 f"the history {self.path} cannot be written: {error}; finished games are kept, free the disk and "
@@ -207,12 +217,20 @@ class Store:
         ):
             read = tuple(Example(**example) for example in json.loads(examples))
             talk.setdefault(game, {})[speaker, listener] = Tally(after, after_failed, other, other_failed, read)
+        details: dict[str, tuple[int, dict[str, Any]]] = {
+            game: (players, json.loads(result))
+            for game, players, result in self._db.execute(
+                "SELECT game, players, result FROM details WHERE tournament = ?", (tournament,)
+            )
+        }
+        nothing: tuple[int, dict[str, Any]] = (0, {})
         return [
             GameRecord(
                 id=row[0], label=row[1], game=row[2], options=json.loads(row[3]), round=row[4], group=row[5],
                 seed=int(row[6]), match_seed=int(row[7]), outcome=row[8], turns=row[9], seconds=row[10],
                 seats=tuple(seats.get(row[0], ())), replay=row[11], error=row[12],
-                talk=talk.get(row[0], {}),
+                talk=talk.get(row[0], {}), players=details.get(row[0], nothing)[0],
+                details=details.get(row[0], nothing)[1],
             )
             for row in self._db.execute(
                 "SELECT id, label, game, options, round, grp, seed, match_seed, outcome, turns, seconds, replay, error "
