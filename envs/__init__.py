@@ -42,6 +42,12 @@ def _open_spiel() -> ModuleType:
     return import_module("palaestra.envs.games.open_spiel")
 
 
+def _textarena() -> ModuleType:
+    """Return the bridge, imported at first use: the extra may not be there."""
+    return import_module("palaestra.envs.games.textarena")
+
+
+register_family("textarena/", lambda id: _textarena().resolve(id), lambda: _textarena().members())
 register_family("openspiel/", lambda id: _open_spiel().resolve(id), lambda: _open_spiel().members())
 
 __all__ = [

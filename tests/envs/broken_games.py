@@ -374,6 +374,7 @@ class ReadsTheLogAloud(KuhnPoker):
 
 class WillNotSayWhatIsKnown(KuhnPoker):
     information_state = None  # type: ignore[assignment]
+    knowledge = Take.knowledge  # type: ignore[assignment]
 
 
 class CallsEverythingKnown(KuhnPoker):

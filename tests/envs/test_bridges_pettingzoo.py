@@ -66,7 +66,7 @@ def run_aec(game: str, seed: int, spoiled: dict[int, str]) -> tuple[Any, dict[st
     return env.unwrapped.episode, said, rewards  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", [game for game in GAMES if game != "chess_puzzle"])  # which is over after a move
 def test_an_aec_episode_is_the_match_of_the_same_replies(game: str) -> None:
     episode, said, rewards = run_aec(game, 4, {1: "<think>never", 2: "<think>closed"})
     assert play(make(game, seed=4), [Scripted(*texts) for texts in said.values()], record=False).turns == episode.turns

@@ -36,7 +36,8 @@ NAMES = {
         "bench",
         "doctor",
     ),
-    *("replay show", "replay verify", "replay resume", "replay export", "replay record-goldens"),
+    *("replay show", "replay verify", "replay resume", "replay export"),
+    *("replay derailment", "replay record-goldens"),
     *("models list", "models fetch", "models path"),
 }
 
