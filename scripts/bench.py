@@ -21,7 +21,8 @@ def bench(
         bool, typer.Option("--render", help="Write BENCHMARKS.md from results/*.json, and run nothing.")
     ] = False,
 ) -> None:
-    """Measure speed: envs (games a second), rollout (tokens a second in play), learner (tokens a second trained)."""
+    """Measure speed: envs (games a second), rollout (tokens a second in play), learner (tokens a second trained),
+    peers (steps a second beside other libraries, which are installed into a throw-away environment)."""
     from palaestra.trainers import benchmarks
 
     out = console()

@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Literal, Self, cast
 
 import pyspiel
@@ -374,7 +374,13 @@ def _names(state: Any, player: int) -> dict[str, int]:
 
 
 def _name(state: Any, player: int, number: int) -> str:
-    return _one_line(_plain(state.action_to_string(player, number)))
+    return _tidy(state.action_to_string(player, number))
+
+
+@lru_cache(maxsize=1 << 14)
+def _tidy(text: str) -> str:
+    """Return a name without colours, on one line; kept, because games say the same few names again and again."""
+    return _one_line(_plain(text))
 
 
 def _plain(text: str) -> str:

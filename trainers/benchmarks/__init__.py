@@ -13,9 +13,10 @@ from palaestra.trainers.benchmarks.render import render
 def _all() -> dict[str, Benchmark]:
     from palaestra.trainers.benchmarks.envs import BENCHMARK as ENVS
     from palaestra.trainers.benchmarks.learner import BENCHMARK as LEARNER
+    from palaestra.trainers.benchmarks.peers import BENCHMARK as PEERS
     from palaestra.trainers.benchmarks.rollout import BENCHMARK as ROLLOUT
 
-    return {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER)}
+    return {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER, PEERS)}
 
 
 def names() -> list[str]:

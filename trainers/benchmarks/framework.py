@@ -21,7 +21,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,6 +78,7 @@ class Case:
         sentence: What the work is.
         units: Names of the counts that become rates; aims are about the first.
         compared: Names of the counts that must agree between sides that do the whole work; the units are among them.
+        missing: Sides that cannot do the work at all, and why.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Case:
     sides: tuple[Side, ...]
     aims: tuple[Aim, ...] = ()
     compared: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def measure(case: Case, rounds: int, say: Callable[[str], None]) -> dict[str, An
             }
             for side in case.sides
         },
+        "missing": dict(case.missing),
         "aims": [_judged(aim, case.units[0], rates) for aim in case.aims],
     }
 

@@ -42,7 +42,7 @@ def _section(data: dict[str, Any], picture: str) -> str:
     for unit in units:
         lines += [f"| {unit} a second | " + " | ".join(sides) + " |", "|---|" + "---:|" * len(sides)]
         for case in cases:
-            cells = [_spread(case["sides"][side]["rates"][unit]) if side in case["sides"] else "none" for side in sides]
+            cells = [_cell(case, side, unit) for side in sides]
             lines.append(f"| {case['case']} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += ["| case | figure | found | aim | met |", "|---|---|---:|---:|---|"]
@@ -56,6 +56,7 @@ def _section(data: dict[str, Any], picture: str) -> str:
     lines += [f"* *{name}*: {sentence}." for name, sentence in sides.items()]
     for case in cases:
         lines.append(f"* {case['case']}: {case['sentence']}.{_work(case)}")
+        lines += [f"  {side} cannot play it: {why}" for side, why in case.get("missing", {}).items()]
     hardware = data["hardware"]
     gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""
     lines += [
@@ -67,6 +68,12 @@ def _section(data: dict[str, Any], picture: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _cell(case: dict[str, Any], side: str, unit: str) -> str:
+    if side in case["sides"]:
+        return _spread(case["sides"][side]["rates"][unit])
+    return "cannot be played, see below" if side in case.get("missing", {}) else "none"
 
 
 def _sides(data: dict[str, Any]) -> dict[str, str]:
