@@ -157,8 +157,7 @@ class Chess(Game):
     def _shown(self, view: str) -> list[str]:
         """Return the position as a view has it."""
         if view == "board":
-            rows = str(self.position).splitlines()
-            return [f"{8 - index} {row}" for index, row in enumerate(rows)] + ["  a b c d e f g h", self.fen()]
+            return [*drawn(self.key), self.fen()]
         if view == "fen":
             return [self.fen()]
         if view == "pieces":
@@ -259,6 +258,15 @@ class Chess(Game):
         moves = list(self.legal.values())
         more = f" and {len(moves) - LEGAL_SHOWN} more" if len(moves) > LEGAL_SHOWN else ""
         return label + " ".join(self.position.san(move) for move in moves[:LEGAL_SHOWN]) + more
+
+
+_DOTS = {ord(str(count)): "." * count for count in range(1, 9)}
+
+
+def drawn(fen: str) -> list[str]:
+    """Return a board of a FEN, or of an EPD, as lines, with coordinates."""
+    rows = fen.partition(" ")[0].translate(_DOTS).split("/")
+    return [*(f"{8 - index} {' '.join(row)}" for index, row in enumerate(rows)), "  a b c d e f g h"]
 
 
 def piece_list(board: chess.Board) -> list[str]:

@@ -24,7 +24,7 @@ import chess
 
 from palaestra.envs.errors import IllegalAction, NotationError
 from palaestra.envs.game import Game, GameFacts
-from palaestra.envs.games.chess import COLORS, piece_list
+from palaestra.envs.games.chess import COLORS, drawn, piece_list
 from palaestra.envs.notation.chess_moves import read_move
 from palaestra.envs.notation.epd import Puzzle, read_epd
 from palaestra.envs.parts import Action
@@ -117,8 +117,7 @@ class ChessPuzzle(Game):
     def board(self, player: int) -> str:
         shown = [self.position.fen(en_passant="legal")]
         if self.options.view == "board":
-            rows = str(self.position).splitlines()
-            shown = [f"{8 - index} {row}" for index, row in enumerate(rows)] + ["  a b c d e f g h", *shown]
+            shown = [*drawn(shown[0]), *shown]
         elif self.options.view == "pieces":
             shown = piece_list(self.position)
         return "\n".join([*shown, f"{COLORS[0 if self.position.turn else 1]} to move."])

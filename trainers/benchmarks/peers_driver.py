@@ -6,6 +6,9 @@ the observation taken at every step; who moves knows the legal moves from the li
 from bookkeeping that costs next to nothing.
 """
 
+# mypy: ignore-errors
+# It runs with other interpreters, beside libraries that are not installed here.
+
 import contextlib
 import io
 import json
