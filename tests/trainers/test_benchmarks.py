@@ -4,16 +4,20 @@ No test here looks at how fast anything was.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from palaestra.envs import game_ids
 from palaestra.envs.errors import UnknownName
 from palaestra.trainers import benchmarks
-from palaestra.trainers.benchmarks import envs, framework, rollout
+from palaestra.trainers.benchmarks import envs, framework, peers, rollout
 from palaestra.trainers.benchmarks.framework import Aim, Benchmark, BenchmarkError, Case, Side, measure
 from palaestra.trainers.benchmarks.raw_games import raw_loop
+from palaestra.trainers.benchmarks.render import _cell
 
 
 def quick(name, root):
@@ -149,3 +153,66 @@ def test_rendering_twice_gives_the_same_page_and_ignores_experiments(tmp_path):
     (results / "kuhn.json").write_text('{"experiment": "kuhn"}', encoding="utf-8")
     assert page(tmp_path) == page(tmp_path)
     assert "kuhn" not in page(tmp_path)
+
+
+# ---------------------------------------------------------------------- beside other libraries
+
+
+def asked(*requests: dict) -> list[dict]:
+    """Put requests to the driver, run with this interpreter, and return its answers."""
+    driver = Path(peers.__file__).with_name("peers_driver.py")
+    done = subprocess.run(
+        [sys.executable, str(driver)],
+        input="".join(json.dumps(one) + "\n" for one in requests),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_driver_plays_a_peers_games_and_says_what_it_cannot():
+    pytest.importorskip("textarena", reason="the extra textarena is not installed")
+    games = ("tic_tac_toe", "connect_four", "kuhn_poker", "liars_dice")
+    played = asked(*({"peer": "textarena", "game": game, "steps": 40} for game in games))
+    for answer in played:
+        assert answer["steps"] >= 40
+        assert 0 < answer["games"] < 40
+    chess, unknown, missing = asked(
+        {"peer": "textarena", "game": "chess", "steps": 1},
+        {"peer": "textarena", "game": "go", "steps": 1},
+        {"peer": "kaggle-environments", "game": "chess", "steps": 1},
+    )
+    if sys.version_info < (3, 12):
+        assert chess["error"].startswith("SyntaxError")
+    else:
+        assert chess["steps"] >= 1
+    assert unknown["error"].startswith("KeyError")
+    assert missing["error"].startswith("ModuleNotFoundError")
+
+
+@pytest.mark.parametrize("label", peers.GAMES)
+def test_our_side_of_every_shared_game_is_played(label):
+    name, options, _ = peers.GAMES[label]
+    for play in (peers.play_game, peers.play_match):
+        counts = play(name, options, 30)
+        assert counts["steps"] >= 30
+        assert counts["games"] >= 1
+
+
+def test_a_game_that_a_peer_cannot_play_is_told_in_the_table():
+    class Deaf:
+        name = "textarena"
+        python = "Python 3.11"
+
+        def ask(self, game, steps):
+            return {"error": "SyntaxError: f-string"}
+
+    case = peers._case("chess", "chess", {}, [Deaf()], 30)
+    assert case.missing == {"textarena": "SyntaxError: f-string"}
+    assert [side.name for side in case.sides] == ["palaestra", "palaestra's match"]
+    assert case.aims == ()
+    told = measure(case, 1, lambda line: None)
+    assert _cell(told, "textarena", "steps") == "cannot be played, see below"
+    assert _cell(told, "pettingzoo", "steps") == "none"
