@@ -42,7 +42,7 @@ class Shapley:
         time = known["turn"] / known["max_turns"]
         wanted = max(fair[player] * (1 - self.patience * time), known["fallback"] + 1)
         standing = known["standing"]
-        if standing is not None and standing["terms"][player] != OUT and player not in standing["accepted"]:
+        if standing is not None and standing["terms"][player] != OUT and player not in known["accepted"]:
             offered = standing["terms"][player]
             last = turns_left <= len(present) and offered > known["fallback"]
             if offered >= int(wanted) or last:

@@ -85,6 +85,13 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+def within(options: Any, **bounds: tuple[float, float]) -> None:
+    """Raise ValueError for the first option outside its (least, most); for use in ``__post_init__``."""
+    for name, (least, most) in bounds.items():
+        if not least <= (value := getattr(options, name)) <= most:
+            raise ValueError(f"{name} is {value}, expected {least:g} to {most:g}")
+
+
 def options_to_json(options: Any) -> dict[str, Any]:
     """Return an options dataclass as plain JSON data."""
     return {key: _plain(value) for key, value in dataclasses.asdict(options).items()}

@@ -31,6 +31,7 @@ from palaestra.envs.games.messages import Message, OfferForm, Terms
 from palaestra.envs.games.outcomes import measures
 from palaestra.envs.games.packages import LETTERS, TOTAL, Packages, Preferences, all_packages
 from palaestra.envs.games.talks import RECAP_TURNS, Talks
+from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice
 
 ISSUES = ("price", "delivery", "warranty", "volume", "payment", "support")
@@ -76,17 +77,16 @@ class BargainingOptions:
     view: Literal["words", "terse"] = "words"
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("issues", 2, len(ISSUES)),
-            ("levels", 2, len(LETTERS)),
-            ("max_turns", 2, 1000),
-            ("max_talk", 0, 100_000),
-            ("max_fallback", 0, TOTAL),
-            ("log_rolling", 0, 60),
-            ("alike", 0, 1),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} to {most}")
+        within(
+            self,
+            issues=(2, len(ISSUES)),
+            levels=(2, len(LETTERS)),
+            max_turns=(2, 1000),
+            max_talk=(0, 100_000),
+            max_fallback=(0, TOTAL),
+            log_rolling=(0, 60),
+            alike=(0, 1),
+        )
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount is {self.discount}, expected above 0 and at most 1")
         if not 0 <= self.breakdown < 1:
@@ -211,24 +211,15 @@ class Bargaining(Talks):
                 by, terms = self.standing
                 offer = "><"[by != player] + "".join(LETTERS[level] for level in terms)
             return f"{weights} {self.fallbacks[player]} {turn}/{options.max_turns} {offer}"
-        if self.standing is None:
-            offer = "No offer stands."
-        else:
-            by, terms = self.standing
-            whose = "Your offer" if by == player else f"Player {by + 1}'s offer"
-            offer = f"{whose} stands: {form.write(terms)}; {self.preferences[player].worth(terms)} points for you."
-        last = " This is the last turn." if turn == options.max_turns else ""
-        return f"Turn {turn} of {options.max_turns}.{last} {offer}"
+        return self.standing_line(
+            player, lambda terms: f"{form.write(terms)}; {self.preferences[player].worth(terms)} points for you"
+        )
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return issues, own weights, directions and fallback, turns, the standing offer and the whole history.
 
         Terms are lists of levels, counted from 0, and ``"mine"`` says who spoke.
         """
-        standing = None
-        if self.standing is not None:
-            by, terms = self.standing
-            standing = {"mine": by == player, "terms": list(terms)}
         own = self.preferences[player]
         return {
             "issues": list(self.issues),
@@ -236,11 +227,7 @@ class Bargaining(Talks):
             "weights": list(own.weights),
             "rising": list(own.rising),
             "fallback": self.fallbacks[player],
-            "turn": len(self.history),
-            "max_turns": self.options.max_turns,
-            "max_talk": self.options.max_talk,
-            "standing": standing,
-            "history": self.past(player),
+            **self.known_talks(player),
         }
 
     # ------------------------------------------------------------------ what players do

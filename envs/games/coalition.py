@@ -26,6 +26,7 @@ from palaestra.envs.games.claims import deception, find_claims
 from palaestra.envs.games.messages import Message, OfferForm, Terms
 from palaestra.envs.games.shares import OUT, Group, Splits, coalition_measures, read_values
 from palaestra.envs.games.talks import RECAP_TURNS, Talks
+from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice
 
 FORFEIT = 10.0
@@ -60,15 +61,7 @@ class CoalitionOptions:
     view: Literal["words", "terse"] = "words"
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("players", 3, 5),
-            ("pie", 10, 9999),
-            ("max_turns", 3, 1000),
-            ("max_talk", 0, 100_000),
-            ("max_fallback", 0, 9999),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} to {most}")
+        within(self, players=(3, 5), pie=(10, 9999), max_turns=(3, 1000), max_talk=(0, 100_000), max_fallback=(0, 9999))
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount is {self.discount}, expected above 0 and at most 1")
         if self.values:
@@ -172,37 +165,23 @@ class Coalition(Talks):
                 shares = [f"{one + 1}:{share}" for one, share in enumerate(self.standing[1]) if share != OUT]
                 offer = f"{','.join(shares)} ok {''.join(str(one + 1) for one in sorted(self.accepted))}"
             return f"{player + 1} {self.fallbacks[player]} {groups} {turn}/{options.max_turns} {offer}"
-        parts = [f"Turn {turn} of {options.max_turns}.", "This is the last turn." * (turn == options.max_turns)]
-        parts += [f"Player {one + 1} has left." for one in self.left]
-        if self.standing is None:
-            parts.append("No offer stands.")
-        else:
-            by, terms = self.standing
-            whose = "Your offer" if by == player else f"Player {by + 1}'s offer"
-            agreed = ", ".join(f"Player {one + 1}" for one in sorted(self.accepted))
-            parts.append(f"{whose} stands: {self.form(player).write(terms)}. Agreed so far: {agreed}.")
-        return " ".join(filter(None, parts))
+        agreed = ", ".join(f"Player {one + 1}" for one in sorted(self.accepted))
+        line = self.standing_line(player, lambda terms: f"{self.form(player).write(terms)}. Agreed so far: {agreed}")
+        return " ".join([line, *(f"Player {one + 1} has left." for one in self.left)])
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return the groups' worth, own fallback, who is present, turns, the standing offer and the whole history.
 
         Terms are lists of shares, -1 for players outside the group; ``"mine"`` says who spoke.
         """
-        standing = None
-        if self.standing is not None:
-            by, terms = self.standing
-            standing = {"mine": by == player, "by": by, "terms": list(terms), "accepted": sorted(self.accepted)}
         return {
             "player": player,
             "players": self.options.players,
             "values": [[list(group), value] for group, value in self.values.items()],
             "fallback": self.fallbacks[player],
             "present": self.present(),
-            "turn": len(self.history),
-            "max_turns": self.options.max_turns,
-            "max_talk": self.options.max_talk,
-            "standing": standing,
-            "history": self.past(player),
+            "accepted": sorted(self.accepted),
+            **self.known_talks(player),
         }
 
     # ------------------------------------------------------------------ what players do

@@ -151,34 +151,19 @@ class Negotiation(Talks):
             mine, theirs = self.holdings[player], self.holdings[1 - player]
             numbers = (",".join(map(str, row)) for row in (mine, theirs, self.values[player]))
             return f"{' '.join(numbers)} {turn}/{options.max_turns} {offer}"
-        if self.standing is None:
-            offer = "No offer stands."
-        else:
-            by, trade = self.standing
-            whose = "Your offer" if by == player else f"Player {by + 1}'s offer"
-            offer = f"{whose} stands: you {self.form(player).write(self.turned(trade, player))}."
-        last = " This is the last turn." if turn == options.max_turns else ""
-        return f"Turn {turn} of {options.max_turns}.{last} {offer}"
+        return self.standing_line(player, lambda terms: f"you {self.form(player).write(self.turned(terms, player))}")
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return items, holdings, own values, turns, the standing offer and the whole history.
 
         Trades are lists of what this player would receive of each item, and ``"mine"`` says who spoke.
         """
-        standing = None
-        if self.standing is not None:
-            by, trade = self.standing
-            standing = {"mine": by == player, "terms": list(self.turned(trade, player))}
         return {
             "items": list(self.items),
             "holdings": list(self.holdings[player]),
             "other_holdings": list(self.holdings[1 - player]),
             "values": list(self.values[player]),
-            "turn": len(self.history),
-            "max_turns": self.options.max_turns,
-            "max_talk": self.options.max_talk,
-            "standing": standing,
-            "history": self.past(player),
+            **self.known_talks(player),
         }
 
     def _listing(self, counts: Sequence[int]) -> str:

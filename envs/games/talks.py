@@ -7,7 +7,7 @@ it and what a deal is worth; turns, refusals, the standing offer and what is sho
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from palaestra.envs.errors import IllegalAction, UnparsableAction
@@ -149,6 +149,31 @@ class Talks(Game):
         if message.terms is not None:
             return f"Player {player + 1} offers: {self.form(player).write(message.terms)}."
         return f"Player {player + 1} {'accepts' if message.act == 'accept' else 'walks away'}."
+
+    def standing_line(self, player: int, written: Callable[[Terms], str]) -> str:
+        """Return the turn and the offer that stands; ``written`` says its terms."""
+        turn, most = min(len(self.history) + 1, self.options.max_turns), self.options.max_turns
+        offer = "No offer stands."
+        if self.standing is not None:
+            by, terms = self.standing
+            whose = "Your offer" if by == player else f"Player {by + 1}'s offer"
+            offer = f"{whose} stands: {written(terms)}."
+        last = " This is the last turn." if turn == most else ""
+        return f"Turn {turn} of {most}.{last} {offer}"
+
+    def known_talks(self, player: int) -> dict[str, Any]:
+        """Return what every player knows of the talks as JSON data, offers from this player's side."""
+        standing = None
+        if self.standing is not None:
+            by, terms = self.standing
+            standing = {"mine": by == player, "terms": list(self.turned(terms, player))}
+        return {
+            "turn": len(self.history),
+            "max_turns": self.options.max_turns,
+            "max_talk": self.options.max_talk,
+            "standing": standing,
+            "history": self.past(player),
+        }
 
     def answers(self, player: int) -> str:
         """Return the part of a prompt that says how to answer."""
