@@ -72,6 +72,8 @@ class OpenSpielGame(Game):
 
     def setup(self) -> None:
         seeded = "rng_seed" in self.kind.parameter_specification
+        if (reason := UNREPEATABLE.get(self.kind.short_name)) is not None:
+            raise UnservedGame(f"{self.id} cannot be served: {reason}.")
         self._given = given(self.kind, self.options)
         if seeded:
             self._given = (*self._given, ("rng_seed", self.dice.below(1 << 31)))

@@ -130,8 +130,6 @@ def refused(id: str, error: Exception) -> OptionError:
 
 def unfit(kind: Any, seeded: bool) -> str | None:
     """Return why games of this type cannot be played; None if they can."""
-    if kind.short_name in UNREPEATABLE:
-        return UNREPEATABLE[kind.short_name]
     if kind.dynamics == pyspiel.GameType.Dynamics.MEAN_FIELD:
         return "a mean-field game moves the distribution of a whole population, which no seat can play"
     if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC and not seeded:
