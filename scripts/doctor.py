@@ -35,7 +35,20 @@ CORE = (
     "pyyaml",
     "prompt_toolkit",
 )
-TRAIN = ("torch", "transformers", "peft", "safetensors", "gguf", "ray", "tensorboardX", "jinja2", "matplotlib")
+TRAIN = (
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "gguf",
+    "ray",
+    "tensorboardX",
+    "jinja2",
+    "matplotlib",
+    "choix",
+    "openskill",
+)
+EXTRAS = {"openai": ("server", "calls a model's server (seat server:URL)"), "textarena": ("textarena", "adds its games")}
 PROGRAMS = {
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "looks at reports in tests"),
     "gnugo": (("gnugo", "/usr/games/gnugo"), "plays Go (seat gnugo), and is an oracle for it in tests"),
@@ -139,6 +152,11 @@ def optional() -> list[Row]:
         rows = [Row("good", "vllm", "in .venv-vllm")]
     else:
         rows = [Row("note", "vllm", "not installed", f"make vllm (CPU), or {install_command('vllm')} (NVIDIA)")]
+    for name, (extra, why) in EXTRAS.items():
+        if importlib.util.find_spec(name) is not None:
+            rows.append(Row("good", name, importlib.metadata.version(name)))
+        else:
+            rows.append(Row("note", name, "not installed", f"{install_command(extra)}; it {why}"))
     for name, (commands, why) in PROGRAMS.items():
         path = next((found for command in commands if (found := shutil.which(command))), None)
         rows.append(Row("good", name, path) if path else Row("note", name, "not installed", f"make system; it {why}"))
