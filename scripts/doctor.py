@@ -48,7 +48,10 @@ TRAIN = (
     "choix",
     "openskill",
 )
-EXTRAS = {"openai": ("server", "calls a model's server (seat server:URL)"), "textarena": ("textarena", "adds its games")}
+EXTRAS = {
+    "openai": ("server", "calls a model's server (seat server:URL)"),
+    "textarena": ("textarena", "adds its games"),
+}
 PROGRAMS = {
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "looks at reports in tests"),
     "gnugo": (("gnugo", "/usr/games/gnugo"), "plays Go (seat gnugo), and is an oracle for it in tests"),
