@@ -24,9 +24,11 @@ def section_of(spec: str, game: str) -> GameSection | None:
     """Return the section by which a seat's adapter was trained on ``game``; None for other seats and games.
 
     Raises:
-        PalaestraError: There is no such adapter, or what it remembers is damaged.
+        PalaestraError: There is no such adapter, or what it remembers is damaged, or would reach outside.
     """
     from palaestra.agents import seat_names
+    from palaestra.agents.seats import reaches_outside
+    from palaestra.envs.errors import OptionError
 
     if "@" not in spec or spec.partition(":")[0] in seat_names():
         return None
@@ -41,7 +43,13 @@ def section_of(spec: str, game: str) -> GameSection | None:
         return None
     from palaestra.trainers.config import parse_config
 
-    return parse_config({"games": [lesson]}, str(folder / adapters.STAMP)).games[0]
+    section = parse_config({"games": [lesson]}, str(folder / adapters.STAMP)).games[0]
+    if outside := [seat for seat in section.fixed_seats.values() if reaches_outside(seat)]:
+        raise OptionError(
+            f"{folder / adapters.STAMP} seats {outside[0]!r}, which would start a program or call an address; whoever "
+            "trusts it can name that seat with --seats, or take it out of the file."
+        )
+    return section
 
 
 def settings_of(section: GameSection | None, **asked: Any) -> ReplySettings:
