@@ -425,11 +425,23 @@ def members() -> list[str]:
 
 @cache
 def unserved() -> dict[str, str]:
-    """Return the environments that cannot be made here, each with the reason."""
-    refused = {}
+    """Return the environments that cannot be made here, each with the reason.
+
+    Variants of one environment (such as ``Sokoban-v0-medium``) share its fate: only the first is tried, because some
+    take seconds to set up a board.
+    """
+    if textarena is None:
+        return {}
+    from textarena.envs.registration import ENV_REGISTRY
+
+    reasons: dict[str, str] = {}
     for name in environments():
-        try:
-            fewest_players(name + RAW)
-        except UnservedEnvironment as error:
-            refused[PREFIX + name] = str(error).partition(": ")[2].rstrip(".")
-    return refused
+        entry = str(ENV_REGISTRY[name + RAW].entry_point)
+        if entry not in reasons:
+            try:
+                fewest_players(name + RAW)
+                reasons[entry] = ""
+            except UnservedEnvironment as error:
+                reasons[entry] = str(error).partition(": ")[2].rstrip(".")
+    entries = {name: str(ENV_REGISTRY[name + RAW].entry_point) for name in environments()}
+    return {PREFIX + name: reasons[entry] for name, entry in entries.items() if reasons[entry]}
