@@ -45,7 +45,7 @@ _OFFER_HEAD = re.compile(
     r"|i\s+(?:offer|propose)(?:\s+to)?\s*:?\s*)?(?:i(?:'ll|\s+will)?\s+)?",
     re.IGNORECASE,
 )
-_PIECES = re.compile(r"\[[^\]\n]*\]|[^.!?\n\[]+[.!?]*|[.!?]+|\n|\[")
+_PIECES = re.compile(r"\[[^\[\]\n]*\]|[^.!?\n\[]+[.!?]*|[.!?]+|\n|\[")
 _DECORATION = " \t*_`\"'“”‘’[](){}<>•-–—.!,;:"
 
 
