@@ -36,26 +36,31 @@ import numpy as np
 from palaestra.envs.errors import (
     IllegalAction,
     OptionError,
-    PalaestraError,
     UnknownName,
     UnparsableAction,
     install_command,
 )
 from palaestra.envs.events import render
 from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.games.textarena_load import (
+    MOST_PLAYERS,
+    PREFIX,
+    RAW,
+    NotSoMany,
+    UnservedEnvironment,
+    environments,
+    fewest_players,
+    fresh,
+    install_chance,
+    seeded,
+    textarena,
+    unserved,
+)
 from palaestra.envs.grammar import shorten
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import GameEntry
 from palaestra.envs.seeding import Dice
 
-try:
-    import textarena
-except ModuleNotFoundError:  # the extra is optional
-    textarena = None
-
-PREFIX = "textarena/"
-RAW = "-raw"
-MOST_PLAYERS = 15
 PROMPT_CHARS, RECAP_CHARS, BOARD_CHARS = 6000, 4000, 6000
 TRIES = 60
 """Candidates that random play tries before it says anything."""
@@ -64,16 +69,8 @@ _BLANK = re.compile(r"<[^<>]*>|\b[A-Z]\b")
 """What a player is to fill in, as in ``[Bid: X, Y]``."""
 
 
-class UnservedEnvironment(PalaestraError, RuntimeError):
-    """An environment that TextArena has, but that cannot be played here; the message says why."""
-
-
 class _Invalid(Exception):
     """The environment has called an action invalid."""
-
-
-class _NotSoMany(Exception):
-    """The environment cannot be played by so many."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +113,12 @@ class TextArenaGame(Game):
         if textarena is None:
             raise UnservedEnvironment(f"TextArena is not installed; run {install_command('textarena')}.")
         self._players = self.options.players or fewest_players(self.raw)
-        self.chance = _seeded(self.dice.below(1 << 32))
+        self.chance = seeded(self.dice.below(1 << 32))
         self.played = ()
         with self._its_chance():
             try:
-                self.env = _reset(self.raw, self._players)
-            except _NotSoMany as error:
+                self.env = fresh(self.raw, self._players)
+            except NotSoMany as error:
                 raise OptionError(f"{self.id} cannot be played by {self._players}: {error}.") from None
         self.prompts = self.boards = ("",) * self._players
         self._take_observations()
@@ -292,99 +289,22 @@ class TextArenaGame(Game):
         """Put the game's chance in place of the process's, and take it away again; yield where it goes."""
         outside = (random.getstate(), np.random.get_state())
         after: list[Any] = [self.chance]
-        _install(self.chance)
+        install_chance(self.chance)
         try:
             yield after
             after[0] = (random.getstate(), np.random.get_state())
             if keep:
                 self.chance = after[0]
         finally:
-            _install(outside)
+            install_chance(outside)
 
 
 def _refuse(reason: object = None, *others: object, **more: object) -> None:
     raise _Invalid(str(reason or "it is not valid."))
 
 
-def _seeded(seed: int) -> tuple[Any, Any]:
-    return random.Random(seed).getstate(), np.random.RandomState(seed).get_state()
-
-
-def _install(chance: tuple[Any, Any]) -> None:
-    random.setstate(chance[0])
-    np.random.set_state(chance[1])
-
-
-def _reset(raw: str, players: int) -> Any:
-    """Return a fresh environment, its output swallowed; the generators must be in place."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), _no_downloads():
-        env = textarena.make(raw)
-        try:
-            # Its seed would set the process's generator again: chance comes from there, where ours is in place.
-            env.reset(num_players=players, seed=None)
-        except Exception as error:
-            raise _NotSoMany(_reason(error)) from error
-    if not hasattr(env.state, "info"):
-        env.state.info = {}  # `TwoPlayerState.set_winners` writes to it and never made it
-    return env
-
-
-@contextlib.contextmanager
-def _no_downloads() -> Iterator[None]:
-    """Keep its modules from fetching word lists while they are imported; a game reads no network."""
-    import nltk
-
-    fetch, nltk.download = nltk.download, lambda *given, **more: False
-    try:
-        yield
-    finally:
-        nltk.download = fetch
-
-
-@cache
-def fewest_players(raw: str) -> int:
-    """Return the smallest number of players that an environment takes.
-
-    Raises:
-        UnservedEnvironment: It cannot be made at all.
-    """
-    why = ""
-    outside = (random.getstate(), np.random.get_state())
-    try:
-        for players in (*range(2, MOST_PLAYERS + 1), 1):
-            _install(_seeded(0))
-            try:
-                env = _reset(raw, players)
-            except _NotSoMany as error:
-                why = why or str(error)
-                continue
-            alone = isinstance(env.state, textarena.SinglePlayerState)  # some take any number, and go on as one
-            return 1 if alone else players
-    except Exception as error:  # it cannot even be imported, or made
-        why = _reason(error)
-    finally:
-        _install(outside)
-    raise UnservedEnvironment(f"{PREFIX}{raw.removesuffix(RAW)} cannot be served: {why}.")
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).replace("*", " ").split())
-    if "NLTK" in text or "nltk" in text:
-        text = "it needs a word list of NLTK that is not installed"
-    return shorten([f"{type(error).__name__}: {text}"], 160).rstrip(".")
-
-
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def environments() -> list[str]:
-    """Return TextArena's environments, without the variants that differ by wrappers only; none if not installed."""
-    if textarena is None:
-        return []
-    from textarena.envs.registration import ENV_REGISTRY
-
-    return sorted(name.removesuffix(RAW) for name in ENV_REGISTRY if name.endswith(RAW))
 
 
 @cache
@@ -421,27 +341,3 @@ def members() -> list[str]:
     """Return the names of all environments that can be made here."""
     refused = unserved()
     return [PREFIX + name for name in environments() if PREFIX + name not in refused]
-
-
-@cache
-def unserved() -> dict[str, str]:
-    """Return the environments that cannot be made here, each with the reason.
-
-    Variants of one environment (such as ``Sokoban-v0-medium``) share its fate: only the first is tried, because some
-    take seconds to set up a board.
-    """
-    if textarena is None:
-        return {}
-    from textarena.envs.registration import ENV_REGISTRY
-
-    reasons: dict[str, str] = {}
-    for name in environments():
-        entry = str(ENV_REGISTRY[name + RAW].entry_point)
-        if entry not in reasons:
-            try:
-                fewest_players(name + RAW)
-                reasons[entry] = ""
-            except UnservedEnvironment as error:
-                reasons[entry] = str(error).partition(": ")[2].rstrip(".")
-    entries = {name: str(ENV_REGISTRY[name + RAW].entry_point) for name in environments()}
-    return {PREFIX + name: reasons[entry] for name, entry in entries.items() if reasons[entry]}

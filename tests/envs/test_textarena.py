@@ -10,6 +10,7 @@ from palaestra.envs import MatchRules, OnFailure, RandomSeat, ReplayWriter, Scri
 from palaestra.envs.conformance import CLAUSES, check_game
 from palaestra.envs.errors import IllegalAction, OptionError, UnknownName
 from palaestra.envs.games import textarena as bridge
+from palaestra.envs.games import textarena_load
 from palaestra.envs.seeding import Dice
 
 pytest.importorskip("textarena", reason="the extra textarena is not installed")
@@ -136,10 +137,11 @@ def test_an_unknown_environment_is_answered_with_the_nearest() -> None:
 
 
 def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch) -> None:
-    monkeypatch.setattr(bridge, "textarena", None)
+    for module in (bridge, textarena_load):
+        monkeypatch.setattr(module, "textarena", None)
     bridge.game_class.cache_clear()
     try:
-        assert bridge.environments() == []
+        assert textarena_load.environments() == []
         with pytest.raises(OptionError, match=r"not installed; run pip install .* -e '\.\[textarena\]'"):
             make("textarena/TicTacToe-v0")
     finally:
@@ -149,7 +151,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch) -> None:
 @pytest.mark.slow
 def test_every_environment_is_served_or_listed_with_its_reason() -> None:
     members, refused = bridge.members(), bridge.unserved()
-    assert len(members) + len(refused) == len(bridge.environments()) == 237
+    assert len(members) + len(refused) == len(textarena_load.environments()) == 237
     assert len(members) >= 180
     told = {reason.split(":")[0] for reason in refused.values()}
     wrong_python = {"SyntaxError"} if sys.version_info < (3, 12) else set()
