@@ -1,8 +1,9 @@
 """`make test-all`: every group of tests this machine can run, one after another, then a table of what ran and why not.
 
 A *group* is a command and what it needs. Pytest groups are told apart by marker, so a test belongs to exactly one. A
-need that is not met makes the group *not run*, with the reason and the cure; a group that runs must pass, within its
-minutes, and must have selected at least one test: a group that turns out empty has failed.
+need that is not met makes the group *not run*, with the reason and the cure; a group that runs must pass, and must have
+selected at least one test: a group that turns out empty has failed. The minutes of a group are two to three times what
+it takes on two cores: they end what hangs, and measure nothing.
 
     python tests/groups.py [NAME ...]     run these groups only
     python tests/groups.py --list         the groups and whether they can run here
@@ -76,14 +77,14 @@ class Group:
 # A test may be slow and need a peer as well; it then belongs to the peer's group.
 OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "programs", "vllm", "gpu"))
 GROUPS = (
-    Group("lint", 3, command=("make", "lint")),
-    Group("default", 7, marker=""),
-    Group("slow", 15, marker=f"slow and not ({OTHERS})"),
-    Group("openspiel-all", 6, marker="openspiel_all"),
-    Group("experiment", 4, marker="experiment"),
-    Group("browser", 3, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),
-    Group("programs", 4, marker="programs", need=all_of(program("stockfish"), program("gnugo"))),
-    Group("oracle", 4, marker="oracle", prepare=("make", "oracle"), python=".venv-oracle/bin/python"),
+    Group("lint", 6, command=("make", "lint")),
+    Group("default", 15, marker=""),
+    Group("slow", 35, marker=f"slow and not ({OTHERS})"),
+    Group("openspiel-all", 8, marker="openspiel_all"),
+    Group("experiment", 6, marker="experiment"),
+    Group("browser", 5, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),
+    Group("programs", 6, marker="programs", need=all_of(program("stockfish"), program("gnugo"))),
+    Group("oracle", 6, marker="oracle", prepare=("make", "oracle"), python=".venv-oracle/bin/python"),
     Group("vllm", 8, marker="vllm", need=vllm_can_run, prepare=("make", "vllm"), python=".venv-vllm/bin/python"),
     Group("gpu", 8, marker="gpu", need=nvidia),
 )
