@@ -18,6 +18,8 @@ UV := $(BIN)/uv pip install --quiet
 ROOMS := envs agents trainers interp scripts
 PINS := pyproject.toml setup.py constraints.txt
 TORCH ?= $(shell if nvidia-smi -L 2>/dev/null | grep -q GPU; then echo cuda; else echo cpu; fi)
+# A file of tests stays together, so that what its tests share is made once.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIN = $(shell grep -i '^$(1)==' constraints.txt)
 
@@ -56,7 +58,7 @@ train: $(VENV)/.ready  ## set up, fetch a small chat model, train it by self-pla
 	$(BIN)/palaestra train configs/quickstart.yaml
 
 test: lint  ## lint, types and the default tests; under five minutes
-	$(BIN)/pytest --durations=5
+	$(BIN)/pytest $(PARALLEL) --durations=5
 
 test-all: $(VENV)/.ready  ## every group of tests this machine can run, then a table of what ran
 	$(BIN)/python tests/groups.py

@@ -9,6 +9,7 @@ ends with such a module in `sys.modules` has failed.
 import os
 import signal
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -37,11 +38,24 @@ def imported_twice() -> list[str]:
     return sorted(name for name in sys.modules if name.split(".")[0] in ROOMS)
 
 
+_twice: set[str] = set()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if twice := imported_twice():
+    _twice.update(imported_twice())
+    if (tell := getattr(session.config, "workeroutput", None)) is not None:  # one of several processes of pytest-xdist
+        tell["twice"] = sorted(_twice)
+    elif _twice:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         reporter = session.config.pluginmanager.getplugin("terminalreporter")
+        names = sorted(_twice)
         reporter.write_line(
-            f"ERROR: imported by folder: {', '.join(twice)}; write `from palaestra.{twice[0]}` instead.", red=True
+            f"ERROR: imported by folder: {', '.join(names)}; write `from palaestra.{names[0]}` instead.", red=True
         )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of pytest-xdist has ended: take over what it found."""
+    _twice.update(getattr(node, "workeroutput", {}).get("twice", ()))

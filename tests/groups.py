@@ -63,7 +63,7 @@ def nvidia() -> str | None:
 
 @dataclass(frozen=True)
 class Group:
-    """`marker` selects pytest tests, or `command` is run as it stands and counts as one test."""
+    """`marker` selects pytest tests, or `command` is run as it stands and counts as one test. `flags` go to pytest."""
 
     name: str
     minutes: float
@@ -71,6 +71,7 @@ class Group:
     command: Sequence[str] = ()
     need: Need = lambda: None
     prepare: Sequence[str] = ()
+    flags: Sequence[str] = ()
     python: str = str(BIN / "python")
 
 
@@ -78,7 +79,7 @@ class Group:
 OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "programs", "vllm", "gpu"))
 GROUPS = (
     Group("lint", 6, command=("make", "lint")),
-    Group("default", 15, marker=""),
+    Group("default", 15, marker="", flags=("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")),
     Group("slow", 35, marker=f"slow and not ({OTHERS})"),
     Group("openspiel-all", 8, marker="openspiel_all"),
     Group("experiment", 6, marker="experiment"),
@@ -142,6 +143,7 @@ def run_group(group: Group) -> Outcome:
         command = list(group.command) or [group.python, "-m", "pytest", "-q", "--durations=3", f"--junitxml={report}"]
         if group.marker:
             command += ["-m", group.marker]
+        command += group.flags
         status = run_bounded(command, group.minutes * 60)
         outcome.seconds = time.monotonic() - started
         if group.command:
