@@ -70,9 +70,9 @@ class MatchRules:
         max_turns: Turns of all players together before the episode is cut; None for the game's own bound. Players
             who move at once all move, or none does.
         accept_cut: Whether a reply cut by the token limit may still count if an action can be read in it.
-        talked_out: What a game is worth to a player whose message came just before another's forfeit ended it: as much
-            as after any forfeit (``"counts"``), or nothing (``"void"``), so that it does not pay to talk somebody into
-            nonsense.
+        talked_out: What a game is worth to a player whose message came just before an opponent forfeited, whether that
+            ended the game or only took the opponent out: as much as without (``"counts"``), or at most nothing
+            (``"void"``), so that it does not pay to talk somebody into nonsense.
     """
 
     visibility: Visibility = "private"
@@ -314,7 +314,9 @@ class Match:
         if thought and (audience := self._audience(turn.player)) != ():
             self.events.append(Event("thought", thought, turn.player, audience))
         if turn.substituted:
-            self.events.append(Event("admin", f"Player {turn.player + 1}'s action was chosen at random for it."))
+            # In a game with secrets that somebody has acted may be one, as in a night of Mafia.
+            to = None if self.game.facts.information == "perfect" else (turn.player,)
+            self.events.append(Event("admin", f"Player {turn.player + 1}'s action was chosen at random for it.", to=to))
         self._collect_events()
         if self.record:
             turn = dataclasses.replace(turn, state_hash=self.game.state_hash())
@@ -349,7 +351,9 @@ class Match:
         if outcome == "finished":
             returns = tuple(map(float, game.returns()))
         elif self._forfeited_by is not None:
-            returns = forfeited(game, self._forfeited_by, self.turns, self.rules)
+            returns = tuple(map(float, game.forfeit(self._forfeited_by)))
+        if returns is not None and self.rules.talked_out == "void":
+            returns = without_talked_out(game, returns, self.turns)
         return Episode(
             game=game.id,
             version=game.version,
@@ -380,13 +384,16 @@ class Match:
         return self.events_for(player, self._seen[player] or 0)
 
 
-def forfeited(game: Game, player: int, turns: Sequence[Turn], rules: MatchRules) -> tuple[float, ...]:
-    """Return what a game is worth to everybody that a player's forfeit has ended; see `MatchRules.talked_out`."""
-    returns = tuple(map(float, game.forfeit(player)))
-    if rules.talked_out == "counts":
-        return returns
-    last = next(turn for turn in reversed(turns) if turn.player == player)
-    return tuple(min(value, 0.0) if seat in last.heard else value for seat, value in enumerate(returns))
+def without_talked_out(game: Game, returns: tuple[float, ...], turns: Sequence[Turn]) -> tuple[float, ...]:
+    """Return what is left to those whose messages came just before an opponent's forfeit; `MatchRules.talked_out`."""
+    talkers = {
+        seat
+        for turn in turns
+        if turn.action is None
+        for seat in turn.heard
+        if game.team(seat) != game.team(turn.player)
+    }
+    return tuple(min(value, 0.0) if seat in talkers else value for seat, value in enumerate(returns))
 
 
 async def _gather(asking: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:

@@ -29,7 +29,7 @@ from palaestra.envs.errors import (
     UnwritableReplay,
 )
 from palaestra.envs.game import Game
-from palaestra.envs.match import Match, MatchRules, forfeited, run
+from palaestra.envs.match import Match, MatchRules, run, without_talked_out
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import Factory
 from palaestra.envs.replay_lines import SCHEMA, dumps, read_lines, seal, turn_from_json, turn_to_json
@@ -347,10 +347,9 @@ def _end_differs(game: Game, episode: Episode) -> str | None:
     if episode.outcome == "finished" and not game.is_over():
         return "the game is not over, but recorded as finished"
     player = episode.forfeited_by
-    if player is None:
-        found = tuple(map(float, game.returns()))
-    else:
-        found = forfeited(game, player, episode.turns, MatchRules.from_json(episode.rules))
+    found = tuple(map(float, game.returns() if player is None else game.forfeit(player)))
+    if MatchRules.from_json(episode.rules).talked_out == "void":
+        found = without_talked_out(game, found, episode.turns)
     if episode.returns != found:
         return f"the returns are {found}, recorded {episode.returns}"
     if episode.outcome == "finished" and dumps(game.result()) != dumps(episode.result):

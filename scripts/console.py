@@ -96,7 +96,7 @@ def _from_file(name: str) -> Any:
     from palaestra.envs.errors import OptionError
 
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8-sig")
         return text if Path(name).suffix.lower() in TEXTS else json.loads(text)
     except OSError as error:
         raise OptionError(f"{name!r} cannot be read: {error.strerror or error}.") from None

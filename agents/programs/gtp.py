@@ -11,7 +11,11 @@ Its own resignation is answered by a pass.
 from __future__ import annotations
 
 import contextlib
+import os
+import select
+import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 
 from palaestra.agents.programs import pool as programs
@@ -36,8 +40,16 @@ class _Engine:
 
     def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,  # so that what a wrapper script has started can be killed with it
         )
+        self._killed = threading.Event()
+        self._talking = threading.Lock()
+        self._read = b""
 
     def tell(self, command: str) -> str:
         """Send a command and return the answer to it.
@@ -47,25 +59,41 @@ class _Engine:
             ValueError: It refused the command, or its answer is none.
         """
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        lines: list[str] = []
-        length = 0
-        while True:
-            line = self.process.stdout.readline()
-            length += len(line)
-            if not line:
-                raise EOFError(f"it ended at {command!r}")
-            if length > LONGEST_ANSWER:
-                raise ValueError(f"its answer to {command!r} does not end")
-            if line.strip():
-                lines.append(line.strip())
-            elif lines:
-                break
+        with self._talking:
+            self.process.stdin.write(f"{command}\n".encode())
+            lines: list[str] = []
+            length = 0
+            while True:
+                line = self._line(command)
+                length += len(line)
+                if length > LONGEST_ANSWER:
+                    raise ValueError(f"its answer to {command!r} does not end")
+                if line.strip():
+                    lines.append(line.strip())
+                elif lines:
+                    break
         if not lines[0].startswith("="):
             raise ValueError(f"it answered {lines[0][:80]!r} to {command!r}")
         return "\n".join([lines[0][1:].strip(), *lines[1:]])
+
+    def _line(self, command: str) -> str:
+        """Return the next line; looks up now and then, because whoever holds the pipe may outlive the program."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.fileno()
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        while b"\n" not in self._read:
+            if self._killed.is_set():
+                raise EOFError(f"it was killed at {command!r}")
+            if not poll.poll(200):
+                continue
+            if not (more := os.read(output, 1 << 16)):
+                raise EOFError(f"it ended at {command!r}")
+            self._read += more
+            if len(self._read) > LONGEST_ANSWER and b"\n" not in self._read:
+                raise ValueError(f"its answer to {command!r} does not end")
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode(errors="replace")
 
     def best(self, setup: Sequence[str], color: str, seed: int) -> str:
         """Return the move it generates after the commands of ``setup``."""
@@ -82,12 +110,16 @@ class _Engine:
         return self._known
 
     def kill(self) -> None:
-        self.process.kill()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        """End the process and what it has started; whoever waits for an answer is told within a moment."""
+        self._killed.set()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        with self._talking:  # a pipe that somebody is still reading must not be closed under it
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
 
 
 class GtpSeat:

@@ -37,7 +37,8 @@ class _Engine:
     """One running copy."""
 
     def __init__(self, command: list[str], options: dict[str, Any], timeout: float) -> None:
-        self.engine = chess.engine.SimpleEngine.popen_uci(command, timeout=timeout)
+        # In a session of its own, so that what a wrapper script has started can be killed with it.
+        self.engine = chess.engine.SimpleEngine.popen_uci(command, timeout=timeout, start_new_session=True)
         try:
             known = self.engine.options
             fixed: dict[str, Any] = {"Threads": 1} if "Threads" in known else {}
@@ -60,10 +61,10 @@ class _Engine:
         return played.move, info
 
     def kill(self) -> None:
-        """End the process, and wait for that, because python-chess's loop must see it before it is closed."""
+        """End the process and what it has started, and wait for that, because python-chess's loop must see it before it is closed."""
         transport = self.engine.transport
         with contextlib.suppress(ProcessLookupError):
-            os.kill(transport.get_pid(), signal.SIGKILL)
+            os.killpg(transport.get_pid(), signal.SIGKILL)
         waited = time.monotonic() + 2
         while transport.get_returncode() is None and time.monotonic() < waited:
             time.sleep(0.005)

@@ -24,6 +24,7 @@ JUNK = (
     "((([[[{{{ \\ %s %d {0} $1 \\1",
     "paſs ıİK ｅ４ １ ٣ \u2028 \ud800",
     "-1 1e9 999999999999999999999 0x1F",
+    "I take " + "9" * 5000,  # more digits than Python turns into a number
 )
 """Texts that are no action in most games; whatever a game makes of them, it must not fall over."""
 

@@ -14,6 +14,7 @@ The return is 1 for a puzzle that is solved, else 0; ``partial`` counts the shar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,13 +27,12 @@ from palaestra.envs.errors import IllegalAction, NotationError
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.chess import COLORS, drawn, piece_list
 from palaestra.envs.notation.chess_moves import read_move
-from palaestra.envs.notation.epd import Puzzle, read_epd
+from palaestra.envs.notation.epd import MOST_MATE, Puzzle, read_epd
 from palaestra.envs.parts import Action
 
 LONGEST_FILE = 1_000_000
 LONGEST_LINE = 60
-MOST_MATE = 4
-"""Moves of a mate that can be searched for where no line is given."""
+_PGN_HEADER = re.compile(r"^\s*\[[A-Za-z]+\s+\"", re.MULTILINE)
 
 PuzzleView = Literal["board", "fen", "pieces"]
 
@@ -90,7 +90,7 @@ class ChessPuzzle(Game):
 
     def setup(self) -> None:
         self.puzzle = self.dice.choice(_read(self.options.puzzles))
-        self.position = chess.Board(self.puzzle.fen)
+        self.position = chess.Board(self.puzzle.fen, chess960=self.puzzle.chess960)
         self.found = 0
         self.solved = None
         self.answers = []
@@ -248,17 +248,9 @@ def _read(text: str) -> tuple[Puzzle, ...]:
     if own:
         text = resources.files("palaestra.envs.games").joinpath("chess_puzzles.epd").read_text(encoding="utf-8")
     try:
-        if text.lstrip().startswith("["):
-            return _from_pgn(text)
-        return tuple(map(_checked, read_epd(text).or_warn("puzzles")))
+        return _from_pgn(text) if _PGN_HEADER.search(text) else read_epd(text).or_warn("puzzles")
     except NotationError as error:
         raise ValueError(str(error)) from None
-
-
-def _checked(puzzle: Puzzle) -> Puzzle:
-    if puzzle.mate > MOST_MATE and not puzzle.line:
-        raise ValueError(f"puzzle {puzzle.name or puzzle.fen}: a mate in {puzzle.mate} needs its line; give pv")
-    return puzzle
 
 
 def _from_pgn(text: str) -> tuple[Puzzle, ...]:
@@ -269,6 +261,11 @@ def _from_pgn(text: str) -> tuple[Puzzle, ...]:
     if not games:
         raise ValueError("puzzles: no game of this PGN has a move")
     return tuple(
-        Puzzle(game.fen or chess.STARTING_FEN, game.moves[:LONGEST_LINE], name=game.headers.get("Event", "")[:80])
+        Puzzle(
+            game.fen or chess.STARTING_FEN,
+            game.moves[:LONGEST_LINE],
+            name=game.headers.get("Event", "")[:80],
+            chess960=game.chess960,
+        )
         for game in games
     )

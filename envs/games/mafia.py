@@ -57,7 +57,7 @@ class MafiaOptions:
         talk_rounds: Speeches a day, for each player who is alive in the morning.
         whisper_rounds: Messages of each mafioso to the others in a night, as long as there are two.
         nomination: Whether a vote needs nominations and defence first.
-        vote: Whether everybody learns who voted for whom (``public``), or the counts only (``secret``).
+        vote: Whether everybody learns who nominated and voted for whom (``public``), or the counts only (``secret``).
         ties: Who is out when two players get most votes: ``nobody``, or one of them by ``lot``.
         last_words: Whether a player who is voted out may speak once more.
         reveal: What becomes known of the dead.
@@ -132,6 +132,8 @@ class Mafia(Game):
     """Whom the doctor protected last; `NOBODY` at first."""
     bullets: int
     """Shots that the vigilante has left."""
+    absent: tuple[int, ...]
+    """Players who have forfeited, dead or alive."""
     deaths: tuple[tuple[int, int, str], ...]
     """(player, day, how) of the dead in order; how is ``"night"``, ``"vote"``, ``"hunter"`` or ``"left"``."""
     findings: tuple[tuple[int, int], ...]
@@ -156,7 +158,7 @@ class Mafia(Game):
         self.alive = tuple(range(options.players))
         self.day = 0
         self.pending = {}
-        self.queue, self.defendants = (), ()
+        self.queue, self.defendants, self.absent = (), (), ()
         self.left = 0
         self.protected = NOBODY
         self.bullets = 1
@@ -425,9 +427,14 @@ class Mafia(Game):
         if self._over() or self.queue:
             return
         if self.ballots and self.ballots[-1][:2] == (self.day, "vote"):
-            self._begin_night()
+            self._begin_last_words()
         else:
             self._begin_talk()
+
+    def _begin_last_words(self) -> None:
+        out = next(player for player, day, how in reversed(self.deaths) if (day, how) == (self.day, "vote"))
+        self.phase = "last words"
+        self.queue = (out,) if self.options.last_words and out not in self.absent else ()
 
     def _begin_talk(self) -> None:
         living = self.alive
@@ -466,7 +473,7 @@ class Mafia(Game):
         while counts and len(defendants) < DEFENDANTS:
             defendants.append(self._most(counts))
             del counts[defendants[-1]]
-        self._write(f"Nominations: {words.tally(chosen)}.")
+        self._write(f"Nominations: {self._ballot(chosen)}.")
         if not defendants:
             self._write("Nobody stands trial.")
             self._begin_night()
@@ -477,8 +484,7 @@ class Mafia(Game):
 
     def _count_votes(self, chosen: dict[int, int]) -> None:
         self.ballots = (*self.ballots, (self.day, "vote", tuple(sorted(chosen.items()))))
-        public = self.options.vote == "public"
-        self._write(f"Votes: {words.tally(chosen) if public else words.counts(chosen)}.")
+        self._write(f"Votes: {self._ballot(chosen)}.")
         counts = Counter(chosen.values())
         highest = max(counts.values(), default=0)
         first = sorted(target for target, count in counts.items() if count == highest)
@@ -494,7 +500,10 @@ class Mafia(Game):
         if self.queue:
             self.phase = "hunter"
         elif not self._over():
-            self.phase, self.queue = ("last words", (out,)) if self.options.last_words else ("last words", ())
+            self._begin_last_words()
+
+    def _ballot(self, chosen: dict[int, int]) -> str:
+        return words.tally(chosen) if self.options.vote == "public" else words.counts(chosen)
 
     def _over(self) -> bool:
         """End the game if a side has won; a hunter's shot that is due comes first."""
@@ -517,6 +526,8 @@ class Mafia(Game):
 
     def withdraw(self, player: int) -> bool:
         """Take the player off the table; the others play on, and who had named it chooses again."""
+        if player not in self.absent:
+            self.absent = (*self.absent, player)
         if player in self.alive:
             self._dies(player, "left", f"{words.name(player)} has left the table")
         self.queue = tuple(other for other in self.queue if other != player)
@@ -547,9 +558,8 @@ class Mafia(Game):
     # ------------------------------------------------------------------ how it ends
 
     def returns(self) -> tuple[float, ...]:
-        left = {player for player, _, how in self.deaths if how == "left"}
         return tuple(
-            1.0 if self._side(player) == self.winner and player not in left else -1.0
+            1.0 if self._side(player) == self.winner and player not in self.absent else -1.0
             for player in range(len(self.roles))
         )
 
@@ -578,6 +588,7 @@ class Mafia(Game):
             "defendants": self.defendants,
             "protected": self.protected,
             "bullets": self.bullets,
+            "absent": self.absent,
             "deaths": self.deaths,
             "findings": self.findings,
             "record": self.record,

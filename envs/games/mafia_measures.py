@@ -17,14 +17,28 @@ if TYPE_CHECKING:
 KEY_ROLES = ("detective", "doctor", "vigilante")
 
 _ROLE = r"(villager|mafia|detective|doctor|jester|hunter|vigilante)"
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 _I_AM = re.compile(
     rf"\bI(?:\s+am|\s*['’]m)\s+(?:really\s+|just\s+|only\s+)?(not\s+)?(?:(?:a|an|the|your|in the)\s+)?{_ROLE}\b", re.I
 )
 _RESULT = re.compile(
-    r"\bI\s+(?:have\s+)?(?:investigated|checked|inspected)\s+Player\s+(\d+)\b[^.!?]{0,40}?"
-    r"\b(?:(not|no|n't|innocent|clean|town|villager)|(mafia|guilty))\b",
+    r"\bI\s+(?:have\s+)?(?:investigated|checked|inspected)\s+Player\s+(\d{1,3})\b([^.!?]{0,40}?)"
+    r"\b(?:(innocent|clean|town|villager)|mafia|guilty)\b",
     re.I,
 )
+_NOT = re.compile(r"\b(?:not|no)\b|n['’]t\b", re.I)
+_NOT_OWN = re.compile(
+    r"\b(?:if|whether|would|could|suppose|claims?|claimed|says|said|thinks?|thought|believes?|accus\w*|calls?|called)\b",
+    re.I,
+)
+"""Before a claim in its sentence, this makes it a condition or somebody else's words."""
+
+
+def _plain(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Yield the matches that stand neither in a question, nor under a condition, nor in reported speech."""
+    for sentence in _SENTENCE.findall(text):
+        if "?" not in sentence:
+            yield from (hit for hit in pattern.finditer(sentence) if not _NOT_OWN.search(sentence, 0, hit.start()))
 
 
 class Finding(NamedTuple):
@@ -36,7 +50,7 @@ class Finding(NamedTuple):
 
 def findings_said(text: str) -> list[Finding]:
     """Return the results of investigations that a message claims, in order."""
-    return [Finding(int(target) - 1, not innocent) for target, innocent, _ in _RESULT.findall(text)]
+    return [Finding(int(hit[1]) - 1, bool(hit[3]) == bool(_NOT.search(hit[2]))) for hit in _plain(_RESULT, text)]
 
 
 class Claim(NamedTuple):
@@ -51,8 +65,8 @@ class Claim(NamedTuple):
 def claims(game: Mafia) -> Iterator[Claim]:
     """Yield the claims that were made in public, in order."""
     for day, player, text in game.said:
-        for negated, role in _I_AM.findall(text):
-            yield Claim(day, player, "role", (game.roles[player] == role.lower()) != bool(negated))
+        for hit in _plain(_I_AM, text):
+            yield Claim(day, player, "role", (game.roles[player] == hit[2].lower()) != bool(hit[1]))
         for target, mafia in findings_said(text):
             yield Claim(day, player, "result", _was_found(game, day, player, target, mafia))
 

@@ -93,7 +93,7 @@ def read_map(path: str | Path) -> dict[str, Any]:
         OptionError: The file cannot be read or is no valid map.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise OptionError(f"map {path} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
@@ -137,12 +137,17 @@ def _parse(data: Any, source: str) -> RiskMap:
     names = [continent.name for continent in continents]
     missions = []
     for mission in _list(data.get("missions", []), "missions"):
+        if mission == []:
+            raise _Fault("a mission names no continent; whoever drew it would have won at once")
         missions.append(
             tuple(sorted(_position(name, names, "continent", "a mission") for name in _list(mission, "a mission")))
         )
     layout = _layout(data.get("layout", {}), territories)
+    title = data.get("name", source)
+    if not isinstance(title, str) or len(title) > 80 or not title.isprintable():
+        raise _Fault(f"the name {title!r:.80} is no text of one line with at most 80 characters")
     return RiskMap(
-        str(data.get("name", source)), tuple(territories), tuple(continents), borders, tuple(missions), layout
+        title, tuple(territories), tuple(continents), borders, tuple(missions), layout
     )
 
 
@@ -152,6 +157,8 @@ def _continents(data: Any) -> tuple[list[str], list[Continent]]:
     for entry in _list(data, "continents"):
         if not isinstance(entry, Mapping) or not {"name", "bonus", "territories"} <= set(entry):
             raise _Fault("each continent needs name, bonus and territories")
+        if unknown := sorted(map(str, set(entry) - {"name", "bonus", "territories"})):
+            raise _Fault(f"unknown key {unknown[0]!r} of a continent; there are name, bonus and territories")
         bonus = entry["bonus"]
         if isinstance(bonus, bool) or not isinstance(bonus, int) or not 0 <= bonus <= 99:
             raise _Fault(f"continent {entry['name']!r} has the bonus {bonus!r}, expected a whole number from 0 to 99")
@@ -175,6 +182,8 @@ def _name(name: Any, kind: str) -> str:
         raise _Fault(f"{name!r} cannot name a territory, because it is a word of an order; choose another")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _Fault(f"{name!r} cannot name a {kind}; use up to 30 letters, spaces, dots, dashes and apostrophes")
+    if name != " ".join(name.split()):
+        raise _Fault(f"{name!r} cannot name a {kind}; write it with single spaces and none around it")
     return name
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["claim", "place", "trade", "attack", "move", "fortify", "done", "say", "offer", "accept"]
 
+_NUMBER = r"(?:(?<!\d)\d++)"
+
 MOST = -1
 """A count that was not written: as many as there can be."""
 
@@ -91,11 +93,15 @@ def read_order(text: str, chart: RiskMap, phase: str) -> Order:
     Raises:
         UnparsableAction: No order, or one that is not complete.
     """
-    for line in reversed(text.splitlines()):
+    for line in map(_single_spaced, reversed(text.splitlines())):
         if (order := _message(line)) is not None or (order := _last(line, chart, phase)) is not None:
             return order
     example = EXAMPLES[phase].format(*chart.territories)
     raise UnparsableAction(f"no order found in {shorten([text], 80)!r}; write one on a line, such as {example}.")
+
+
+def _single_spaced(line: str) -> str:
+    return " ".join(line.split())
 
 
 _MESSAGE = re.compile(r"\W*(?:say\s*:|tell\s+player\s*(\d)\s*:)\s*(\S.*)", re.IGNORECASE)
@@ -105,7 +111,7 @@ def _message(line: str) -> Order | None:
     found = _MESSAGE.match(line)
     if found is None:
         return None
-    return Order("say", to=int(found[1]) - 1 if found[1] else -1, text=" ".join(found[2].split()))
+    return Order("say", to=int(found[1]) - 1 if found[1] else -1, text=found[2])
 
 
 def _last(line: str, chart: RiskMap, phase: str) -> Order | None:
@@ -131,30 +137,32 @@ class _Grammar:
         spelled = sorted((r"\s+".join(map(re.escape, name.split())) for name in territories), key=len, reverse=True)
         self.name = rf"(?<![\w'-])(?:{'|'.join(spelled)})(?![\w'-])"
         arrow = r"\s*(?:-+>|=+>|→|to|into|against|-)\s*"
-        dice = r"(?:\s*,?\s*(?:with|using)\s+(\d+|all)(?:\s+(?:dice|armies|die))?)?"
-        count = r"(?:\s*[,:]?\s*(?:with\s+)?(\d+|all)\b)?"
-        force = r"(?:\d+|all)\s*(?:new\s+)?(?:armies|army|troops|units)?\s*(?:in|on|to|at|into)?\s*"
-        item = rf"(?:{force}{self.name}|{self.name}\s*(?:[:=+]|with)?\s*(?:\d+|all)|{self.name})"
+        many = rf"(?:{_NUMBER}|all)"
+        dice = rf"(?:\s*,?\s*(?:with|using)\s+({many})(?:\s+(?:dice|armies|die))?)?"
+        count = rf"(?:\s*[,:]?\s*(?:with\s+)?({many})\b)?"
+        force = rf"{many}\s*(?:new\s+)?(?:armies|army|troops|units)?\s*(?:in|on|to|at|into)?\s*"
+        item = rf"(?>{force}{self.name}|{self.name}\s*(?:[:=+]|with)?\s*{many}|{self.name})"
         self.items = re.compile(item, re.IGNORECASE)
-        listing = rf"({item}(?:(?:\s*[,;&+]\s*|\s+)(?:and\s+)?{item})*)"
+        listing = rf"({item}(?:(?:\s*[,;&+]\s*|\s+)(?:and\s+)?{item})*+)"
         raw: list[tuple[str, str]] = [
             ("attack", rf"\battack(?:s|ing)?\s+(?:from\s+)?({self.name}){arrow}({self.name}){dice}"),
             ("attack from", rf"\battack(?:s|ing)?\s+({self.name})\s+from\s+({self.name}){dice}"),
             ("fortify", rf"\bfortify\s+(?:from\s+)?({self.name}){arrow}({self.name}){count}"),
             (
                 "fortify count",
-                rf"\b(?:fortify|move)\s+(\d+|all)\s*(?:armies|army|troops|units)?\s*(?:from\s+)?({self.name}){arrow}({self.name})",
+                rf"\b(?:fortify|move)\s+({many})\s*(?:armies|army|troops|units)?\s*(?:from\s+)?({self.name}){arrow}({self.name})",
             ),
             ("place", rf"\b(?:place|put|deploy|reinforce|add)\s+{listing}"),
             ("claim", rf"\bclaim\s+({self.name})"),
-            ("move", r"\bmove\s+(\d+|all)\b"),
-            ("trade", r"\btrade\b(?:\s+in)?(?:\s+cards?)?((?:\s*(?:,|and|\+)?\s*#?\d+)*)"),
+            ("move", rf"\bmove\s+({many})\b"),
+            ("trade", rf"\btrade\b(?:\s+in)?(?:\s+cards?)?((?:\s*(?:,|and|\+)?\s*#?{_NUMBER})*+)"),
             ("done", r"\b(?:done|end\s+(?:the\s+|my\s+)?(?:turn|attacks?)|no\s+(?:more\s+)?attacks?|stop|pass)\b"),
             ("offer", r"\boffer\s+peace\s+(?:to|with)\s+player\s*(\d)\s+for\s+(\d{1,3})\s+rounds?\b"),
             ("accept", r"\baccept\s+(?:the\s+)?peace\s+(?:with|from|of)\s+player\s*(\d)\b"),
         ]
         self.orders = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in raw]
         self.only_name = re.compile(rf"\W*({self.name})\W*", re.IGNORECASE)
+        self.only_count = re.compile(rf"\W*({many})(?:\s+armies)?\W*", re.IGNORECASE)
         self.only_items = re.compile(rf"\W*{listing}\W*", re.IGNORECASE)
 
     def order(self, kind: str, match: re.Match[str], phase: str) -> Order:
@@ -174,9 +182,9 @@ class _Grammar:
             case "move":
                 return Order("move", number=_count(match[1]))
             case "trade":
-                return Order("trade", cards=tuple(sorted({int(one) - 1 for one in re.findall(r"\d+", match[1])})))
+                return Order("trade", cards=tuple(sorted({_whole(one) - 1 for one in re.findall(r"\d+", match[1])})))
             case "offer":
-                return Order("offer", to=int(match[1]) - 1, number=int(match[2]))
+                return Order("offer", to=int(match[1]) - 1, number=_whole(match[2]))
             case "accept":
                 return Order("accept", to=int(match[1]) - 1)
         return Order("done")
@@ -187,7 +195,7 @@ class _Grammar:
             return Order("claim", self.number(found[1]))
         if phase in ("place", "deploy") and (found := self.only_items.fullmatch(line)):
             return self.placement(found[1])
-        if phase == "occupy" and (found := re.fullmatch(r"\W*(\d+|all)(?:\s+armies)?\W*", line, re.IGNORECASE)):
+        if phase == "occupy" and (found := self.only_count.fullmatch(line)):
             return Order("move", number=_count(found[1]))
         return None
 
@@ -198,7 +206,7 @@ class _Grammar:
             name = re.search(self.name, item[0], re.IGNORECASE)
             assert name is not None
             digits = re.search(r"\d+", item[0])
-            count = int(digits[0]) if digits else MOST
+            count = _whole(digits[0]) if digits else MOST
             territory = self.number(name[0])
             if MOST in (count, counts.get(territory, 0)) and counts:
                 raise UnparsableAction("say how many armies go to each territory, such as: place 2 " + name[0] + ".")
@@ -210,14 +218,19 @@ class _Grammar:
 
 
 def _key(name: str) -> str:
-    return " ".join(name.lower().split())
+    return _single_spaced(name.lower())
 
 
 def _count(text: str | None, every: int = MOST) -> int:
     """Return a written count; `MOST` if there is none, and ``every`` for the word *all*."""
     if text is None:
         return MOST
-    return every if text.lower() == "all" else int(text)
+    return every if text.lower() == "all" else _whole(text)
+
+
+def _whole(digits: str) -> int:
+    """Return a number; of one that is longer than any count of this game, the beginning, which is too much as well."""
+    return int(digits[:9])
 
 
 @lru_cache(maxsize=32)

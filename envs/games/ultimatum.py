@@ -132,9 +132,9 @@ class Ultimatum(Game):
         except UnparsableAction:
             # "I give you 4 coins" has one reading, as long as one number stands in it.
             numbers = set(re.findall(r"(?<![\w.,-])\d+(?![\w.,]*\d)", text))
-            if self.offered is not None or len(numbers) != 1:
+            if self.offered is not None or len(numbers) != 1 or len(number := numbers.pop()) > 6:
                 raise
-            return f"offer {int(numbers.pop())}"
+            return f"offer {int(number)}"
 
     def _apply(self, player: int, action: Action) -> None:
         if self.offered is None:

@@ -1,7 +1,7 @@
 """EPD, the notation of chess positions with operations, as puzzle collections use it: one position a line.
 
 Read are ``bm`` (best moves), ``am`` (moves to avoid), ``pv`` (the whole line), ``dm`` (mate in so many moves) and
-``id``. A line that begins with ``#`` is a comment.
+``id``. A line that begins with ``#``, ``%`` or ``;`` is a comment.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import chess
 from palaestra.envs.notation.files import Fault, Reading
 
 LONGEST_LINE = 4000
+MOST_MATE = 4
+"""A mate in more moves needs its line, because nobody can try all others."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Puzzle:
         avoid: Moves in UCI that are wrong, where all others are right.
         mate: Moves within which a mate is to be given; 0 if that is not the task.
         name: What the file calls it.
+        chess960: Whether kings castle by the rules of Chess960.
     """
 
     fen: str
@@ -34,15 +37,16 @@ class Puzzle:
     avoid: tuple[str, ...] = ()
     mate: int = 0
     name: str = ""
+    chess960: bool = False
 
 
 def read_epd(text: str) -> Reading[Puzzle]:
     """Return the puzzles of an EPD file."""
     puzzles: list[Puzzle] = []
     faults: list[Fault] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
         line = line.strip()
-        if not line or line.startswith("#"):
+        if not line or line.startswith(("#", "%", ";")):
             continue
         try:
             puzzles.append(_puzzle(line))
@@ -66,6 +70,8 @@ def _puzzle(line: str) -> Puzzle:
         raise ValueError("it says nothing of what is to be found; give bm, am, pv or dm")
     if not isinstance(mate, int) or not 0 <= mate <= 50:
         raise ValueError(f"dm is {mate}, expected 1 to 50")
+    if mate > MOST_MATE and not (whole or best):
+        raise ValueError(f"a mate in {mate} needs its line; give pv")
     name = given.get("id")
     return Puzzle(
         board.fen(en_passant="legal"), whole or best[:1], best, avoid, mate, name[:80] if isinstance(name, str) else ""

@@ -5,14 +5,17 @@
 lost by a reply is never taken for one lost by play; ``adjudication`` for a draw by ``max_plies``; ``unterminated``
 with the result ``*``.
 
-`read_pgn` reads any number of games from text written by anybody: main lines only, and an illegal move is a fault of
-that line rather than a shorter game; the other games are read. Set-up positions and Chess960 are read; other variants
-of chess are faults.
+`read_pgn` reads any number of games from text written by anybody: main lines only, and an illegal move, a word that is
+no move, a comment or a variation without an end is a fault of that line rather than a shorter game; the other games are
+read, because each begins with its first header, whatever stands before it. Set-up positions and Chess960 are read;
+other variants of chess are faults.
 """
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,30 +81,111 @@ def episode_to_pgn(episode: Episode, *, event: str = "?", site: str = "?", date:
 
 def read_pgn(text: str) -> Reading[PgnGame]:
     """Return the games in a text; a game that cannot be read to its end is a fault, at the line where it goes wrong."""
-    stream = _Counting(text)
     games: list[PgnGame] = []
     faults: list[Fault] = []
+    for first, section in _sections(text.removeprefix("\ufeff")):
+        if all(not line.strip() or line.startswith((";", "%")) for line in section.splitlines()):
+            continue
+        if not _HEADER.match(section) and not any(map(_MOVE.fullmatch, re.split(r"[\s.]+", section))):
+            faults.append(Fault(first, 'there is no PGN game; a game has headers such as [White "..."] and moves'))
+        elif (broken := _broken(first, section)) is not None:
+            number = len(games) + len(faults) + 1
+            faults.append(Fault(broken.line, f"PGN game {number}: {broken.why}"))
+        else:
+            _read_section(first, section, games, faults)
+    return Reading(tuple(games), tuple(faults))
+
+
+def _read_section(first: int, section: str, games: list[PgnGame], faults: list[Fault]) -> None:
+    """Add the games of a section, of which only the first can have headers, and their faults."""
+    stream = _Counting(section)
     while True:
-        start = stream.lines + 1
+        start = first + stream.lines
         parsed = chess.pgn.read_game(stream, Visitor=lambda: _Builder(stream))
         if parsed is None:
-            break
+            return
         number = len(games) + len(faults) + 1
         variant = parsed.headers.get("Variant", "Standard").lower()
         chess960 = variant in CHESS960
         if parsed.errors:
-            line = parsed.errors[0].args[0] if isinstance(parsed.errors[0], _At) else start
-            faults.append(Fault(line, f"PGN game {number}: {parsed.errors[0].__cause__ or parsed.errors[0]}"))
+            at = parsed.errors[0]
+            line = first - 1 + at.args[0] if isinstance(at, _At) else start
+            faults.append(Fault(line, f"PGN game {number}: {at.__cause__ or at}"))
         elif not chess960 and variant not in STANDARD:
             faults.append(Fault(start, f"PGN game {number} is of the variant {variant!r}, which is not played here"))
-        elif not parsed.headers and not parsed.variations:
-            faults.append(Fault(start, 'there is no PGN game; a game has headers such as [White "..."] and moves'))
+        elif not parsed.board().is_valid():
+            faults.append(Fault(start, f"PGN game {number} begins from what is no position of chess"))
         else:
             moves = tuple(move.uci() for move in parsed.mainline_moves())
             headers = dict(parsed.headers)
             fen = headers.get("FEN", "")
             games.append(PgnGame(moves, fen, headers.get("Result", "*"), headers, chess960))
-    return Reading(tuple(games), tuple(faults))
+
+
+_HEADER = re.compile(r"\s*\[[A-Za-z0-9][\w+#=:-]*\s+\"")
+_WHOLE_HEADER = re.compile(r"\s*\[[A-Za-z0-9][\w+#=:-]*\s+\"[^\r\n]*\"\s*\]\s*")
+_MOVE = re.compile(
+    r"(?:[NBKRQP]?[a-h]?[1-8]?[-x]?[a-h][1-8](?:=?[nbrqkNBRQK])?|[NBRQP]@[a-h][1-8]|--|Z0|0000|@@@@"
+    r"|[O0]-[O0](?:-[O0])?)[+#]?[!?]{0,2}"
+)
+_TOKEN = re.compile(r"\{|\}|;|\(|\)|[^\s{};()]+")
+_ASIDE = re.compile(r"\d+\.*|\$\d+|1-0|0-1|1/2(?:-1/2)?|½-½|e\.p\.|[ND]|[^\w\s\x00-\x1f]{1,4}")
+"""What may stand in movetext beside moves: numbers, results, and signs such as ``!?`` or ``+=``."""
+
+
+def _sections(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (first line, text) of each run of headers with what follows it up to the next."""
+    lines = text.splitlines(keepends=True)
+    start, in_headers = 0, False
+    for number, line in enumerate(lines):
+        header = _HEADER.match(line) is not None
+        if header and not in_headers and "".join(lines[start:number]).strip():
+            yield start + 1, "".join(lines[start:number])
+            start = number
+        if line.strip():
+            in_headers = header
+    if start < len(lines):
+        yield start + 1, "".join(lines[start:])
+
+
+def _broken(first: int, section: str) -> Fault | None:
+    """Return what the library would pass over in silence: words that are no moves, and what has no end."""
+    comment: int | None = None
+    variations: list[int] = []
+    moves_began = False
+    for number, line in enumerate(section.splitlines(), start=first):
+        if comment is None and not moves_began and line.lstrip().startswith("["):
+            if not _WHOLE_HEADER.fullmatch(line):
+                return Fault(number, f'the header {line.strip()[:60]!r} has no end; write [Name "value"]')
+            continue
+        if comment is None and line.startswith("%"):
+            continue
+        for token in _TOKEN.findall(line):
+            if comment is not None:
+                comment = None if token == "}" else comment
+            elif token == "{":
+                comment = number
+            elif token == ";":
+                break
+            elif token == "(":
+                variations.append(number)
+            elif token == ")" and variations:
+                variations.pop()
+            elif not _is_movetext(token):
+                return Fault(number, f"{token[:40]!r} is no move")
+            else:
+                moves_began = True
+    if comment is not None:
+        return Fault(comment, "a comment that begins here has no end; close it with }")
+    if variations:
+        return Fault(variations[-1], "a variation that begins here has no end; close it with )")
+    return None
+
+
+def _is_movetext(token: str) -> bool:
+    """Return whether a word is a move, or what may stand beside moves, or both without a space: ``12.Nf3!``."""
+    bare = re.sub(r"^\d+\.+", "", token)
+    return not bare or _MOVE.fullmatch(bare) is not None or _ASIDE.fullmatch(bare) is not None
 
 
 def pgn_to_game(game: PgnGame, *, plies: int | None = None, **options: Any) -> Chess:

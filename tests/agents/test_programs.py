@@ -90,6 +90,30 @@ def test_a_go_program_that_fails_twice_is_killed_and_named(tmp_path: Path, go: s
     assert not _pools
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_go_program_behind_a_script_is_killed_with_the_script(tmp_path: Path) -> None:
+    script = tmp_path / "engine.sh"
+    script.write_text(f"sleep 300 &\necho $! >> {tmp_path / 'pids'}\nwait\n")
+    with pytest.raises(ProgramFailed, match="gave no answer in 0.5 s"):
+        play(make("go", size=5), [make_seat(f"gtp:sh {script};timeout=0.5"), RandomSeat()])
+    started = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(started) == 2
+    assert not any(map(alive, started))
+
+
+def test_a_go_program_whose_pipe_outlives_it_is_given_up(tmp_path: Path) -> None:
+    script = tmp_path / "engine.sh"
+    script.write_text("setsid sleep 3 &\nexit 0\n")
+    with pytest.raises(ProgramFailed, match="gave no answer in 0.5 s|failed"):
+        play(make("go", size=5), [make_seat(f"gtp:sh {script};timeout=0.5"), RandomSeat()])
+
+
 def test_a_resignation_is_a_pass(tmp_path: Path) -> None:
     command = program(tmp_path, GTP, "say('resign')")
     episode = play(make("go", size=5, max_moves=4), [GtpSeat(command), RandomSeat()])

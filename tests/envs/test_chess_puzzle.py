@@ -90,6 +90,27 @@ def test_faults_of_a_file_are_told_by_line_and_the_rest_is_read() -> None:
         assert make("chess_puzzle", puzzles=text).facts.max_turns == 2
 
 
+def test_a_long_mate_without_its_line_is_a_fault_like_others() -> None:
+    text = f"\ufeff{BACK_RANK} bm Rd8#;\n{BACK_RANK} dm 9;\n% a comment"
+    reading = read_epd(text)
+    assert len(reading.parts) == 1
+    assert [(fault.line, fault.why) for fault in reading.faults] == [(2, "a mate in 9 needs its line; give pv")]
+
+
+def test_a_pgn_is_known_by_its_headers_wherever_they_stand() -> None:
+    text = f'\ufeff; from a collection\n[Event "back rank"]\n[SetUp "1"]\n[FEN "{BACK_RANK} 0 1"]\n\n1. Rd8# 1-0\n'
+    _read.cache_clear()
+    assert make("chess_puzzle", puzzles=text).puzzle.name == "back rank"
+
+
+def test_a_puzzle_of_chess960_castles_as_there() -> None:
+    fen = "4k3/8/8/8/8/8/8/1R1K2R1 w GB - 0 1"
+    text = f'[Event "960"]\n[Variant "Chess960"]\n[SetUp "1"]\n[FEN "{fen}"]\n\n1. O-O *\n'
+    game = make("chess_puzzle", puzzles=text)
+    game.apply(0, game.parse(0, "O-O"))
+    assert game.returns() == (1.0,)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -12,7 +12,7 @@ from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, UnparsableAction
 from palaestra.envs.events import render
 from palaestra.envs.games.mafia import NOBODY, Mafia, MafiaOptions
-from palaestra.envs.games.mafia_measures import claims
+from palaestra.envs.games.mafia_measures import claims, findings_said
 from palaestra.envs.match import run
 
 ROLES = ("mafia", "mafia", "detective", "doctor", "villager", "villager", "villager")
@@ -472,3 +472,64 @@ def test_the_sleuth_is_worth_more_than_chance_on_both_sides() -> None:
     chance, sleuth = worth("random"), worth("sleuth")
     assert sleuth["town"] > chance["town"]
     assert sleuth["mafia"] > chance["mafia"]
+
+
+def test_a_hunter_who_is_voted_out_shoots_and_then_speaks_last() -> None:
+    game = quiet_night(game_of("hunter", "mafia", "villager", "villager", "villager", "villager", "doctor"))
+    game = vote(trial(game, "Player 1", "Player 3"), "Player 3", *["Player 1"] * 5, "nobody")
+    assert (game.phase, game.players_to_move()) == ("hunter", (0,))
+    act(game, {0: "Player 3"})
+    assert [victim for victim, *_ in game.deaths] == [0, 2]
+    assert (game.phase, game.players_to_move()) == ("last words", (0,))
+    act(game, {0: "It was a pleasure."})
+    assert game.is_night()
+
+
+def test_who_forfeits_its_last_words_has_lost_though_its_side_wins() -> None:
+    game = vote(trial(quiet_night(game_of()), "Player 1", "Player 3"), "Player 3", *["Player 1"] * 5, "nobody")
+    assert (game.phase, game.players_to_move()) == ("last words", (0,))
+    assert game.withdraw(0)
+    assert game.is_night()
+    game._end(game._side(0), "So be it.")
+    assert game.returns()[0] == -1.0
+    assert sum(value == 1.0 for value in game.returns()) >= 1
+
+
+def test_a_secret_vote_names_no_nominator_either() -> None:
+    game = trial(quiet_night(game_of(vote="secret")), "Player 1", "Player 3")
+    told = heard(game, 5)
+    assert "Nominations: " in told
+    assert ">" not in told
+
+
+def test_the_prompt_says_how_ties_are_decided() -> None:
+    assert "decided by lot" in game_of(ties="lot").prompt(0)
+    assert "lot" not in game_of(ties="nobody").prompt(0).partition("By day")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("I investigated Player 3: mafia.", [(2, True)]),
+        ("I investigated Player 3: not mafia.", [(2, False)]),
+        ("I investigated Player 3 and he isn't mafia.", [(2, False)]),
+        ("I investigated Player 3 and he isn’t mafia.", [(2, False)]),
+        ("I checked Player 12, who is not innocent", [(11, True)]),
+        ("I checked Player 2, a villager! I inspected Player 4: guilty", [(1, False), (3, True)]),
+        ("If I investigated Player 3, mafia would be found.", []),
+        ("Player 2 says I investigated Player 3: mafia.", []),
+        ("I checked Player 3: mafia?", []),
+    ],
+)
+def test_results_are_read_as_they_were_said(text: str, found: list) -> None:
+    assert [tuple(one) for one in findings_said(text)] == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Do you really think I am mafia?", "If I am mafia, why did I vote so.", "Player 3 claims I am the detective."],
+)
+def test_questions_conditions_and_reports_are_no_claims(text: str) -> None:
+    game = game_of()
+    game.said = ((1, 6, text),)
+    assert list(claims(game)) == []

@@ -84,12 +84,34 @@ def test_comments_annotations_and_variations_are_read_over():
         ("1. e4 *\n\n1. e4 e5\n2. Ke3 *", 4, "game 2: illegal san: 'Ke3'"),
         ('[FEN "zzz"]\n\n1. e4', 1, "expected 8 rows"),
         ('[Variant "Atomic"]\n\n1. e4', 1, "variant 'atomic'"),
+        ("1. e4 hello\nworld e5 *", 1, "'hello' is no move"),
+        ("1. e4\n\x00 e5 *", 2, "is no move"),
+        ("1. e4\ne5 ((((((( 2. Nf3 *", 2, "a variation that begins here has no end"),
+        ("1. e4\n{ never closed\ne5 *", 2, "a comment that begins here has no end"),
+        ('[White "a"]\n[Event "x\n\n1. e4 *', 2, "has no end"),
+        ('[Variant "Chess960"]\n[FEN "8/8/8/8/8/8/8/8 w - - 0 1"]\n\n*', 1, "no position of chess"),
     ],
 )
 def test_bad_text_is_a_fault_of_its_line(text, line, told):
     (fault,) = read_pgn(text).faults
     assert told in fault.why
     assert fault.line == line
+
+
+def test_movetext_in_every_style_is_no_fault():
+    text = (
+        "\ufeff% written by hand\n1.e4 e5 2. Nf3!? Nc6 $14 3.Bb5 {[%clk 0:01:00] (not a variation} a6 ; e6 is {good}\n"
+        "4. Bxc6 dxc6 5.0-0 f6 6. d4 exd4 7. Nxd4 c5 8. Nb3 Qxd1 9. Rxd1 += 1/2-1/2"
+    )
+    reading = read_pgn(text)
+    assert reading.faults == ()
+    assert len(reading.parts[0].moves) == 17
+
+
+def test_a_comment_without_an_end_does_not_swallow_the_next_game():
+    reading = read_pgn('[Event "x"]\n\n1. e4 {never closed\n\n[Event "y"]\n\n1. d4 *\n')
+    assert [game.headers["Event"] for game in reading.parts] == ["y"]
+    assert [fault.line for fault in reading.faults] == [3]
 
 
 def test_games_around_a_bad_one_are_read():
