@@ -6,7 +6,7 @@
 Parameters: ``model`` (needed), ``key`` (name of the environment variable with the API key), ``temperature``,
 ``max_tokens``, ``timeout`` (seconds for one answer), ``retries`` (on 408, 409, 429, 5xx, broken connections and broken
 answers, with growing pauses), ``concurrency`` (requests at a time, over all seats of this process with the same server
-and model), ``price_in``, ``price_out`` (for a million tokens; the reply's ``info`` then has its ``cost``).
+and model; a tournament shares it out among its workers), ``price_in``, ``price_out`` (for a million tokens; the reply's ``info`` then has its ``cost``).
 
 A conversation grows over the turns of a match; where the server says that it has become too long, it starts anew from
 a self-contained observation. The server renders the chat itself, so what players wrote is sent with the usual markers
@@ -19,12 +19,11 @@ otherwise.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from palaestra.agents.language_model import ReplySettings
@@ -38,6 +37,9 @@ PARAMETERS = (
 )  # fmt: skip
 BROKEN_ANSWERS = 2
 """How often an answer that is no answer is asked for again, beside what the library retries."""
+
+RETRIED = (408, 409, 429)
+"""Refusals that the library asks again after, beside all from 500 on."""
 
 _MARKERS = re.compile(r"<(?=\||/?s>|(?:start|end)_of_turn>)|\[(?=/?INST\])", re.IGNORECASE)
 _TOO_LONG = re.compile(r"context|too long|maximum.*(?:length|tokens)", re.IGNORECASE)
@@ -141,17 +143,16 @@ class ServerSeat:
                 answer = await self._ask(view.seed)
             except BadRequestError as again:
                 raise ServerFailed(f"{self.settings.url} refused the request: {_short(again)}.") from None
-        choice = answer.choices[0]
-        text = choice.message.content or ""
+        text, cut = answer.text, answer.cut
         self._messages.append({"role": "assistant", "content": text})
-        return Reply(text, truncated=choice.finish_reason == "length", info=self._account(answer))
+        return Reply(text, truncated=cut, info=self._account(answer))
 
     def _open(self, observation: str) -> None:
         self._messages = [{"role": "system", "content": self.settings.system}] if self.settings.system else []
         self._messages.append({"role": "user", "content": plain(observation)})
 
-    async def _ask(self, seed: int) -> Any:
-        """Return an answer with a choice in it.
+    async def _ask(self, seed: int) -> _Answer:
+        """Return an answer with a text in it.
 
         Raises:
             BadRequestError: The server refuses the request itself.
@@ -172,39 +173,70 @@ class ServerSeat:
                         max_tokens=settings.max_tokens,
                         seed=seed % (1 << 31),
                     )
-                if getattr(answer, "choices", None) and answer.choices[0].message is not None:
-                    return answer
-                why = "its answer holds no choice"
+                if (read := _read(answer)) is not None:
+                    return read
+                why = "its answer holds no text"
             except BadRequestError:
                 raise
             except APIStatusError as error:
-                attempts = f"in all {settings.retries + 1} attempts"
-                raise ServerFailed(
-                    f"{settings.url} answered {error.status_code} {attempts}: {_short(error)}."
-                ) from None
-            except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError):
+                again = error.status_code in RETRIED or error.status_code >= 500
+                attempts = f" in all {settings.retries + 1} attempts" if again and settings.retries else ""
+                raise ServerFailed(f"{settings.url} answered {error.status_code}{attempts}: {_short(error)}.") from None
+            except (LookupError, AttributeError, TypeError, ValueError):
                 why = "its answer is no complete JSON"
             except (APIError, OpenAIError) as error:
                 what = f"cannot be reached, or did not answer within {settings.timeout:g} s"
                 raise ServerFailed(f"{settings.url} {what}: {_short(error)}.") from None
         raise ServerFailed(f"{settings.url} answers, but {why}; is it an OpenAI-compatible server?")
 
-    def _account(self, answer: Any) -> dict[str, Any]:
-        usage = getattr(answer, "usage", None)
-        if usage is None:
+    def _account(self, answer: _Answer) -> dict[str, Any]:
+        if answer.usage is None:
             return {}
-        info: dict[str, Any] = {
-            "prompt_tokens": int(usage.prompt_tokens or 0),
-            "completion_tokens": int(usage.completion_tokens or 0),
-        }
+        info: dict[str, Any] = dict(zip(("prompt_tokens", "completion_tokens"), answer.usage, strict=True))
         if self.settings.price_in or self.settings.price_out:
             prices = (self.settings.price_in, self.settings.price_out)
-            info["cost"] = sum(n * price for n, price in zip(info.values(), prices, strict=True)) / 1e6
+            info["cost"] = sum(n * price for n, price in zip(answer.usage, prices, strict=True)) / 1e6
         return info
+
+
+class _Answer(NamedTuple):
+    """What is used of a server's answer: the text, whether it was cut, and the tokens (read, written) if it says so."""
+
+    text: str
+    cut: bool
+    usage: tuple[int, int] | None
+
+
+def _read(answer: Any) -> _Answer | None:
+    """Return what an answer says; None if it has another shape than it should, which the library does not check."""
+    choices = getattr(answer, "choices", None)
+    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+    if message is None:
+        return None
+    text = getattr(message, "content", None)
+    if isinstance(text, list):  # in parts, as some servers have it
+        parts = [part.get("text") for part in text if isinstance(part, dict)]
+        text = "".join(part for part in parts if isinstance(part, str))
+    if text is not None and not isinstance(text, str):
+        return None
+    usage = getattr(answer, "usage", None)
+    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    known = all(isinstance(count, int) and count >= 0 for count in counts)
+    cut = getattr(choices[0], "finish_reason", None) == "length"
+    return _Answer(text or "", cut, (counts[0], counts[1]) if known else None)  # type: ignore[arg-type]
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200].rstrip(".")
+
+
+_sharing = 1
+
+
+def share_among(processes: int) -> None:
+    """Let this process take its share only of the requests at a time, at least one; for one of several that play."""
+    global _sharing
+    _sharing = processes
 
 
 _clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ServerSettings, tuple[Any, asyncio.Semaphore]]] = (
@@ -224,5 +256,5 @@ def _client(settings: ServerSettings) -> tuple[Any, asyncio.Semaphore]:
             timeout=settings.timeout,
             max_retries=settings.retries,
         )
-        known[settings] = (client, asyncio.Semaphore(settings.concurrency))
+        known[settings] = (client, asyncio.Semaphore(max(1, settings.concurrency // _sharing)))
     return known[settings]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,9 +67,8 @@ def standings_table(standing: Standing) -> Any:
     from rich.table import Table
 
     table = Table(title=f"{standing.label}, {standing.games} games", title_justify="left", box=None, pad_edge=False)
-    for index, name in enumerate(
-        ("entrant", "rating", "95 %", "next", "points", "seats", "legal", "forfeits", "gifts", "s/turn")
-    ):
+    names = "entrant,rating,95 %,next,points,seats,illegal,unparsable,cut,forfeits,gifts,tokens,s/turn"
+    for index, name in enumerate(names.split(",")):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
     for index, line in enumerate(standing.lines):
         following = standing.lines[index + 1].entrant if index + 1 < len(standing.lines) else None
@@ -76,13 +76,16 @@ def standings_table(standing: Standing) -> Any:
         table.add_row(
             untrusted(line.entrant),
             f"{line.rating.mean:.0f}",
-            f"{line.rating.low:.0f} to {line.rating.high:.0f}",
+            "" if math.isnan(line.rating.low) else f"{line.rating.low:.0f} to {line.rating.high:.0f}",
             sure,
             f"{line.score.mean:.0%}",
             f"{line.seats}",
-            f"{line.legal.mean:.0%}",
+            f"{line.illegal:.0%}",
+            f"{line.unparsable:.0%}",
+            f"{line.truncated:.0%}",
             f"{line.forfeits:.0%}",
             f"{line.gifts:.0%}",
+            f"{line.tokens:.0f}",
             f"{line.seconds:.3f}",
         )
     return table

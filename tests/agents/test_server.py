@@ -118,6 +118,51 @@ def test_temperature_length_price_and_key_reach_where_they_should(
     assert "secret-1" not in repr(episode)
 
 
+def shaped(**changes: object) -> bytes:
+    """A completion of "5" with other values in it."""
+    data = json.loads(completion("5"))
+    data["choices"][0]["message"] |= {key: value for key, value in changes.items() if key == "content"}
+    return json.dumps({**data, **{key: value for key, value in changes.items() if key != "content"}}).encode()
+
+
+@pytest.mark.parametrize(
+    "usage", ["none", {"prompt_tokens": "many", "completion_tokens": None}, {"prompt_tokens": -1}, [], 5, None]
+)
+def test_a_usage_of_another_shape_is_no_usage(serve: Callable[[Answer], Server], usage: object) -> None:
+    server = serve(lambda body, number: (200, shaped(usage=usage)))
+    episode = play(make("tic_tac_toe"), [seat_of(server), RandomSeat()], MatchRules(max_turns=1))
+    assert episode.actions == [(0, "5")]
+    assert not episode.turns[0].attempts[0].reply.info
+
+
+def test_a_text_in_parts_is_a_text(serve: Callable[[Answer], Server]) -> None:
+    parts = [{"type": "text", "text": "I play "}, {"type": "image"}, {"type": "text", "text": "5"}]
+    server = serve(lambda body, number: (200, shaped(content=parts)))
+    episode = play(make("tic_tac_toe"), [seat_of(server), RandomSeat()], MatchRules(max_turns=1))
+    assert episode.turns[0].attempts[0].reply.content == "I play 5"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [shaped(content=5), shaped(content={"a": 1}), shaped(choices="x"), shaped(choices=[]), shaped(choices=[None])],
+    ids=["number", "object", "text", "none", "null"],
+)
+def test_an_answer_of_another_shape_is_asked_for_again_and_then_said(
+    serve: Callable[[Answer], Server], bad: bytes
+) -> None:
+    server = serve(lambda body, number: (200, bad))
+    with pytest.raises(ServerFailed, match="is it an OpenAI-compatible server"):
+        play(make("tic_tac_toe"), [seat_of(server), RandomSeat()])
+    assert len(server.asked) == 3
+
+
+def test_a_wrong_key_is_told_as_one_refusal(serve: Callable[[Answer], Server]) -> None:
+    server = serve(lambda body, number: (401, b'{"error": "who are you"}'))
+    with pytest.raises(ServerFailed, match="answered 401: "):
+        play(make("tic_tac_toe"), [seat_of(server), RandomSeat()])
+    assert len(server.asked) == 1
+
+
 @pytest.mark.parametrize(
     "bad",
     [(429, b"{}"), (500, b"oops"), (503, b""), (200, completion("5")[:50]), (200, b"{}"), (0, b"")],

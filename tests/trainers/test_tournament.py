@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from palaestra.trainers.tournament.play import play_fixture
 from palaestra.trainers.tournament.ratings import bootstrapped, bradley_terry, comparisons, decided, openskill
 from palaestra.trainers.tournament.report import write_page
 from palaestra.trainers.tournament.run import check, hold
-from palaestra.trainers.tournament.schedule import Fixture, fixtures, players_at
+from palaestra.trainers.tournament.schedule import Fixture, SoFar, fixtures, players_at, so_far
 from palaestra.trainers.tournament.standings import JOINT, standings
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord, Store, StoreError
 
@@ -50,7 +51,10 @@ def game(
     number: int, *results: tuple[str, float | None], label: str = "g", group: str = "", forfeit: int = -1
 ) -> GameRecord:
     seats = tuple(
-        SeatRecord(seat, name, "role", result, 3, 1, 0, 0, forfeited=seat == forfeit, turns=3, tokens=30, seconds=0.3)
+        SeatRecord(
+            seat, name, "role", result, 3, 1, 0, 0, forfeited=seat == forfeit, substituted=0, turns=3, tokens=30,
+            prompt_tokens=60, cost=0.006, seconds=0.3,
+        )
         for seat, (name, result) in enumerate(results)
     )
     return GameRecord(str(number), label, "x", {}, number, group or str(number), 0, 0, "finished", 6, 1.0, seats)
@@ -90,12 +94,41 @@ def test_a_round_robin_pairs_everybody_once_a_round_and_a_gauntlet_only_across()
 
 def test_swiss_pairs_neighbours_of_the_standings() -> None:
     config = config_of(entrants=dict.fromkeys("abcdef", "random"), format="swiss")
-    scores = dict(zip("abcdef", (5.0, 1.0, 4.0, 3.0, 0.0, 2.0), strict=True))
-    assert {frozenset(one.lineup) for one in fixtures(config, 2, scores)} == {
+    points = dict(zip("abcdef", (5.0, 1.0, 4.0, 3.0, 0.0, 2.0), strict=True))
+    before = SoFar(points, dict.fromkeys("abcdef", 5))
+    assert {frozenset(one.lineup) for one in fixtures(config, 2, {0: before})} == {
         frozenset("ac"),
         frozenset("df"),
         frozenset("be"),
     }
+
+
+@pytest.mark.parametrize(("entrants", "rounds"), [(3, 20), (5, 20), (6, 10), (7, 21)])
+def test_swiss_gives_everybody_free_rounds_and_opponents_alike(entrants: int, rounds: int) -> None:
+    names = [f"e{number}" for number in range(entrants)]
+    config = config_of(entrants=dict.fromkeys(names, "random"), format="swiss", groups=rounds)
+    lineups: list[tuple[str, ...]] = []
+    points: Counter[str] = Counter()
+    for number in range(rounds):
+        due = fixtures(config, number, {0: so_far(lineups, points)})
+        lineups += [one.lineup for one in due]
+        for one in due:
+            points[one.lineup[0]] += 1  # the first seat always wins, so everybody draws with everybody
+    played = so_far(lineups, points)
+    assert max(played.games.values()) - min(played.games[name] for name in names) <= 2
+    if rounds >= entrants:
+        assert {pair for pair in map(frozenset, combinations(names, 2)) if not played.met.get(pair)} == set()
+    assert max(played.met.values()) - min(played.met.values()) <= 2 * (1 + rounds // entrants)
+
+
+def test_swiss_tables_of_many_leave_out_others_each_time() -> None:
+    tables = [{"game": "risk", "options": {"players": 3}}]
+    config = config_of(entrants=dict.fromkeys("abcdefg", "random"), format="swiss", tables=tables, groups=7)
+    lineups: list[tuple[str, ...]] = []
+    for number in range(7):
+        lineups += [one.lineup for one in fixtures(config, number, {0: so_far(lineups, {})})]
+    games = so_far(lineups, {}).games
+    assert set(games.values()) == {18}  # two tables of three a round, each turned three times
 
 
 def test_rounds_depend_on_the_seed_and_on_nothing_else() -> None:
@@ -176,6 +209,49 @@ def test_the_sequential_test_sees_a_clear_difference() -> None:
     assert decided(["b", "a"], pairs, 0.95) == {("b", "a"): False}
 
 
+def test_a_gauntlets_pool_is_ordered_by_common_opponents() -> None:
+    games = []
+    for number in range(400):
+        won = 1.0 if number % 4 else -1.0
+        games += [
+            game(number, ("C", 1.0), ("X", -1.0)),
+            game(number, ("C", won), ("Y", -won)),
+            game(number, ("C", -1.0), ("Z", 1.0)),
+        ]
+    found = decided(["Z", "C", "Y", "X"], comparisons(games), 0.95)
+    assert found == {("Z", "C"): True, ("C", "Y"): True, ("Y", "X"): True}
+    assert decided(["X", "Y"], comparisons(games), 0.95) == {("X", "Y"): False}
+
+
+def test_the_pool_of_a_gauntlet_is_seldom_ordered_by_mistake() -> None:
+    rng = np.random.default_rng(2)
+    wrong = 0
+    for _ in range(200):
+        games = []
+        for number, (x, y) in enumerate(rng.choice([-1.0, 1.0], (60, 2)).tolist()):
+            games += [game(number, ("C", x), ("X", -x)), game(number, ("C", y), ("Y", -y))]
+        pairs = comparisons(games)
+        wrong += any(decided(["X", "Y"], pairs[:seen], 0.95)["X", "Y"] for seen in range(4, 121, 4))
+    assert wrong <= 10  # 5 % of 200
+
+
+def test_a_few_games_have_no_interval() -> None:
+    few = comparisons([game(number, ("a", 1.0), ("b", -1.0)) for number in range(4)])
+    assert math.isnan(bootstrapped(["a", "b"], few)["a"].low)
+    enough = comparisons([game(number, ("a", 1.0), ("b", -1.0)) for number in range(5)])
+    assert not math.isnan(bootstrapped(["a", "b"], enough)["a"].low)
+
+
+def test_what_shares_its_chance_is_one_draw_of_the_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    alone, together = [], []
+    for number, won in enumerate(rng.choice([-1.0, 1.0], 20).tolist()):
+        alone.append(game(number, ("a", won), ("b", -won)))
+        together += [game(number, ("a", won), ("b", -won), group=f"{number}/{copy}") for copy in range(9)]
+    one, nine = (bootstrapped(["a", "b"], comparisons(games))["a"] for games in (alone, together))
+    assert nine.high - nine.low == pytest.approx(one.high - one.low, rel=0.05)
+
+
 # ---------------------------------------------------------------------- standings
 
 
@@ -236,7 +312,8 @@ def test_a_tournament_is_held_kept_and_not_played_twice(tmp_path: Path) -> None:
     assert {row[2] for row in ratings} == {"bradley_terry", "openskill"}
     replay = read_replay(tmp_path / "replays" / "0-2-1-1.jsonl")
     assert replay.meta["fixture"] == "0/2/1/1"
-    assert hold(config, tmp_path) == found
+    assert all((tmp_path / str(one.replay)).is_file() for one in before)
+    assert repr(hold(config, tmp_path)) == repr(found)  # by their text, because NaN equals nothing
     with Store(tmp_path / "arena.sqlite") as store:
         assert store.games("small") == before
     page = (tmp_path / "report.html").read_text()

@@ -17,7 +17,7 @@ from palaestra.trainers.tournament.store import GameRecord
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """The mean of one number over the games of a table, each group counting once.
+    """The mean of one number over the games of a table, each round counting once.
 
     Attributes:
         entrant: Whose it is; empty for the table's own.
@@ -33,10 +33,10 @@ def measures(games: Iterable[GameRecord]) -> tuple[Measure, ...]:
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for game in games:
         for name, entrant, value in _numbers(game):
-            found.setdefault((name, entrant), {}).setdefault(game.group, []).append(value)
+            found.setdefault((name, entrant), {}).setdefault(game.round, []).append(value)
     return tuple(
-        Measure(name, entrant, mean_interval([fmean(values) for values in groups.values()]))
-        for (name, entrant), groups in sorted(found.items(), key=lambda item: (item[0][1] != "", item[0]))
+        Measure(name, entrant, mean_interval([fmean(values) for values in rounds.values()]))
+        for (name, entrant), rounds in sorted(found.items(), key=lambda item: (item[0][1] != "", item[0]))
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from palaestra.agents import make_seat
+from palaestra.agents.server import share_among
 from palaestra.envs import Match, Reply, Seat, View, make
 from palaestra.envs.episode import Episode
 from palaestra.envs.replay import ReplayLines
@@ -83,7 +84,7 @@ def _record(
         turns = [turn for turn in episode.turns if turn.player == seat]
         attempts = [attempt for turn in turns for attempt in turn.attempts]
         tokens = [attempt.reply.tokens for attempt in attempts]
-        counted = [(attempt.reply.info or {}).get("completion_tokens", 0) for attempt in attempts]
+        told = [attempt.reply.info or {} for attempt in attempts]  # by a server, which has no token ids
         seats.append(
             SeatRecord(
                 seat=seat,
@@ -95,8 +96,13 @@ def _record(
                 unparsable=episode.count("unparsable", seat),
                 truncated=episode.count("truncated", seat),
                 forfeited=seat in episode.forfeits,
+                substituted=sum(turn.substituted for turn in turns),
                 turns=len(turns),
-                tokens=sum(len(record.ids) for record in tokens if record is not None) + sum(counted),
+                tokens=sum(len(record.ids) for record in tokens if record is not None)
+                + sum(info.get("completion_tokens", 0) for info in told),
+                prompt_tokens=sum(len(record.context) for record in tokens if record is not None)
+                + sum(info.get("prompt_tokens", 0) for info in told),
+                cost=sum(info.get("cost", 0.0) for info in told),
                 seconds=waited[seat],
             )
         )
@@ -108,9 +114,11 @@ def _record(
 
 
 def _failed(config: TournamentConfig, fixture: Fixture, error: str, seconds: float) -> GameRecord:
+    fixed = config.tables[fixture.table].fixed_seats
+    nothing = {"ok": 0, "illegal": 0, "unparsable": 0, "truncated": 0, "substituted": 0, "turns": 0, "tokens": 0}
     seats = tuple(
-        SeatRecord(seat, name, "", None, 0, 0, 0, 0, forfeited=False, turns=0, tokens=0, seconds=0.0)
-        for seat, name in enumerate(fixture.lineup)
+        SeatRecord(seat, name, "", None, forfeited=False, prompt_tokens=0, cost=0.0, seconds=0.0, **nothing)
+        for seat, name in zip(free_seats(len(fixture.lineup) + len(fixed), fixed), fixture.lineup, strict=True)
     )
     return _game(config, fixture, "failed", 0, seconds, seats, error)
 
@@ -230,6 +238,7 @@ class _Actor:
 
     def __init__(self, config: str) -> None:
         self.config = TournamentConfig.model_validate_json(config)
+        share_among(self.config.resources.workers)
 
     async def play(self, fixture: Fixture) -> Result:
         return await play_fixture(self.config, fixture)

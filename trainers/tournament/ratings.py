@@ -10,11 +10,13 @@ of 10 to 1), mean 1500.
 *OpenSkill*: Weng & Lin (JMLR 12, 2011), model of Plackett and Luce, by the library openskill; it rates games for many
 players as one ranking and keeps an uncertainty of its own.
 
-Intervals are percentiles of a bootstrap over groups within each table, because games of one group share their chance.
-They say how well this set of games fixes the rating, given these opponents.
+Intervals are percentiles of a bootstrap over rounds within each table, because all games of a round share their chance.
+They say how well this set of games fixes the rating, given these opponents; from fewer than `LEAST_ROUNDS` rounds of a
+table there is none.
 
 `decided` is a sequential test: it may be asked after every round, and errs with at most the stated probability over all
-rounds and pairs together (a normal-mixture confidence sequence for bounded differences, Robbins 1970).
+rounds and pairs together (a normal-mixture confidence sequence for bounded differences, Robbins 1970). Two entrants who
+never meet, as in the pool of a gauntlet, are compared by how they did in the same rounds against the same opponents.
 """
 
 from __future__ import annotations
@@ -38,16 +40,20 @@ CENTRE = 1500.0
 REGULARISATION = 0.005
 """Added to every pair as in choix; keeps the rating of who never lost finite."""
 RESAMPLES = 400
+LEAST_ROUNDS = 5
 MIXTURE = 0.25
-"""Variance of the mixture in `decided`; tightest after about 1 / MIXTURE groups."""
+"""Variance of the mixture in `decided`; tightest after about 1 / MIXTURE rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two entrants in one game: ``score`` is 1 if the first got more, 0 if less, 0.5 if the same."""
+    """Two entrants in one game: ``score`` is 1 if the first got more, 0 if less, 0.5 if the same.
 
-    group: str
+    Comparisons of one label and round share their chance, so they are not independent.
+    """
+
     label: str
+    round: int
     first: str
     second: str
     score: float
@@ -72,7 +78,7 @@ def comparisons(games: Sequence[GameRecord], weights: Mapping[str, float] | None
             assert one.result is not None
             assert other.result is not None
             score = 0.5 + 0.5 * ((one.result > other.result) - (one.result < other.result))
-            found.append(Comparison(game.group, game.label, one.entrant, other.entrant, score, scale / len(pairs)))
+            found.append(Comparison(game.label, game.round, one.entrant, other.entrant, score, scale / len(pairs)))
     return found
 
 
@@ -104,22 +110,24 @@ def _fit(wins: NDArray[np.float64]) -> NDArray[np.float64]:
 def bootstrapped(
     entrants: Sequence[str], found: Sequence[Comparison], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
-    """Return the Bradley-Terry rating of every entrant with a 95 % interval over groups, resampled within tables.
+    """Return the Bradley-Terry rating of every entrant with a 95 % interval over rounds, resampled within tables.
 
-    Without resamples there is no interval (NaN), which takes no time.
+    Without resamples, which takes no time, and with too few rounds there is no interval (NaN).
     """
     index = {name: position for position, name in enumerate(entrants)}
     size = len(entrants)
-    by_table: dict[str, dict[str, NDArray[np.float64]]] = defaultdict(dict)
+    by_table: dict[str, dict[int, NDArray[np.float64]]] = defaultdict(dict)
     games: dict[str, int] = defaultdict(int)
     for one in found:
-        wins = by_table[one.label].setdefault(one.group, np.zeros((size, size)))
+        wins = by_table[one.label].setdefault(one.round, np.zeros((size, size)))
         wins[index[one.first], index[one.second]] += one.score * one.weight
         wins[index[one.second], index[one.first]] += (1 - one.score) * one.weight
         games[one.first] += 1
         games[one.second] += 1
-    tables = [np.stack(list(groups.values())) for groups in by_table.values()]
+    tables = [np.stack(list(played.values())) for played in by_table.values()]
     whole = sum((table.sum(axis=0) for table in tables), np.zeros((size, size)))
+    if not all(len(table) >= LEAST_ROUNDS for table in tables):
+        resamples = 0
     rng = np.random.default_rng(seed)
     draws = np.empty((resamples, size))
     for row in range(resamples):
@@ -161,18 +169,34 @@ def openskill(entrants: Sequence[str], games: Sequence[GameRecord]) -> dict[str,
 def decided(order: Sequence[str], found: Sequence[Comparison], confidence: float) -> dict[tuple[str, str], bool]:
     """Return for every two neighbours in the standings whether the first is better, at the wanted confidence.
 
-    The difference of a group is its mean score less one half, doubled: a number in [-1, 1], independent between groups.
+    The difference of a round is the mean score less one half, doubled, if the two have met; otherwise the mean, over
+    the opponents that both have met in this round, of the difference of their scores. Either is a number in [-1, 1],
+    independent between rounds.
     """
-    groups: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    scores: dict[tuple[str, str], dict[tuple[str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
-        groups[one.first, one.second][f"{one.label}|{one.group}"].append(2 * one.score - 1)
-        groups[one.second, one.first][f"{one.label}|{one.group}"].append(1 - 2 * one.score)
+        scores[one.first, one.second][one.label, one.round].append(one.score)
+        scores[one.second, one.first][one.label, one.round].append(1 - one.score)
     # Which pairs are neighbours depends on the results, so the error is shared out among all pairs.
     alpha = (1 - confidence) / max(1, len(order) * (len(order) - 1) // 2)
-    return {
-        pair: _above_zero([float(np.mean(values)) for values in groups[pair].values()], alpha)
-        for pair in pairwise(order)
-    }
+    means = {pair: {key: float(np.mean(values)) for key, values in kept.items()} for pair, kept in scores.items()}
+    return {pair: _above_zero(_differences(means, *pair), alpha) for pair in pairwise(order)}
+
+
+def _differences(
+    means: Mapping[tuple[str, str], Mapping[tuple[str, int], float]], first: str, second: str
+) -> list[float]:
+    """Return the difference of two entrants in each round; see `decided`."""
+    if (first, second) in means:
+        return [2 * value - 1 for value in means[first, second].values()]
+    by_round: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for one, other in means:
+        if one == first and (second, other) in means:
+            against = means[second, other]
+            for key, value in means[first, other].items():
+                if key in against:
+                    by_round[key].append(value - against[key])
+    return [float(np.mean(values)) for values in by_round.values()]
 
 
 def _above_zero(values: Sequence[float], alpha: float) -> bool:

@@ -40,11 +40,12 @@ def _picture(standing: Standing) -> str:
     figure, axis = pyplot.subplots(figsize=(7.2, 0.8 + 0.32 * len(lines)), layout="constrained")
     for height, line in enumerate(lines):
         rating = line.rating
-        axis.plot([rating.low, rating.high], [height, height], color="#2563a8", linewidth=2.5, alpha=0.55)
+        if rating.low == rating.low:
+            axis.plot([rating.low, rating.high], [height, height], color="#2563a8", linewidth=2.5, alpha=0.55)
         axis.plot(rating.mean, height, "o", color="#2563a8", markersize=5)
     names = [line.entrant.replace("$", r"\$") for line in lines]
     axis.set_yticks(range(len(lines)), names, fontsize=9)
-    axis.set_xlabel("rating (Bradley-Terry, 95 % bootstrap interval over groups)", fontsize=8)
+    axis.set_xlabel("rating (Bradley-Terry, 95 % bootstrap interval over rounds)", fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(alpha=0.25, axis="x")
     buffer = io.StringIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from palaestra.agents import check_seat
@@ -16,7 +16,7 @@ from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.play import Players, write_replay
 from palaestra.trainers.tournament.ratings import comparisons
 from palaestra.trainers.tournament.report import write_page
-from palaestra.trainers.tournament.schedule import fixtures, rounds
+from palaestra.trainers.tournament.schedule import SoFar, fixtures, rounds, so_far
 from palaestra.trainers.tournament.standings import Standing, standings
 from palaestra.trainers.tournament.store import GameRecord, Store
 
@@ -71,11 +71,11 @@ def hold(
         total, began, fresh = rounds(config), time.monotonic(), 0
         with Players(config) as players:
             for number in range(total):
-                due = fixtures(config, number, _scores(games.values(), number))
+                due = fixtures(config, number, _results(config, games.values(), number))
                 left = [fixture for fixture in due if fixture.id not in games]
                 for record, lines in players.play(left):
                     if lines and config.replays == "all":
-                        write_replay(folder, record, lines)
+                        record = replace(record, replay=write_replay(folder, record, lines))
                     store.add(config.name, record)
                     games[record.id] = record
                     fresh += 1
@@ -92,13 +92,19 @@ def hold(
     return found
 
 
-def _scores(games: Iterable[GameRecord], number: int) -> dict[str, float]:
-    """Return each entrant's points in the rounds before a number, each game worth 1."""
-    points: dict[str, float] = defaultdict(float)
-    for one in comparisons([game for game in games if game.round < number]):
-        points[one.first] += one.score * one.weight
-        points[one.second] += (1 - one.score) * one.weight
-    return dict(points)
+def _results(config: TournamentConfig, games: Iterable[GameRecord], number: int) -> dict[int, SoFar]:
+    """Return what was played before a round, by table; nothing where the format does not ask."""
+    if config.format != "swiss":
+        return {}
+    found = {}
+    for table in range(len(config.tables)):
+        before = [game for game in games if game.round < number and game.label == config.label(table)]
+        points: dict[str, float] = defaultdict(float)
+        for one in comparisons(before):
+            points[one.first] += one.score * one.weight
+            points[one.second] += (1 - one.score) * one.weight
+        found[table] = so_far(([seat.entrant for seat in game.seats] for game in before), points)
+    return found
 
 
 def _is_clear(config: TournamentConfig, games: dict[str, GameRecord], number: int) -> bool:

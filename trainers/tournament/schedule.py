@@ -7,8 +7,9 @@ entrant of the line-up sits in every seat once, in a game with the same chance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from palaestra.envs import make
@@ -36,6 +37,37 @@ class Fixture:
     match_seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What the Swiss format pairs by, at one table.
+
+    Attributes:
+        points: Each entrant's points from comparisons with others, each game worth 1.
+        games: Games that each has played.
+        met: How many games any two have played at the same table.
+    """
+
+    points: Mapping[str, float] = field(default_factory=dict)
+    games: Mapping[str, int] = field(default_factory=dict)
+    met: Mapping[frozenset[str], int] = field(default_factory=dict)
+
+    def rate(self, name: str) -> float:
+        """Return an entrant's points a game; one half for who has not played, as after a draw."""
+        played = self.games.get(name, 0)
+        return self.points.get(name, 0.0) / played if played else 0.5
+
+
+def so_far(lineups: Iterable[Sequence[str]], points: Mapping[str, float]) -> SoFar:
+    """Return the results of games with these line-ups and points."""
+    games: Counter[str] = Counter()
+    met: Counter[frozenset[str]] = Counter()
+    for lineup in lineups:
+        names = sorted(set(lineup))
+        games.update(names)
+        met.update(map(frozenset, combinations(names, 2)))
+    return SoFar(points, games, met)
+
+
 def players_at(config: TournamentConfig, table: int) -> int:
     """Return how many seats of a table are the entrants'."""
     section = config.tables[table]
@@ -47,18 +79,18 @@ def rounds(config: TournamentConfig) -> int:
     return max(table.groups or config.groups for table in config.tables)
 
 
-def fixtures(config: TournamentConfig, number: int, scores: Mapping[str, float] | None = None) -> list[Fixture]:
+def fixtures(config: TournamentConfig, number: int, results: Mapping[int, SoFar] | None = None) -> list[Fixture]:
     """Return the games of a round, counted from 0.
 
     Args:
-        scores: Each entrant's score so far, from which the Swiss format pairs; nobody has any if None.
+        results: What has been played before this round, by table, which the Swiss format pairs by; nothing if None.
     """
     found: list[Fixture] = []
     for table, section in enumerate(config.tables):
         if number >= (section.groups or config.groups):
             continue
         players = players_at(config, table)
-        for index, lineup in enumerate(_lineups(config, table, players, number, scores or {})):
+        for index, lineup in enumerate(_lineups(config, table, players, number, (results or {}).get(table, SoFar()))):
             group = f"{table}/{number}/{index}"
             # Chance depends on the round only, so that all line-ups of a round play the same cards.
             seed = derive(config.seed, "tournament", table, number)
@@ -70,7 +102,7 @@ def fixtures(config: TournamentConfig, number: int, scores: Mapping[str, float] 
 
 
 def _lineups(
-    config: TournamentConfig, table: int, players: int, number: int, scores: Mapping[str, float]
+    config: TournamentConfig, table: int, players: int, number: int, results: SoFar
 ) -> list[tuple[str, ...]]:
     names = config.at_table(table)
     if len(names) < 2:
@@ -78,7 +110,7 @@ def _lineups(
     if players == 1:
         return [(name,) for name in names]
     if config.format == "swiss":
-        return _swiss(names, players, number, scores, derive(config.seed, "swiss", table, number))
+        return _swiss(names, players, results, derive(config.seed, "swiss", table, number))
     if players > 2:
         return _mixed(config, names, players, derive(config.seed, "line-up", table, number))
     pairs = list(combinations(names, 2))
@@ -115,14 +147,26 @@ def _repeated(names: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(names[index % len(names)] for index in range(count))
 
 
-def _swiss(
-    names: list[str], players: int, number: int, scores: Mapping[str, float], seed: int
-) -> list[tuple[str, ...]]:
-    """Seat together who stands together; the first round is by lot, and who is left over has a free round."""
+def _swiss(names: list[str], players: int, results: SoFar, seed: int) -> list[tuple[str, ...]]:
+    """Seat together who stands together; the first round is by lot.
+
+    Who is left over has a free round: the last in the standings of those who have had fewest. Of two players each is
+    given the nearest in the standings of those it has met least often.
+    """
     order = names.copy()
     Dice(seed).shuffle(order)
-    if number:
-        order.sort(key=lambda name: -scores.get(name, 0.0))  # stable, so that equals stay in drawn order
+    order.sort(key=lambda name: -results.rate(name))  # stable, so that equals stay in drawn order
     if len(order) < players:
         return [_repeated(order, players)]
-    return [tuple(order[start : start + players]) for start in range(0, len(order) - players + 1, players)]
+    for _ in range(len(order) % players):
+        most = max(results.games.get(name, 0) for name in order)
+        order.remove(next(name for name in reversed(order) if results.games.get(name, 0) == most))
+    if players > 2:
+        return [tuple(order[start : start + players]) for start in range(0, len(order), players)]
+    found = []
+    while order:
+        first = order.pop(0)
+        partner = min(order, key=lambda name: results.met.get(frozenset((first, name)), 0))
+        order.remove(partner)
+        found.append((first, partner))
+    return found

@@ -7,6 +7,7 @@ opponent's error, and what a turn cost; and each table says how much a seat is w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,16 @@ class Line:
     """One entrant at one table, or at all.
 
     Attributes:
-        rating: On the scale of chess, mean 1500, with a 95 % interval over groups.
+        rating: On the scale of chess, mean 1500, with a 95 % interval over rounds; NaN from too few.
         skill: (mu, sigma) of OpenSkill.
-        score: Mean share of points against other entrants, with an interval over groups.
+        score: Mean share of points against other entrants, with an interval over rounds.
         seats: Seats held in games that were played; ``failed`` counts games that could not be.
         legal, illegal, unparsable, truncated: Shares of replies.
         forfeits: Share of seats held that ended in the own forfeit.
-        wins: Seats that got more than any other entrant's; ``gifts`` the share of these in which another one forfeited.
-        tokens, seconds: A turn.
+        substituted: Share of turns in which its action was chosen at random for it.
+        wins: Seats that got more than any other entrant's; ``gifts`` the share of these in which another one forfeited,
+            or had an action chosen at random for it.
+        tokens, prompt_tokens, seconds, cost: A turn.
     """
 
     entrant: str
@@ -50,15 +53,18 @@ class Line:
     unparsable: float
     truncated: float
     forfeits: float
+    substituted: float
     wins: int
     gifts: float
     tokens: float
+    prompt_tokens: float
     seconds: float
+    cost: float
 
 
 @dataclass(frozen=True, slots=True)
 class SeatBias:
-    """What a seat is worth: mean score of its holders against the others, over groups in which all sat in it."""
+    """What a seat is worth: mean score of its holders against the others, over rounds in which all sat in it."""
 
     seat: int
     score: Estimate
@@ -115,7 +121,7 @@ def _standing(
     skills = openskill(entrants, games)
     points: dict[str, dict[str, list[float]]] = {name: {} for name in entrants}
     for one in pairs:
-        key = f"{one.label}|{one.group}"
+        key = f"{one.label}|{one.round}"
         points[one.first].setdefault(key, []).append(one.score)
         points[one.second].setdefault(key, []).append(1 - one.score)
     lines = []
@@ -145,7 +151,9 @@ def _line(
     replies = sum(seat.ok + seat.illegal + seat.unparsable + seat.truncated for seat in seats)
     turns = max(1, sum(seat.turns for seat in seats))
     wins = [(game, seat) for game, seat in played if _won(game, seat)]
-    gifts = sum(any(other.forfeited for other in game.seats if other.entrant != name) for game, _ in wins)
+    gifts = sum(
+        any(other.forfeited or other.substituted for other in game.seats if other.entrant != name) for game, _ in wins
+    )
     return Line(
         entrant=name,
         rating=rating,
@@ -158,10 +166,13 @@ def _line(
         unparsable=sum(seat.unparsable for seat in seats) / max(1, replies),
         truncated=sum(seat.truncated for seat in seats) / max(1, replies),
         forfeits=sum(seat.forfeited for seat in seats) / max(1, len(seats)),
+        substituted=sum(seat.substituted for seat in seats) / turns,
         wins=len(wins),
         gifts=gifts / max(1, len(wins)),
         tokens=sum(seat.tokens for seat in seats) / turns,
+        prompt_tokens=sum(seat.prompt_tokens for seat in seats) / turns,
         seconds=sum(seat.seconds for seat in seats) / turns,
+        cost=sum(seat.cost for seat in seats) / turns,
     )
 
 
@@ -171,8 +182,8 @@ def _won(game: GameRecord, seat: SeatRecord) -> bool:
 
 
 def _bias(games: Sequence[GameRecord]) -> tuple[SeatBias, ...]:
-    """Return the mean score of each seat against the others, each group counting once."""
-    found: dict[int, dict[str, list[float]]] = {}
+    """Return the mean score of each seat against the others, each round counting once."""
+    found: dict[int, dict[int, list[float]]] = {}
     for game in games:
         results = [seat.result for seat in game.seats]
         if None in results or len(results) < 2:
@@ -183,11 +194,16 @@ def _bias(games: Sequence[GameRecord]) -> tuple[SeatBias, ...]:
                 for other in game.seats
                 if other.seat != seat.seat and seat.result is not None and other.result is not None
             ]
-            found.setdefault(seat.seat, {}).setdefault(game.group, []).append(fmean(scores))
+            found.setdefault(seat.seat, {}).setdefault(game.round, []).append(fmean(scores))
     return tuple(
-        SeatBias(seat, mean_interval([fmean(values) for values in groups.values()]))
-        for seat, groups in sorted(found.items())
+        SeatBias(seat, mean_interval([fmean(values) for values in rounds.values()]))
+        for seat, rounds in sorted(found.items())
     )
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    """Return a number fit for JSON; None for NaN."""
+    return None if math.isnan(value) else round(value, digits)
 
 
 def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[Standing]) -> None:
@@ -202,14 +218,23 @@ def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[S
                 "lines": [
                     {
                         "entrant": line.entrant,
-                        "rating": [round(value, 1) for value in (line.rating.mean, line.rating.low, line.rating.high)],
+                        "rating": [_rounded(one, 1) for one in (line.rating.mean, line.rating.low, line.rating.high)],
                         "openskill": [round(value, 3) for value in line.skill],
                         "points": round(line.score.mean, 4),
                         "seats": line.seats,
                         "failed": line.failed,
                         "legal": round(line.legal.mean, 4),
+                        "illegal": round(line.illegal, 4),
+                        "unparsable": round(line.unparsable, 4),
+                        "truncated": round(line.truncated, 4),
                         "forfeits": round(line.forfeits, 4),
+                        "substituted": round(line.substituted, 4),
+                        "wins": line.wins,
                         "gifts": round(line.gifts, 4),
+                        "tokens": round(line.tokens, 2),
+                        "prompt_tokens": round(line.prompt_tokens, 2),
+                        "seconds": round(line.seconds, 5),
+                        "cost": round(line.cost, 8),
                     }
                     for line in standing.lines
                 ],

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.derailment import Example, Pair, Tally
 
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tournaments (
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS games (
 CREATE TABLE IF NOT EXISTS seats (
     tournament TEXT NOT NULL, game TEXT NOT NULL, seat INTEGER NOT NULL, entrant TEXT NOT NULL, role TEXT NOT NULL,
     result REAL, ok INTEGER NOT NULL, illegal INTEGER NOT NULL, unparsable INTEGER NOT NULL, truncated INTEGER NOT NULL,
-    forfeited INTEGER NOT NULL, turns INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL,
+    forfeited INTEGER NOT NULL, substituted INTEGER NOT NULL, turns INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, cost REAL NOT NULL, seconds REAL NOT NULL,
     PRIMARY KEY (tournament, game, seat), FOREIGN KEY (tournament, game) REFERENCES games (tournament, id));
 CREATE TABLE IF NOT EXISTS talk (
     tournament TEXT NOT NULL, game TEXT NOT NULL, speaker TEXT NOT NULL, listener TEXT NOT NULL,
@@ -57,7 +59,9 @@ class SeatRecord:
     Attributes:
         result: Its return; None if the game has none.
         ok, illegal, unparsable, truncated: Replies by verdict.
-        tokens: Sampled, for language models.
+        substituted: Actions that were chosen at random for it, because its replies had failed.
+        tokens, prompt_tokens: Sampled and read, for language models.
+        cost: As a server's prices make it.
         seconds: Spent waiting for its replies, all together.
     """
 
@@ -70,8 +74,11 @@ class SeatRecord:
     unparsable: int
     truncated: int
     forfeited: bool
+    substituted: int
     turns: int
     tokens: int
+    prompt_tokens: int
+    cost: float
     seconds: float
 
 
@@ -120,9 +127,10 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=30)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA:
+            if version not in (0, SCHEMA):
                 raise StoreError(
-                    f"{self.path} has schema {version}, but this release reads up to {SCHEMA}; install a newer one."
+                    f"{self.path} has schema {version}, but this release reads {SCHEMA}; name another file, or install "
+                    "the release that wrote it."
                 )
             self._db.execute("PRAGMA journal_mode=WAL")
             with self._db:
@@ -148,11 +156,11 @@ class Store:
             StoreError: It is there with another configuration.
         """
         text = json.dumps(config, sort_keys=True)
-        known = self._db.execute("SELECT config FROM tournaments WHERE name = ?", (tournament,)).fetchone()
-        if known is None:
-            with self._db:
+        with self._writing():
+            known = self._db.execute("SELECT config FROM tournaments WHERE name = ?", (tournament,)).fetchone()
+            if known is None:
                 self._db.execute("INSERT INTO tournaments (name, config) VALUES (?, ?)", (tournament, text))
-        elif known[0] != text:
+        if known is not None and known[0] != text:
             raise StoreError(
                 f"{self.path} holds a tournament {tournament!r} with another configuration; give this one another name."
             )
@@ -171,7 +179,8 @@ class Store:
         seats = [
             (
                 tournament, record.id, seat.seat, seat.entrant, seat.role, seat.result, seat.ok, seat.illegal,
-                seat.unparsable, seat.truncated, int(seat.forfeited), seat.turns, seat.tokens, seat.seconds,
+                seat.unparsable, seat.truncated, int(seat.forfeited), seat.substituted, seat.turns, seat.tokens,
+                seat.prompt_tokens, seat.cost, seat.seconds,
             )
             for seat in record.seats
         ]  # fmt: skip
@@ -182,27 +191,33 @@ class Store:
             )
             for pair, tally in record.talk.items()
         ]  # fmt: skip
+        with self._writing():
+            done = self._db.execute(f"INSERT OR IGNORE INTO games VALUES ({','.join('?' * len(game))})", game)
+            if done.rowcount:
+                self._db.executemany(f"INSERT INTO seats VALUES ({','.join('?' * 17)})", seats)
+                self._db.executemany("INSERT INTO talk VALUES (?,?,?,?,?,?,?,?,?)", talk)
+                if record.details:
+                    details = (tournament, record.id, record.players, json.dumps(record.details))
+                    self._db.execute("INSERT INTO details VALUES (?,?,?,?)", details)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction; what goes wrong in it is told."""
         try:
             with self._db:
-                done = self._db.execute(f"INSERT OR IGNORE INTO games VALUES ({','.join('?' * len(game))})", game)
-                if done.rowcount:
-                    self._db.executemany(f"INSERT INTO seats VALUES ({','.join('?' * 14)})", seats)
-                    self._db.executemany("INSERT INTO talk VALUES (?,?,?,?,?,?,?,?,?)", talk)
-                    if record.details:
-                        details = (tournament, record.id, record.players, json.dumps(record.details))
-                        self._db.execute("INSERT INTO details VALUES (?,?,?,?)", details)
+                yield
         except sqlite3.Error as error:
             raise StoreError(
-                f"the history {self.path} cannot be written: {error}; finished games are kept, free the disk and "
-                "start the same tournament again."
+                f"the history {self.path} cannot be written: {error}; finished games are kept: make room, or end "
+                "whoever else writes it, and start the same tournament again."
             ) from None
 
     def games(self, tournament: str) -> list[GameRecord]:
         """Return the games of a tournament in the order of their rounds."""
         seats: dict[str, list[SeatRecord]] = {}
         for row in self._db.execute(
-            "SELECT game, seat, entrant, role, result, ok, illegal, unparsable, truncated, forfeited, turns, tokens, "
-            "seconds FROM seats WHERE tournament = ? ORDER BY game, seat",
+            "SELECT game, seat, entrant, role, result, ok, illegal, unparsable, truncated, forfeited, substituted, "
+            "turns, tokens, prompt_tokens, cost, seconds FROM seats WHERE tournament = ? ORDER BY game, seat",
             (tournament,),
         ):
             name, seat, entrant, role, result, ok, illegal, unparsable, truncated, forfeited, *rest = row
@@ -240,8 +255,12 @@ class Store:
         ]  # fmt: skip
 
     def save_ratings(self, tournament: str, rows: Iterable[tuple[str, str, str, float, float, float, int]]) -> None:
-        """Replace the ratings of a tournament by rows of (label, entrant, kind, mean, low, high, games)."""
-        with self._db:
+        """Replace the ratings of a tournament by rows of (label, entrant, kind, mean, low, high, games).
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        with self._writing():
             self._db.execute("DELETE FROM ratings WHERE tournament = ?", (tournament,))
             self._db.executemany("INSERT INTO ratings VALUES (?,?,?,?,?,?,?,?)", [(tournament, *row) for row in rows])
 
