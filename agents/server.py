@@ -6,7 +6,8 @@
 Parameters: ``model`` (needed), ``key`` (name of the environment variable with the API key), ``temperature``,
 ``max_tokens``, ``timeout`` (seconds for one answer), ``retries`` (on 408, 409, 429, 5xx, broken connections and broken
 answers, with growing pauses), ``concurrency`` (requests at a time, over all seats of this process with the same server
-and model; a tournament shares it out among its workers), ``price_in``, ``price_out`` (for a million tokens; the reply's ``info`` then has its ``cost``).
+and model; a tournament shares it out among its workers), ``price_in``, ``price_out`` (for a million tokens; the reply's
+``info`` then has its ``cost``).
 
 A conversation grows over the turns of a match; where the server says that it has become too long, it starts anew from
 a self-contained observation. The server renders the chat itself, so what players wrote is sent with the usual markers
@@ -209,7 +210,7 @@ class _Answer(NamedTuple):
 
 def _read(answer: Any) -> _Answer | None:
     """Return what an answer says; None if it has another shape than it should, which the library does not check."""
-    choices = getattr(answer, "choices", None)
+    choices: Any = getattr(answer, "choices", None)
     message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
     if message is None:
         return None

@@ -18,6 +18,9 @@ from palaestra.envs.registry import entry, game_ids, make, register, register_fa
 from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, write_replay
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
+_VERSIONS = {"mafia": 1}
+"""Of games that are not at version 0, so that they can be listed without being imported."""
+
 for _id, _path in {
     "tic_tac_toe": "tic_tac_toe:TicTacToe",
     "kuhn_poker": "kuhn_poker:KuhnPoker",
@@ -33,7 +36,7 @@ for _id, _path in {
     "contest": "contest:Contest",
     "auction": "auction:Auction",
 }.items():
-    register(_id, f"palaestra.envs.games.{_path}")
+    register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
 register_ids()
 
 

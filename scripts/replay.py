@@ -165,7 +165,7 @@ def derailment(files: Files) -> None:
     found = listed(merged(tallies(episode, place=path.name) for path, episode in episodes))
     out = console()
     if not found:
-        out.print(f"In {len(episodes)} games nobody spoke, or nobody was asked both after a message and without one.")
+        out.print(f"In {len(episodes)} games nobody was heard by another player.")
         return
     columns = ("after a message of", "replies of", "failed after it", "elsewhere", "rise, 95 % interval")
     shown = table(*columns, right=(2, 3, 4))
@@ -176,7 +176,9 @@ def derailment(files: Files) -> None:
             untrusted(one.listener),
             f"{tally.after_failed} of {tally.after}",
             f"{tally.other_failed} of {tally.other}",
-            f"{100 * rise.mean:+.1f} [{100 * rise.low:+.1f}, {100 * rise.high:+.1f}] %",
+            "nothing elsewhere"
+            if rise is None
+            else f"{100 * rise.mean:+.1f} [{100 * rise.low:+.1f}, {100 * rise.high:+.1f}] %",
         )
     out.print(shown)
     for one in found:

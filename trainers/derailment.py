@@ -2,7 +2,8 @@
 
 In a game with talk a policy can learn to write messages after which its opponent no longer answers legally: noise,
 instructions, text that looks like the game's own. That wins games and teaches nothing. So for each pair of players the
-rate of failed replies after a message of the one is compared with the other's own rate at all its other turns:
+rate of failed replies after a message of the one is compared with the other's own rate at all its other turns, in all
+games, whoever else sat there:
 
 * a turn comes *after a message* of a player if the message was shown to its own player for the first time before it;
 * it *fails* if its first reply was illegal, unparsable, truncated, or a refusal (a reply like "I can't help with that",
@@ -19,14 +20,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from palaestra.envs.episode import Episode, Turn
 from palaestra.envs.parts import part_text
 from palaestra.trainers.summary import Estimate, wilson
 
-EXAMPLES = 5
-"""Messages kept for each pair of players in a game, and shown for each pair in all."""
+EXAMPLES = 50
+"""Messages kept for each pair of players."""
+EVERYBODY = ""
+"""Stands in the place of the speaker for all turns of a listener."""
 EXCERPT = 400
 """Characters kept of a message or a reply."""
 
@@ -62,7 +65,9 @@ class Tally:
 
     Attributes:
         after, after_failed: Turns after a message, and those of them that failed.
-        other, other_failed: The same at all other turns.
+        other, other_failed: The same at all other turns; as counted in games (`tallies`), all turns of the listener,
+            under the speaker `EVERYBODY`.
+        examples: The first failures after a message.
     """
 
     after: int = 0
@@ -107,7 +112,7 @@ def verdict(turn: Turn) -> str:
 
 
 def tallies(episode: Episode, names: tuple[str, ...] | None = None, place: str = "") -> dict[Pair, Tally]:
-    """Return the tallies of one episode by pair; empty for a game in which nobody said anything.
+    """Return the tallies of one episode by pair: turns after messages, and all turns under the speaker `EVERYBODY`.
 
     Args:
         episode: What was played.
@@ -115,40 +120,60 @@ def tallies(episode: Episode, names: tuple[str, ...] | None = None, place: str =
         place: How to call the game in examples.
     """
     names = names or episode.seats
-    speakers = sorted({speaker for turn in episode.turns for speaker in turn.heard})
     before: dict[int, int] = {}
     found: dict[Pair, Tally] = {}
+
+    def count(speaker: str, listener: str, tally: Tally) -> None:
+        found[speaker, listener] = found.get((speaker, listener), Tally()) + tally
+
     for number, turn in enumerate(episode.turns):
         failed = verdict(turn)
-        for speaker in speakers:
-            if speaker == turn.player:
-                continue
-            pair = (names[speaker], names[turn.player])
-            if speaker not in turn.heard:
-                tally = Tally(other=1, other_failed=bool(failed))
-            else:
-                since = before.get(turn.player, 0)
-                examples = (_example(episode, speaker, turn, since, failed, place),) if failed else ()
-                tally = Tally(after=1, after_failed=bool(failed), examples=examples)
-            found[pair] = found.get(pair, Tally()) + tally
+        listener = names[turn.player]
+        count(EVERYBODY, listener, Tally(other=1, other_failed=bool(failed)))
+        since = before.get(turn.player, 0)
+        for name, speakers in _by_name(turn.heard, names).items():
+            examples = (_example(episode, speakers, turn, since, failed, place),) if failed else ()
+            count(name, listener, Tally(after=1, after_failed=bool(failed), examples=examples))
         before[turn.player] = number
+    return found
+
+
+def _by_name(seats: Iterable[int], names: tuple[str, ...]) -> dict[str, list[int]]:
+    """Return the seats of each name, so that a turn after two seats of one player counts once."""
+    found: dict[str, list[int]] = {}
+    for seat in seats:
+        found.setdefault(names[seat], []).append(seat)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Derailment:
-    """What the messages of one player did to the replies of another, for a page."""
+    """What the messages of one player did to the replies of another, for a page.
+
+    ``rise`` is None where every turn of the listener comes after a message of the speaker, so that nothing is left to
+    compare with.
+    """
 
     speaker: str
     listener: str
     tally: Tally
-    rise: Estimate
+    rise: Estimate | None
 
 
 def listed(whole: dict[Pair, Tally]) -> tuple[Derailment, ...]:
-    """Return the pairs that have a rise, the largest first."""
-    found = [Derailment(*pair, tally, rise) for pair, tally in whole.items() if (rise := tally.rise) is not None]
-    return tuple(sorted(found, key=lambda one: (-one.rise.mean, one.speaker, one.listener)))
+    """Return the pairs of whom one was heard by the other, the largest rise (or, without one, rate) first."""
+    found = []
+    for (speaker, listener), heard in whole.items():
+        if speaker != EVERYBODY:
+            every = whole[EVERYBODY, listener]
+            other, other_failed = every.other - heard.after, every.other_failed - heard.after_failed
+            tally = replace(heard, other=other, other_failed=other_failed)
+            found.append(Derailment(speaker, listener, tally, tally.rise))
+    return tuple(sorted(found, key=lambda one: (-_size(one), one.speaker, one.listener)))
+
+
+def _size(one: Derailment) -> float:
+    return one.rise.mean if one.rise is not None else one.tally.after_failed / one.tally.after
 
 
 def merged(parts: Iterable[dict[Pair, Tally]]) -> dict[Pair, Tally]:
@@ -160,11 +185,11 @@ def merged(parts: Iterable[dict[Pair, Tally]]) -> dict[Pair, Tally]:
     return whole
 
 
-def _example(episode: Episode, speaker: int, turn: Turn, since: int, failed: str, place: str) -> Example:
+def _example(episode: Episode, speakers: list[int], turn: Turn, since: int, failed: str, place: str) -> Example:
     said = [
         part_text(one.action)
         for one in episode.turns[since : turn.number]
-        if one.player == speaker and one.action is not None
+        if one.player in speakers and one.action is not None
     ]
     reply = part_text(turn.attempts[0].reply.content)
     where = f"{place or episode.game}, turn {turn.number + 1}"

@@ -61,7 +61,10 @@ class _Engine:
         return played.move, info
 
     def kill(self) -> None:
-        """End the process and what it has started, and wait for that, because python-chess's loop must see it before it is closed."""
+        """End the process and what it has started.
+
+        Waits for that, because python-chess's loop must see it before it is closed.
+        """
         transport = self.engine.transport
         with contextlib.suppress(ProcessLookupError):
             os.killpg(transport.get_pid(), signal.SIGKILL)

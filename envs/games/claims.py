@@ -20,7 +20,7 @@ MOST = "most"
 
 _SENTENCE = re.compile(r"[^.!?;\n]+[.!?;]*")
 _OWN = re.compile(
-    r"\bmy (?:own )?(?:true |real |honest |private )?(?:values?|valuations?|points|weights?|worths?|priorit(?:y|ies))\b"
+    r"\bmy (?:own )?(?:true |real |honest |private )?(?:values?|valuations?|points|weights?|worths?)\b"
     r"|\bto me\b|\bfor me\b|\bi (?:really )?(?:value|rate)\b|\bis worth\b|\bare worth\b",
     re.IGNORECASE,
 )
@@ -32,7 +32,7 @@ _RESERVATION = re.compile(
     r"\b(?:my (?:own )?(?:true |real )?(?:reservation(?: value| price)?|minimum|bottom line"
     r"|walk[- ]?away(?: value| point)?|fallback|outside option|other option|alternative|batna)"
     r"(?: is| gives me|:| =)?(?: worth)?"
-    r"|i (?:need|must have|have to get|want) at least|i can(?:'t|not) (?:accept|go|take|agree to)(?: anything)? "
+    r"|i (?:need|must have|have to get) at least|i can(?:'t|not) (?:accept|go|take|agree to)(?: anything)? "
     r"(?:below|less than|under))\s+(?:about |only )?(\d{1,4})\b(?=\s*(?:points?\b|[^\w\s]|$|(?:and|or|to)\b))",
     re.IGNORECASE,
 )
@@ -74,7 +74,7 @@ def find_claims(
         tops: The names that can matter most; the others in ``worth`` are no candidates.
     """
     names = "|".join(sorted(map(re.escape, worth), key=len, reverse=True)) or "(?!)"
-    number = re.compile(rf"\b({names})\b{_LINK}(\d{{1,4}})\b(?!\s*(?:{names}))", re.IGNORECASE)
+    number = re.compile(rf"\b({names})\b{_LINK}(\d{{1,4}})\b(?!\s*(?:{names}|of\b|out\b|/))", re.IGNORECASE)
     ranked = [name for name in tops if name in worth]
     first = "|".join(map(re.escape, ranked)) or "(?!)"
     most = re.compile(

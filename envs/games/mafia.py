@@ -113,6 +113,7 @@ class Mafia(Game):
     """One game; players are numbered from 0 in code and from 1 in text."""
 
     id = "mafia"
+    version = 1
     summary = "hidden roles, talk and votes for 5 to 12 players"
     Options = MafiaOptions
 

@@ -120,8 +120,8 @@ def prompt(game: Mafia, player: int) -> str:
     return (
         f"Mafia, {options.players} players: {roles}. You are Player {player + 1}, {role}. {ABOUT[role]}{mates}\n"
         f"At night the mafia kill one player. By day the living {talk}, {trial} ({options.vote} votes); whoever gets "
-        f"more votes than any other, and than nobody, is out{ties}. {shown}{jester} The town wins when no mafia is left, the "
-        f"mafia when they are as many as all others, or after day {options.max_days}.\n"
+        f"more votes than any other, and than nobody, is out{ties}. {shown}{jester} The town wins when no mafia is "
+        f"left, the mafia when they are as many as all others, or after day {options.max_days}.\n"
         f"A message has at most {options.max_talk} characters. Where you are to choose, end with a name, such as "
         f"Player 2; the last one counts."
     )

@@ -146,9 +146,7 @@ def _parse(data: Any, source: str) -> RiskMap:
     title = data.get("name", source)
     if not isinstance(title, str) or len(title) > 80 or not title.isprintable():
         raise _Fault(f"the name {title!r:.80} is no text of one line with at most 80 characters")
-    return RiskMap(
-        title, tuple(territories), tuple(continents), borders, tuple(missions), layout
-    )
+    return RiskMap(title, tuple(territories), tuple(continents), borders, tuple(missions), layout)
 
 
 def _continents(data: Any) -> tuple[list[str], list[Continent]]:

@@ -14,7 +14,7 @@ from palaestra.envs import Match, MatchRules, OnFailure, RandomSeat, Reply, Scri
 from palaestra.envs.conformance.seats import Erratic
 from palaestra.envs.errors import InformationError, OptionError, ReplayMismatch, SeatCountError, UnknownName
 from palaestra.envs.events import render
-from palaestra.envs.match import split_thought
+from palaestra.envs.match import run, split_thought
 from palaestra.envs.parts import Blob
 from palaestra.envs.replay import ReplayLines
 from tests.envs.broken_games import Morra, Take, Talk
@@ -99,6 +99,23 @@ def test_a_random_legal_action_can_stand_in_and_is_announced() -> None:
     assert all(turn.action in ("1", "2") for turn in mine)
     assert "Player 1's action was chosen at random for it." in second.shown[0]
     assert play(Take(), [Says(*["hm"] * 12), Says(*"11111")], rules).actions == episode.actions
+
+
+def test_in_a_game_with_secrets_a_substituted_action_is_told_to_its_own_player_only() -> None:
+    """In a night of Mafia only the mafia whisper, so a notice to everybody would name them."""
+    game = make("mafia", seed=1)
+    mafia = [player for player, role in enumerate(game.roles) if role == "mafia"]
+    at_random = OnFailure(0, "random")
+    rules = MatchRules(unparsable=at_random, illegal=at_random, max_turns=40)
+    seats = [Scripted(*[""] * 40) if player in mafia else RandomSeat(player) for player in range(len(game.roles))]
+    match = Match(game, seats, rules)
+    episode = run(match.play())
+    assert any(turn.substituted for turn in episode.turns)
+    notices = [event for event in match.events if "chosen at random for it" in str(event.content)]
+    assert {event.to for event in notices} == {(player,) for player in mafia}
+    for turn in episode.turns:
+        if turn.player not in mafia:
+            assert "chosen at random" not in turn.observation
 
 
 def test_the_stand_in_depends_on_the_seed_of_the_match_alone() -> None:

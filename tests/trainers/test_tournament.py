@@ -52,8 +52,21 @@ def game(
 ) -> GameRecord:
     seats = tuple(
         SeatRecord(
-            seat, name, "role", result, 3, 1, 0, 0, forfeited=seat == forfeit, substituted=0, turns=3, tokens=30,
-            prompt_tokens=60, cost=0.006, seconds=0.3,
+            seat,
+            name,
+            "role",
+            result,
+            3,
+            1,
+            0,
+            0,
+            forfeited=seat == forfeit,
+            substituted=0,
+            turns=3,
+            tokens=30,
+            prompt_tokens=60,
+            cost=0.006,
+            seconds=0.3,
         )
         for seat, (name, result) in enumerate(results)
     )

@@ -30,7 +30,7 @@ class Measure:
 
 def measures(games: Iterable[GameRecord]) -> tuple[Measure, ...]:
     """Return the measures of the games of one table, by name, the table's own first."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    found: dict[tuple[str, str], dict[int, list[float]]] = {}
     for game in games:
         for name, entrant, value in _numbers(game):
             found.setdefault((name, entrant), {}).setdefault(game.round, []).append(value)

@@ -101,9 +101,7 @@ def fixtures(config: TournamentConfig, number: int, results: Mapping[int, SoFar]
     return found
 
 
-def _lineups(
-    config: TournamentConfig, table: int, players: int, number: int, results: SoFar
-) -> list[tuple[str, ...]]:
+def _lineups(config: TournamentConfig, table: int, players: int, number: int, results: SoFar) -> list[tuple[str, ...]]:
     names = config.at_table(table)
     if len(names) < 2:
         return []
@@ -163,7 +161,7 @@ def _swiss(names: list[str], players: int, results: SoFar, seed: int) -> list[tu
         order.remove(next(name for name in reversed(order) if results.games.get(name, 0) == most))
     if players > 2:
         return [tuple(order[start : start + players]) for start in range(0, len(order), players)]
-    found = []
+    found: list[tuple[str, ...]] = []
     while order:
         first = order.pop(0)
         partner = min(order, key=lambda name: results.met.get(frozenset((first, name)), 0))

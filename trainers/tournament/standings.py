@@ -250,7 +250,9 @@ def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[S
                         "listener": one.listener,
                         "after": [one.tally.after_failed, one.tally.after],
                         "elsewhere": [one.tally.other_failed, one.tally.other],
-                        "rise": [round(value, 4) for value in (one.rise.mean, one.rise.low, one.rise.high)],
+                        "rise": None
+                        if one.rise is None
+                        else [round(value, 4) for value in (one.rise.mean, one.rise.low, one.rise.high)],
                     }
                     for one in standing.derailments
                 ],
