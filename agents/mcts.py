@@ -68,6 +68,8 @@ class MctsSeat:
             )
         if view.facts.simultaneous:
             raise UnsearchableGame(f"mcts searches moves in turn, but in {view.game_id} players move at once.")
+        if view.facts.enumerable and len(only := view.legal_actions()) == 1:
+            return Reply(only[0], info={"simulations": 0})
         twin = to_spiel(view.clone_game(), view.player)
         number = await asyncio.to_thread(self._search, twin, view.seed, view.game_id)
         return Reply(twin.text_action(number), info={"simulations": self.simulations})

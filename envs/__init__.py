@@ -35,8 +35,10 @@ for _id, _path in {
     "ultimatum": "ultimatum:Ultimatum",
     "contest": "contest:Contest",
     "auction": "auction:Auction",
+    "matrix_game": "matrix_game:MatrixGame",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
+register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public")
 register_ids()
 
 

@@ -2,7 +2,7 @@
 
 Bridge games and Go are OpenSpiel's already. Tic-tac-toe, Kuhn poker and chess have a *twin* there: an OpenSpiel state
 of the same position, and a table from our actions to its numbers. Other games join by a method ``spiel_state()``
-beside ``spiel_action(player, text)``, or by an entry in `_TWINS`.
+beside ``spiel_action(player, text)``, or by an entry in `_TWINS`. Open minds have the twin of the game inside.
 
 A twin is a position, not a history: chess before it counts for the 50-move rule, but not for repetition. Tic-tac-toe's
 moves so far are put in some order that leads there. Random choices still to come are not in a twin, so searching in one
@@ -21,6 +21,7 @@ import pyspiel
 
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.game import Game
+from palaestra.envs.games.open_minds import OpenMinds
 
 
 class NoTwin(PalaestraError, LookupError):
@@ -61,6 +62,8 @@ def to_spiel(game: Game, player: int | None = None) -> SpielTwin:
     Raises:
         NoTwin: The game has no counterpart in OpenSpiel.
     """
+    if isinstance(game, OpenMinds) and not game.thinking and game.options.payoff == "own":
+        return to_spiel(game.inner, player)
     movers = game.players_to_move()
     if player is None and movers:
         player = movers[0]

@@ -192,6 +192,13 @@ def test_a_table_weighs_what_it_should_and_a_game_for_many_weighs_one() -> None:
     assert not [one for one in table if one.first == one.second]
 
 
+def test_games_for_one_player_are_compared_within_their_round() -> None:
+    games = [game(number, (name, result)) for number in range(6) for name, result in (("a", 1.0), ("b", 0.0))]
+    found = comparisons(games, {"g": 1.0})
+    assert [(one.first, one.second, one.score) for one in found] == [("a", "b", 1.0)] * 6
+    assert sum(one.weight for one in found) == pytest.approx(1)
+
+
 def test_openskill_orders_a_table_of_many() -> None:
     games = [game(number, ("a", 3.0), ("b", 2.0), ("c", 1.0), ("d", 0.0)) for number in range(20)]
     found = openskill(list("abcd"), games)

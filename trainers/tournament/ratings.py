@@ -1,7 +1,8 @@
 """From games to ratings with intervals.
 
 Every game is taken apart into *comparisons*: two seats held by different entrants, of which one got more, or both the
-same (half a point each). A game weighs 1 however many comparisons it has, and a table weighs what the configuration
+same (half a point each); games for one player are compared with the others of their round, which have the same seed. A
+game weighs 1 however many comparisons it has, and a table weighs what the configuration
 says however many games it has, so a game that is quick to play does not drown the others.
 
 *Joint and per-table rating*: Bradley and Terry (Biometrika 39, 1952), fitted by choix's iterative Luce spectral ranking
@@ -22,7 +23,7 @@ never meet, as in the pool of a gauntlet, are compared by how they did in the sa
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 from openskill.models import PlackettLuce
 
 from palaestra.trainers.summary import Estimate
-from palaestra.trainers.tournament.store import GameRecord
+from palaestra.trainers.tournament.store import GameRecord, SeatRecord
 
 ELO = 400 / math.log(10)
 CENTRE = 1500.0
@@ -66,20 +67,30 @@ def comparisons(games: Sequence[GameRecord], weights: Mapping[str, float] | None
     Args:
         weights: Of each table by label; 1 for all if None. A table's games share its weight.
     """
-    rated = [game for game in games if _has_result(game)]
-    counts: dict[str, int] = defaultdict(int)
-    for game in rated:
-        counts[game.label] += 1
+    tables = _compared([game for game in games if _has_result(game)])
+    counts = Counter(label for label, _, _ in tables)
     found = []
-    for game in rated:
-        pairs = [(one, other) for one, other in combinations(game.seats, 2) if one.entrant != other.entrant]
-        scale = (weights or {}).get(game.label, 1.0) / counts[game.label] if weights is not None else 1.0
+    for label, number, seats in tables:
+        pairs = [(one, other) for one, other in combinations(seats, 2) if one.entrant != other.entrant]
+        scale = weights.get(label, 1.0) / counts[label] if weights is not None else 1.0
         for one, other in pairs:
             assert one.result is not None
             assert other.result is not None
             score = 0.5 + 0.5 * ((one.result > other.result) - (one.result < other.result))
-            found.append(Comparison(game.label, game.round, one.entrant, other.entrant, score, scale / len(pairs)))
+            found.append(Comparison(label, number, one.entrant, other.entrant, score, scale / len(pairs)))
     return found
+
+
+def _compared(games: Sequence[GameRecord]) -> list[tuple[str, int, Sequence[SeatRecord]]]:
+    """Return (label, round, seats that are compared): those of a game, or of a round where games have one seat each."""
+    found: list[tuple[str, int, Sequence[SeatRecord]]] = []
+    alone: dict[tuple[str, int], list[SeatRecord]] = defaultdict(list)
+    for game in games:
+        if len(game.seats) > 1:
+            found.append((game.label, game.round, game.seats))
+        else:
+            alone[game.label, game.round] += game.seats
+    return found + [(*key, seats) for key, seats in alone.items()]
 
 
 def _has_result(game: GameRecord) -> bool:

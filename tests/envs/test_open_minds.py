@@ -1,0 +1,106 @@
+"""Open minds: the thinking round, the common payoff, and who reads which thought."""
+
+from __future__ import annotations
+
+import pytest
+
+from palaestra.agents import make_seat
+from palaestra.envs import MatchRules, RandomSeat, Scripted, entry, make, play, verify
+from palaestra.envs.conformance import CLAUSES, check_game
+from palaestra.envs.errors import OptionError, UnknownName
+from palaestra.envs.replay import ReplayWriter
+
+RARE = {"negotiation"}  # knowing the same in two states is rare there; the game itself is compared with smaller options
+
+
+@pytest.mark.parametrize("payoff", ["own", "common"])
+@pytest.mark.parametrize(
+    ("inner", "options"),
+    [
+        ("kuhn_poker", {}),
+        ("tic_tac_toe", {}),
+        ("matrix_game", {"rounds": 2}),
+        ("negotiation", {}),
+        ("openspiel/leduc_poker", {}),
+    ],
+)
+def test_the_contract_holds_for_a_family_of_games(inner: str, options: dict, payoff: str) -> None:
+    clauses = set(CLAUSES) - ({"privacy"} if inner in RARE else set())
+    check_game("open_minds", episodes=4, pairs=120, clauses=clauses, inner=inner, inner_options=options, payoff=payoff)
+
+
+def test_every_player_reads_the_others_thought_before_it_acts() -> None:
+    first = Scripted("<think>I hold a card.</think>", "<think>So I bet.</think> bet")
+    second = Scripted("<think>I have heard you.</think> whatever", "<think>And I call.</think> bet")
+    rules = MatchRules(visibility=entry("open_minds").visibility)
+    episode = play(make("open_minds", seed=2), [first, second], rules)
+    shown = [turn.observation for turn in episode.turns]
+    assert "Player 1 thinks: I hold a card." in shown[1]
+    assert "Player 2 thinks: I have heard you." in shown[2]
+    assert "whatever" not in shown[2]
+    assert "Player 1 thinks: So I bet." in shown[3]
+    assert "Player 1 says bet." in shown[3]
+
+
+def test_in_private_the_same_round_is_played_and_nothing_is_read() -> None:
+    seats = [Scripted("<think>I hold a card.</think>", "bet"), Scripted("<think>Me too.</think>", "bet")]
+    episode = play(make("open_minds", seed=2), seats, MatchRules(visibility="private"))
+    assert [turn.action for turn in episode.turns] == ["ready", "ready", "bet", "bet"]
+    assert not any("thinks: " in turn.observation for turn in episode.turns)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_common_payoff_is_the_first_players_and_the_cards_are_the_same(seed: int) -> None:
+    def returns(payoff: str) -> tuple[float, ...]:
+        game = make("open_minds", seed=seed, payoff=payoff)
+        episode = play(game, [Scripted("", "bet"), Scripted("", "bet")])
+        assert episode.returns is not None
+        return episode.returns
+
+    own, common = returns("own"), returns("common")
+    assert own == (own[0], -own[0])
+    assert common == (own[0], own[0])
+    assert play(make("kuhn_poker", seed=seed), [Scripted("bet"), Scripted("bet")]).returns == own
+
+
+def test_who_forfeits_a_common_game_costs_everybody() -> None:
+    game = make("open_minds", payoff="common")
+    assert game.facts.utility == "identical"
+    assert game.forfeit(1) == (-2.0, -2.0)
+    assert make("open_minds").forfeit(1) == (2.0, -2.0)
+
+
+def test_a_search_can_sit_where_information_is_perfect() -> None:
+    game = make("open_minds", inner="tic_tac_toe")
+    episode = play(game, [make_seat("mcts:200"), RandomSeat(1)])
+    assert episode.outcome == "finished"
+    assert episode.returns is not None
+    assert episode.returns[0] >= 0
+
+
+def test_without_the_thinking_round_it_is_the_game_itself() -> None:
+    game = make("open_minds", seed=3, think_first=False)
+    plain = make("kuhn_poker", seed=3)
+    assert (game.observation(0), game.players_to_move()) == (plain.observation(0), plain.players_to_move())
+
+
+def test_a_replay_is_played_again(tmp_path) -> None:
+    path = tmp_path / "game.jsonl"
+    game = make("open_minds", seed=5, inner="mafia")
+    seats = [RandomSeat(player) for player in range(game.facts.players)]
+    play(game, seats, MatchRules(visibility="public"), recorder=ReplayWriter(path))
+    assert verify(path) > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"inner": "open_minds"}, OptionError, "expected another game"),
+        ({"inner": "kuhn"}, UnknownName, "Did you mean 'kuhn_poker'"),
+        ({"inner": "go", "inner_options": {"siz": 5}}, UnknownName, "Did you mean 'size'"),
+        ({"payoff": "none"}, OptionError, "payoff"),
+    ],
+)
+def test_a_wrong_inner_game_is_refused(options: dict, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        make("open_minds", **options)

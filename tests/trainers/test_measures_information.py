@@ -1,0 +1,77 @@
+"""Bits through a channel, against closed forms."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palaestra.trainers.measures.information import (
+    divergence_bits,
+    fano_bits,
+    influence_bits,
+    mutual_information,
+    permutation_test,
+)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "messages", "bits"),
+    [(1.0, 4, 2.0), (0.25, 4, 0.0), (0.1, 4, 0.0), (1.0, 2, 1.0), (0.5, 2, 0.0), (1.0, 64, 6.0)],
+)
+def test_fano_at_its_ends(accuracy: float, messages: int, bits: float) -> None:
+    assert fano_bits(accuracy, messages) == pytest.approx(bits)
+
+
+@given(st.integers(2, 20), st.floats(0.0, 1.0))
+def test_fano_is_the_information_of_a_channel_whose_errors_are_alike(messages: int, share: float) -> None:
+    accuracy = 1 / messages + share * (1 - 1 / messages)
+    table = {
+        (sent, got): (accuracy if sent == got else (1 - accuracy) / (messages - 1)) / messages
+        for sent, got in product(range(messages), repeat=2)
+    }
+    exact = sum(p * math.log2(p * messages * messages) for p in table.values() if p > 0)  # both sides are uniform
+    assert fano_bits(accuracy, messages) == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.parametrize(("accuracy", "messages"), [(1.1, 2), (-0.1, 2), (0.5, 1)])
+def test_fano_refuses_what_is_no_channel(accuracy: float, messages: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        fano_bits(accuracy, messages)
+
+
+def test_mutual_information_of_a_bijection_is_its_entropy_and_of_a_product_nothing() -> None:
+    assert mutual_information([(n % 4, "abcd"[n % 4]) for n in range(40)]) == pytest.approx(2.0)
+    assert mutual_information(list(product(range(3), "xyz"))) == pytest.approx(0.0)
+    assert mutual_information([]) == 0.0
+
+
+def test_the_permutation_null_is_the_known_bias_and_p_is_uniform_under_it() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(int(a), int(b)) for a, b in rng.integers(4, size=(400, 2))]
+    found = permutation_test(pairs)
+    assert found.null == pytest.approx(9 / (2 * 400 * math.log(2)), rel=0.15)
+    small = [permutation_test([tuple(row) for row in rng.integers(3, size=(30, 2))], shuffles=99).p for _ in range(200)]
+    assert np.mean(np.array(small) <= 0.1) < 0.17
+    sent = permutation_test([(n % 4, n % 4) for n in range(200)])
+    assert sent.p == 0.001
+    assert sent.corrected == pytest.approx(2.0, abs=0.05)
+
+
+def test_divergence_of_codes() -> None:
+    cover = {"aa": 0.25, "ab": 0.25, "ba": 0.25, "bb": 0.25}
+    assert divergence_bits(cover, cover) == 0.0
+    assert divergence_bits({"aa": 1.0}, cover) == 2.0
+    assert divergence_bits({"zz": 1.0}, cover) == math.inf
+    assert divergence_bits({"aa": 0.5, "bb": 0.5}, cover) == 1.0
+
+
+def test_influence_is_signalling_that_is_listened_to() -> None:
+    assert influence_bits([{"bet": 1.0}, {"pass": 1.0}]) == pytest.approx(1.0)
+    assert influence_bits([{"bet": 0.7, "pass": 0.3}] * 4) == pytest.approx(0.0)
+    half = influence_bits([{"bet": 1.0}, {"bet": 0.5, "pass": 0.5}])
+    assert half == pytest.approx(0.75 * math.log2(1 / 0.75) + 0.25 * 2 - 0.5)

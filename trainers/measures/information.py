@@ -1,0 +1,131 @@
+"""How much of a secret gets through: bits by Fano's bound, mutual information with a permutation null, and divergence.
+
+All in bits. A *message* is one of N that are equally likely, and a *guess* is what came out at the other end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def fano_bits(accuracy: float, messages: int) -> float:
+    """Return the least mutual information (bits) of N equally likely messages with guesses that are right so often.
+
+    I >= log2 N - h(P) - (1 - P) log2(N - 1), with the binary entropy h (R. M. Fano, 1961); it is met when all errors
+    are equally likely, and is 0 where guessing reaches that accuracy. An accuracy below chance tells nothing by this
+    bound, so it gives 0, too.
+
+    Raises:
+        ValueError: No probability, or fewer than 2 messages.
+    """
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy is {accuracy}, expected 0 to 1")
+    if messages < 2:
+        raise ValueError(f"there are {messages} messages, expected at least 2")
+    if accuracy <= 1 / messages:
+        return 0.0
+    wrong = 1 - accuracy
+    bits = math.log2(messages) + accuracy * math.log2(accuracy)
+    return bits + (wrong * math.log2(wrong / (messages - 1)) if wrong else 0.0)
+
+
+def mutual_information(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
+    """Return the plug-in estimate (bits) of the mutual information of two things seen together.
+
+    It is biased upwards by about (a - 1)(b - 1) / (2 n ln 2) for a and b values and n pairs; `permutation_test` says
+    how much of it chance explains.
+    """
+    return _bits(_table(pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Permuted:
+    """Mutual information beside what is left of it when one side is shuffled.
+
+    Attributes:
+        bits: The plug-in estimate.
+        null: Its mean over shuffles, which is its bias where the two sides have nothing to do with each other.
+        p: Share of shuffles (with the unshuffled one counted among them) that reach as much.
+    """
+
+    bits: float
+    null: float
+    p: float
+
+    @property
+    def corrected(self) -> float:
+        """Return the estimate less its null, at least 0."""
+        return max(0.0, self.bits - self.null)
+
+
+def permutation_test(pairs: Sequence[tuple[Hashable, Hashable]], *, shuffles: int = 999, seed: int = 0) -> Permuted:
+    """Return mutual information with its permutation null; ``shuffles`` + 1 is the resolution of ``p``."""
+    rows, columns = _codes([one for one, _ in pairs]), _codes([other for _, other in pairs])
+    shape = (int(rows.max(initial=-1)) + 1, int(columns.max(initial=-1)) + 1)
+    found = _bits(_count(rows, columns, shape))
+    rng = np.random.default_rng(seed)
+    null = np.array([_bits(_count(rows, rng.permutation(columns), shape)) for _ in range(shuffles)])
+    reached = int((null >= found - 1e-12).sum())
+    return Permuted(found, float(null.mean()) if shuffles else 0.0, (1 + reached) / (1 + shuffles))
+
+
+def divergence_bits(stego: Mapping[str, float], cover: Mapping[str, float]) -> float:
+    """Return KL(stego || cover) in bits: 0 is perfect security (C. Cachin, 1998), infinite where a cover never is so.
+
+    Args:
+        stego, cover: Probability of each text; each sums to one.
+    """
+    total = 0.0
+    for text, probability in stego.items():
+        if probability > 0:
+            other = cover.get(text, 0.0)
+            if other <= 0:
+                return math.inf
+            total += probability * math.log2(probability / other)
+    return max(0.0, total)
+
+
+def influence_bits(responses: Sequence[Mapping[str, float]]) -> float:
+    """Return the causal influence of communication in bits: MI of message and response when messages are set at random.
+
+    Args:
+        responses: For each message, set by intervention and equally likely, the listener's distribution over actions.
+
+    Source: R. Lowe et al., On the pitfalls of measuring emergent communication, 2019. A message may carry much and
+    change nothing: signalling without listening has influence 0.
+    """
+    actions = sorted({action for response in responses for action in response})
+    table = np.array([[response.get(action, 0.0) for action in actions] for response in responses])
+    return _bits(table / max(1, len(responses)))
+
+
+def _table(pairs: Sequence[tuple[Hashable, Hashable]]) -> NDArray[np.float64]:
+    rows, columns = _codes([one for one, _ in pairs]), _codes([other for _, other in pairs])
+    return _count(rows, columns, (int(rows.max(initial=-1)) + 1, int(columns.max(initial=-1)) + 1))
+
+
+def _codes(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in values], np.int64)
+
+
+def _count(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    table = np.zeros(shape)
+    np.add.at(table, (rows, columns), 1.0)
+    return table
+
+
+def _bits(table: NDArray[np.float64]) -> float:
+    """Return the mutual information of a joint table of weights."""
+    total = table.sum()
+    if not total:
+        return 0.0
+    joint = table / total
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    return max(0.0, float((joint[seen] * np.log2(joint[seen] / apart[seen])).sum()))
