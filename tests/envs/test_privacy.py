@@ -66,9 +66,11 @@ class TeamsOfTwo(Talk):
 
 TOGETHER = [name for name in GAMES_SHIPPED if make(name).facts.players > 1]
 """Who plays alone has nobody to hide a thought from."""
-ASKED_ONCE = ("contest", "matrix_game")
+ASKED_ONCE = ("contest",)
 """Games in which everybody speaks once, so that no monitor among the first is ever asked after a thought."""
-GAMES: dict[str, Callable[[], Game]] = {name: lambda name=name: make(name, seed=5) for name in TOGETHER}  # type: ignore[misc]
+GAMES: dict[str, Callable[[], Game]] = {
+    name: lambda name=name: make(name, seed=5, **({"rounds": 3} if name == "matrix_game" else {})) for name in TOGETHER
+}  # type: ignore[misc]
 GAMES |= {"morra": Morra, "talk": Talk, "teams": TeamsOfTwo}
 RULES: dict[str, tuple[Visibility, tuple[int, ...]]] = {
     "private": ("private", ()),
