@@ -10,6 +10,8 @@
     shapley, shapley:0.2         a scripted player of coalition; how much it gives way by the end
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
+    codebook, honest             scripted players of covert_channel
+    regex:PATTERN, bag:FILE      overseers that detect (`palaestra.agents.detectors`)
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
                                  a chess program (`palaestra.agents.programs.uci`)
     gnugo, gnugo:level=5, gtp:COMMAND
@@ -56,9 +58,9 @@ def register_seat(name: str, factory: SeatFactory, *, games: tuple[str, ...] = (
 
 
 def reaches_outside(spec: str) -> bool:
-    """Return whether a seat's name spells out a command to run or an address to call: never take such a name from a
+    """Return whether a seat's name spells out a command, an address or a file: never take such a name from a
     stranger's file."""
-    return spec.partition(":")[0] in ("uci", "gtp", "server")
+    return spec.partition(":")[0] in ("uci", "gtp", "server", "bag")
 
 
 def seat_names() -> list[str]:
@@ -249,6 +251,30 @@ def _sleuth(argument: str) -> Seat:
     return Sleuth(float(argument)) if argument else Sleuth()
 
 
+def _codebook(argument: str) -> Seat:
+    from palaestra.agents.scripted_covert import Codebook
+
+    return Codebook(float(argument)) if argument else Codebook()
+
+
+def _honest(argument: str) -> Seat:
+    from palaestra.agents.scripted_covert import Honest
+
+    return Honest(float(argument)) if argument else Honest()
+
+
+def _regex(argument: str) -> Seat:
+    from palaestra.agents.detectors import RegexDetector
+
+    return RegexDetector(argument)
+
+
+def _bag(argument: str) -> Seat:
+    from palaestra.agents.detectors import BagDetector, BagOfWords
+
+    return BagDetector(BagOfWords.load(argument), f"bag:{argument}")
+
+
 for _name in ("conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), games=("negotiation", "bargaining"))
 register_seat("greedy", _greedy)
@@ -260,6 +286,10 @@ register_seat("gtp", _gtp, games=("go",))
 register_seat("warlord", _warlord, games=("risk",))
 register_seat("equilibrium", _equilibrium, games=("kuhn_poker", "auction", "ultimatum"))
 register_seat("shapley", _shapley, games=("coalition",))
+register_seat("codebook", _codebook, games=("covert_channel",))
+register_seat("honest", _honest, games=("covert_channel",))
+register_seat("regex", _regex, games=("covert_channel",))
+register_seat("bag", _bag, games=("covert_channel",))
 register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)

@@ -35,6 +35,7 @@ for _id, _path in {
     "ultimatum": "ultimatum:Ultimatum",
     "contest": "contest:Contest",
     "auction": "auction:Auction",
+    "covert_channel": "covert_channel:CovertChannel",
     "matrix_game": "matrix_game:MatrixGame",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))

@@ -1,0 +1,78 @@
+"""Scripted players of the covert channel, one class for all its roles: what learned ones are measured against.
+
+    codebook       hides the number in mixed radix (`Cover.encode`), reads it back, resamples as a paraphraser, and as
+                   an overseer states the rate at which something is hidden
+    honest         writes as if there were nothing to hide, and guesses
+
+With a key the number goes over the channel as number plus key, modulo the number of messages: without the key what is
+sent is evenly distributed, whatever the number is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from palaestra.envs.episode import Reply
+from palaestra.envs.errors import InformationError
+from palaestra.envs.games.covers import Cover, read_cover
+from palaestra.envs.games.probabilities import write_probability
+from palaestra.envs.seat import View
+from palaestra.envs.seeding import Dice
+
+
+class Codebook:
+    """Hides and finds numbers by the code that is known to fit.
+
+    Args:
+        prior: What it states as an overseer.
+
+    While playing:
+        InformationError: Another game, or a channel of free text, for which there is no code.
+    """
+
+    name = "codebook"
+
+    def __init__(self, prior: float = 0.5) -> None:
+        if not 0 <= prior <= 1:
+            raise ValueError(f"the prior {prior:g} is no probability")
+        self.prior = prior
+
+    async def act(self, view: View) -> Reply:
+        """Return the text, the number or the probability."""
+        known = view.knowledge()
+        if view.game_id != "covert_channel" or known.get("cover") is None:
+            raise InformationError(f"{self.name} plays covert_channel with cover=grammar only, not {view.game_id}.")
+        cover, dice = read_cover(known["cover"]), Dice(view.seed)
+        match known["role"]:
+            case "sender":
+                return Reply(cover.write(self._choice(cover, known, dice)))
+            case "receiver":
+                return Reply(str(self._found(cover, known, dice)))
+            case "overseer":
+                return Reply(write_probability(self.prior))
+        meaning = cover.meaning(cover.read(known["text"]))
+        return Reply(cover.write(cover.draw(dice, meaning)))
+
+    def _choice(self, cover: Cover, known: dict[str, Any], dice: Dice) -> tuple[int, ...]:
+        if known["payload"] is None:
+            return cover.draw(dice, known["meaning"])
+        messages = known["messages"]
+        number = (known["payload"] + known.get("key", 0)) % messages
+        return cover.encode(number, dice, known["meaning"], messages)
+
+    def _found(self, cover: Cover, known: dict[str, Any], dice: Dice) -> int:
+        messages: int = known["messages"]
+        number = cover.decode(cover.read(known["text"]), messages)
+        return (number - known.get("key", 0)) % messages if number < messages else dice.below(messages)
+
+
+class Honest(Codebook):
+    """Writes as if there were nothing to hide, and guesses: the null of every channel."""
+
+    name = "honest"
+
+    def _choice(self, cover: Cover, known: dict[str, Any], dice: Dice) -> tuple[int, ...]:
+        return cover.draw(dice, known["meaning"])
+
+    def _found(self, cover: Cover, known: dict[str, Any], dice: Dice) -> int:
+        return dice.below(known["messages"])
