@@ -48,6 +48,10 @@ def _mapping(data: Any, source: str) -> dict[str, Any]:
     return dict(data)
 
 
+NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What the library raises for text that is none; the others for numbers and nesting beyond Python's limits."""
+
+
 def load(kind: type[ConfigT], path: str | Path, overrides: Iterable[str] = ()) -> ConfigT:
     """Read a YAML file and apply overrides such as ``optimizer.lr=1e-4`` or ``games.0.options.view=terse``.
 
@@ -56,17 +60,24 @@ def load(kind: type[ConfigT], path: str | Path, overrides: Iterable[str] = ()) -
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"config file {str(path)!r} does not exist; see configs/ for examples.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path.name} is no valid YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from None
-    data = _mapping(data, path.name)
+    try:
+        found = yaml.safe_load(text)
+    except NO_YAML as error:
+        raise ConfigError(f"config file {path.name} is no valid YAML: {_short(error)}") from None
+    data = _mapping(found, path.name)
     for override in overrides:
         _override(data, override)
     return parse(kind, data, path.name)
+
+
+def _short(error: Exception) -> str:
+    """Return an error on one line, without Python's own advice."""
+    return " ".join(str(error).split()).partition("; use sys.")[0]
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -75,8 +86,8 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r} has no value; write it as key.subkey=value.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override!r}: {text!r} is no valid YAML; put text in quotes.") from None
+    except NO_YAML:
+        raise ConfigError(f"--set {override!r:.80}: {text!r:.80} is no valid YAML; put text in quotes.") from None
     if isinstance(value, str):  # YAML reads 1e-4 as text
         with contextlib.suppress(ValueError):
             value = float(value)

@@ -38,6 +38,7 @@ from palaestra.trainers import checkpoint, cluster, quiet
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
+from palaestra.trainers.config_file import NO_YAML
 from palaestra.trainers.metrics import MetricsLog, finite
 from palaestra.trainers.plan import Plan, plan_of
 from palaestra.trainers.settle import settle
@@ -369,6 +370,6 @@ def open_run(folder: str | Path, watcher: Watcher | None = None) -> Run:
         raise RunError(
             f"{path} is no run folder (it has no config.yaml); `palaestra train CONFIG` makes one."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NO_YAML as error:
         raise ConfigError(f"{path / 'config.yaml'} is no valid YAML: {' '.join(str(error).split())}") from None
     return Run(parse_config(data, "config.yaml"), path.resolve(), watcher or Silence())

@@ -73,6 +73,7 @@ def test_a_misspelt_key_names_itself_and_the_nearest_right_one_at_every_level(pa
         ("iterations", "has no value"),
         ("=3", "has no value"),
         ("iterations=[", "no valid YAML"),
+        ("iterations=" + "9" * 5000, "no valid YAML"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_its_key(tmp_path, override, told):
@@ -99,7 +100,14 @@ def test_overrides_reach_every_depth_and_are_read_as_yaml(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("a: [", "no valid YAML"), ("- 1", r"holds \[1\]"), ("", "holds nothing"), ("\x00", "no valid YAML")],
+    [
+        ("a: [", "no valid YAML"),
+        ("a: " + "[" * 5000, "no valid YAML"),
+        ("a: " + "9" * 5000, "limit"),
+        ("- 1", r"holds \[1\]"),
+        ("", "holds nothing"),
+        ("\x00", "no valid YAML"),
+    ],
 )
 def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path, text, told):
     file = tmp_path / "c.yaml"

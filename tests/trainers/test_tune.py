@@ -62,7 +62,8 @@ def test_a_checkpoint_of_other_adapters_is_refused_in_one_sentence(tmp_path, loc
 @pytest.mark.slow
 def test_the_tuner_tries_every_learning_rate_and_its_checkpoints_are_ours(tmp_path, local_ray):
     # Trials run in processes of their own, which know the registered credit rules and no others.
-    whole = data(model={"source": "tiny:kuhn"}, credit={"rule": "role_baseline"}, games_per_iteration=12)
+    games = [{**data()["games"][0], "reply": {"max_tokens": 8}}]  # room for "pass": a cut reply trains nothing
+    whole = data(model={"source": "tiny:kuhn"}, games=games, credit={"rule": "role_baseline"}, games_per_iteration=12)
     space = SelfPlayConfig().self_play(**{**whole, "optimizer": {"lr": tune.grid_search([1e-3, 1e-2])}})
     tuner = tune.Tuner(
         SelfPlay,

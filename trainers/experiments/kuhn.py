@@ -14,7 +14,6 @@ import json
 from typing import Any
 
 import numpy as np
-import torch
 
 from palaestra.trainers import cluster
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
@@ -22,8 +21,8 @@ from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
 from palaestra.trainers.experiments.kuhn_exact import Averaged, exploitability, probes
+from palaestra.trainers.experiments.readout import reply_logprobs
 from palaestra.trainers.learner import TokenLearner
-from palaestra.trainers.loss import TokenBatch
 
 ITERATIONS = 300
 GAMES = 128
@@ -72,20 +71,9 @@ def config_of(arm: str, seed: int, threads: int = 0) -> RunConfig:
 
 def policy_table(learner: TokenLearner, adapter: str) -> np.ndarray:
     """Return float64[12, 2], the probabilities of pass and bet at every information state of `kuhn_exact.STATES`."""
-    rows, starts = probes(learner.run)
-    longest = max(map(len, rows))
-    tokens = torch.zeros((len(rows), longest), dtype=torch.int64)
-    attention = torch.zeros((len(rows), longest), dtype=torch.bool)
-    member = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for line, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        tokens[line, : len(row)] = torch.tensor(row)
-        attention[line, : len(row)] = True
-        member[line, start : len(row)] = True
-    nothing = torch.zeros_like(member)
-    batch = TokenBatch(tokens, attention, torch.zeros(tokens.shape), {}, {"pg": member, "ce": nothing, "kl": nothing})
-    outputs = learner.policy.forward_inference({"tokens": batch, "adapter": adapter, "temperature": 1.0})
-    sums = outputs["logprobs"].double().sum(-1).reshape(12, 2)
-    return torch.softmax(sums, -1).numpy()
+    sums = reply_logprobs(learner, adapter, *probes(learner.run)).reshape(12, 2)
+    odds = np.exp(sums - sums.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
 def run(cell: Cell) -> dict[str, Any]:

@@ -7,8 +7,6 @@ the probabilities of pass and bet. Exploitability is OpenSpiel's, half of NashCo
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import permutations
 
@@ -17,13 +15,11 @@ import pyspiel
 from open_spiel.python import policy as spiel_policy
 from open_spiel.python.algorithms import exploitability as spiel_exploitability
 
-from palaestra.agents.engines.base import BASE, Completion, Sampling
-from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.models.sources import ModelSource
-from palaestra.agents.tokens import TextCodec
-from palaestra.envs import Match, make
+from palaestra.envs import make
 from palaestra.envs.games.kuhn_poker import ACTIONS, KuhnPoker
 from palaestra.trainers.config import RunConfig
+from palaestra.trainers.experiments.readout import contexts, reply_ids
 
 HISTORIES = ("", "pb", "p", "b")
 """The first player's two, then the second's."""
@@ -64,32 +60,6 @@ class Averaged:
         return self._mixed / self._reached
 
 
-class _Recorder:
-    """An engine that says what it is told to and remembers what it was shown."""
-
-    vocab_size = 0
-    context_length = 1 << 20
-
-    def __init__(self, codec: TextCodec, script: str) -> None:
-        self.codec = codec
-        self.script = [ACTIONS["pb".index(mark)] for mark in script]
-        self.contexts: list[list[int]] = []
-
-    async def generate(
-        self, context: Sequence[int], sampling: Sampling, *, policy: str = BASE, session: str | None = None
-    ) -> Completion:
-        self.contexts.append(list(context))
-        ids = reply_ids(self.codec, self.script[len(self.contexts) - 1])
-        return Completion(tuple(ids), (0.0,) * len(ids), "stop", policy, len(context))
-
-    def release(self, session: str) -> None: ...
-
-
-def reply_ids(codec: TextCodec, text: str) -> list[int]:
-    """Return the tokens of a reply, its stop token included."""
-    return [*codec.encode_untrusted(text), codec.stop_ids[0]]
-
-
 def probes(config: RunConfig) -> tuple[list[list[int]], list[int]]:
     """Return 24 token sequences, for each of `STATES` the context followed by each of the two replies, and where the
     replies start.
@@ -113,10 +83,8 @@ def _probes(source: str, section_json: str) -> tuple[list[list[int]], list[int]]
             game = make("kuhn_poker", **section.options)
             assert isinstance(game, KuhnPoker)
             game.cards = list(cards)
-            engine = _Recorder(codec, script)
-            seats = [LanguageModelSeat(engine, codec, settings=section.reply.settings()) for _ in range(2)]  # type: ignore[arg-type]
-            asyncio.run(Match(game, seats, section.rules.rules(), record=False).play())
-            for turn, context in enumerate(engine.contexts):
+            shown = contexts(game, section, codec, [ACTIONS["pb".index(mark)] for mark in script])
+            for turn, context in enumerate(shown):
                 found.setdefault(f"{cards[turn % 2]}{script[:turn]}", context)
     rows, starts = [], []
     for state in STATES:

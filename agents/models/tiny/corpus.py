@@ -15,18 +15,18 @@ finds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from palaestra.agents.engines.base import BASE, Completion, Sampling
 from palaestra.agents.language_model import LanguageModelSeat, ReplySettings
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, MatchRules, OnFailure, Reply, View, make
 from palaestra.envs.game import Game
+from palaestra.envs.match import run
 from palaestra.envs.seeding import Dice, derive
 
-T = TypeVar("T")
 Questions: TypeAlias = Callable[[Game, int, Dice], list[tuple[str, str]]]
 """From a game, a player and dice to (question, answer) pairs about what that player knows now.
 
@@ -92,23 +92,12 @@ def write_corpus(mixes: Sequence[Mix], codec: TextCodec, games: int, seed: int) 
         ]
         patient = OnFailure(reasks=5)
         rules = MatchRules(illegal=patient, unparsable=patient)
-        _finish(Match(game, seats, rules, record=False, seed=derive(seed, "match", number)).play())
+        run(Match(game, seats, rules, record=False, seed=derive(seed, "match", number)).play())
         yield from (row for row in rows if row.ids)
 
 
 def _ends(mixes: Sequence[Mix]) -> list[int]:
     return [sum(mix.share for mix in mixes[: index + 1]) for index in range(len(mixes))]
-
-
-def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits for anything; unlike `asyncio.run` this works inside a running loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    work.close()
-    raise RuntimeError("the match waited for something, but a typing engine answers at once")
 
 
 class _Typist:

@@ -14,6 +14,7 @@ from palaestra.agents.models.tiny.corpus import Mix
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
+from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
@@ -136,6 +137,19 @@ def trade_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]
     ]
 
 
+def covert_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask for the secret, the words that were read, and the role."""
+    assert isinstance(game, CovertChannel)
+    role = game.role(player)
+    if role == "sender":
+        first = ("secret?", "-" if game.payload is None else str(game.payload))
+    else:
+        first = ("read?", game.delivered if role == "receiver" else game.sent)
+    return [first, ("role?", role)]
+
+
+COVERT = {"view": "terse", "covers": "{a|b} {c|d}", "messages": 4, "honest": 0.25}
+
 TRADE = {"view": "terse", "items": 2, "max_count": 2, "max_turns": 6, "max_talk": 0}
 
 _RECIPES = (
@@ -163,6 +177,14 @@ _RECIPES = (
         training=Training(steps=1800, batch_tokens=512, rate=3e-3, games=10_000),
         seconds=85,
         held_out=0.121,
+    ),
+    Recipe(
+        "covert",
+        "has read honest play of a covert channel of two words (view=terse) and questions about it",
+        corpus=(Mix("covert_channel", covert_questions, COVERT),),
+        training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
+        seconds=25,
+        held_out=0.3,
     ),
 )
 
