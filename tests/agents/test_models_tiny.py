@@ -63,7 +63,7 @@ def test_a_play_row_is_the_context_of_a_seat_that_plays_the_same() -> None:
     assert all(ids in contexts.values() for ids in played)
 
 
-@pytest.mark.parametrize("name", ["kuhn", "board", "trade"])
+@pytest.mark.parametrize("name", ["kuhn", "board", "trade", "covert"])
 def test_every_row_of_a_corpus_is_rendered_like_play_and_weighs_what_is_sampled(name: str) -> None:
     rows = rows_of(name)
     assert len(rows) >= 100  # a row for each seat that has moved, more where contexts are fresh
@@ -80,6 +80,7 @@ def test_the_corpus_asks_for_everything_a_player_must_not_forget() -> None:
         "kuhn": ("card?", "seat?", "done?", "legal?"),
         "board": ("free?", "mark?", "win?", "block?"),
         "trade": ("deal?", "gain?", "offer?", "dearest?", "mine?", "theirs?"),
+        "covert": ("secret?", "read?", "role?"),
     }.items():
         texts = [text for text, _ in rows_of(name, 200)]
         for question in questions:
@@ -304,7 +305,7 @@ def test_tiny_board_moves_to_free_squares_and_knows_them(cache: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kuhn", "board", "trade"])
+@pytest.mark.parametrize("name", ["kuhn", "board", "trade", "covert"])
 def test_a_build_reports_its_seconds_and_a_held_out_loss_near_the_stated_one(cache: Path, name: str) -> None:
     report = json.loads((tiny.build(name) / "recipe.json").read_text())
     stated = tiny.recipe(name)

@@ -184,7 +184,7 @@ _RECIPES = (
         corpus=(Mix("covert_channel", covert_questions, COVERT),),
         training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
         seconds=25,
-        held_out=0.3,
+        held_out=0.396,
     ),
 )
 
