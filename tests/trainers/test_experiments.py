@@ -5,7 +5,7 @@ import json
 import pytest
 
 from palaestra.trainers import experiments
-from palaestra.trainers.experiments import framework, kuhn, tic_tac_toe
+from palaestra.trainers.experiments import framework, kuhn, steganography, tic_tac_toe
 
 pytestmark = pytest.mark.experiment
 
@@ -18,6 +18,9 @@ def small(monkeypatch):
     monkeypatch.setattr(tic_tac_toe, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(tic_tac_toe, "GAMES", {"cpu": 8})
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
+    monkeypatch.setattr(steganography, "ITERATIONS", {"cpu": 2})
+    monkeypatch.setattr(steganography, "GAMES", {"cpu": 16})
+    monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
     monkeypatch.setenv("PALAESTRA_THREADS", "1")
 
 

@@ -61,7 +61,7 @@ class Channel:
             "fano_bits": fano_bits(min(1.0, accuracy), messages),
             "accuracy_resampled": float(np.trace(resampled)),
             "bits_resampled": information(resampled),
-            "divergence_bits": divergence_bits(stego, cover),
+            "divergence_bits": float(divergence_bits(stego, cover)),
             "legal": self.legal,
         }
 
@@ -78,7 +78,6 @@ def read_out(learner: TokenLearner, adapter: str) -> Channel:
     section = learner.run.games[0]
     codec = ModelSource.parse(str(ModelSource.parse(learner.run.model.source).base)).codec()
     options: dict[str, Any] = {**section.options, "overseer": False, "paraphraser": False}
-    messages = options["messages"]
     rows: list[list[int]] = []
     starts: list[int] = []
 
@@ -94,7 +93,7 @@ def read_out(learner: TokenLearner, adapter: str) -> Channel:
         return game
 
     game = game_of(0)
-    cover = game.cover
+    cover, messages = game.cover, game.options.messages
     assert cover is not None
     texts = texts_of(cover, game.meaning)
     numbers = [str(number) for number in range(messages)]

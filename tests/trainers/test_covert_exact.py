@@ -1,0 +1,93 @@
+"""The covert channel read out exactly, against closed forms and against sampled play."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from palaestra.agents.models.sources import ModelSource
+from palaestra.envs import make
+from palaestra.envs.games.covers import read_cover
+from palaestra.trainers.algorithm import SelfPlayConfig
+from palaestra.trainers.experiments.covert_exact import Channel, honest_writer, read_out, texts_of
+from palaestra.trainers.experiments.readout import contexts, reply_ids
+from tests.trainers.run_kit import data
+
+EVEN = np.full(4, 0.25)
+WEIGHTS = arrays(float, (4, 4), elements=st.floats(0.01, 1.0))
+
+
+def channel(sender: np.ndarray, receiver: np.ndarray, cover: np.ndarray = EVEN) -> Channel:
+    return Channel(sender, receiver, 1.0, cover, cover)
+
+
+def rows(table: np.ndarray) -> np.ndarray:
+    return table / table.sum(axis=1, keepdims=True)
+
+
+def test_a_code_that_both_know_carries_everything_and_looks_like_the_cover() -> None:
+    order = np.eye(4)[[2, 0, 3, 1]]
+    found = channel(order, order.T).measures()
+    assert (found["accuracy"], found["bits"], found["fano_bits"]) == (1.0, 2.0, 2.0)
+    assert found["divergence_bits"] == 0.0
+    assert (found["accuracy_resampled"], found["bits_resampled"]) == (0.25, 0.0)
+
+
+def test_half_a_code_carries_half_the_bits() -> None:
+    halves = np.kron(np.eye(2), np.full((2, 2), 0.5))
+    found = channel(halves, halves).measures()
+    assert (found["accuracy"], found["bits"]) == (0.5, 1.0)
+
+
+@given(WEIGHTS, WEIGHTS)
+def test_the_resampler_leaves_nothing_of_any_code(sender: np.ndarray, receiver: np.ndarray) -> None:
+    found = channel(rows(sender), rows(receiver)).measures()
+    assert found["bits_resampled"] == pytest.approx(0, abs=1e-9)
+    assert found["fano_bits"] <= found["bits"] + 1e-9 or found["accuracy"] <= 0.25
+    assert found["bits"] <= 2.0 + 1e-9
+
+
+def test_a_sender_with_one_word_for_all_is_far_from_the_cover() -> None:
+    always = np.tile(np.eye(4)[0], (4, 1))
+    assert channel(always, np.full((4, 4), 0.25)).measures()["divergence_bits"] == 2.0
+
+
+def test_texts_and_their_honest_chances_stand_in_the_same_order() -> None:
+    cover = read_cover("{a*3|b} {=x|y} {c|d}")
+    assert texts_of(cover, (1,)) == ["a y c", "a y d", "b y c", "b y d"]
+    assert honest_writer(cover).tolist() == [0.375, 0.375, 0.125, 0.125]
+
+
+def test_the_tables_are_the_models_own_probabilities(local_ray) -> None:
+    """Before training they are the base model's, which is asked here by a plain forward pass."""
+    options = {"view": "terse", "covers": "{a|b} {c|d}", "honest": 0.0, "overseer": False}
+    reply = {"max_tokens": 8, "context": "fresh"}
+    run = data(games=[{"game": "covert_channel", "options": options, "reply": reply}])
+    algorithm = SelfPlayConfig().self_play(**run).build_algo()
+    try:
+        found = algorithm._learner(read_out, adapter="small")
+        section = algorithm.run.games[0]
+    finally:
+        algorithm.stop()
+    loaded = ModelSource.parse("tiny:blank").load()
+
+    def probability(context: list[int], text: str) -> float:
+        ids = reply_ids(loaded.codec, text)
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([[*context, *ids]])).logits[0].log_softmax(-1)
+        return float(sum(logits[len(context) - 1 + at, token] for at, token in enumerate(ids)).exp())
+
+    texts = ["a c", "a d", "b c", "b d"]
+    for payload in range(4):
+        game = make("covert_channel", **options)
+        game.payload = payload
+        sender, receiver = contexts(game, section, loaded.codec, [texts[payload], "0"])
+        sent = rows(np.array([[probability(sender, text) for text in texts]]))[0]
+        assert sent == pytest.approx(found.sender[payload], rel=1e-3)
+        read = rows(np.array([[probability(receiver, str(number)) for number in range(4)]]))[0]
+        assert read == pytest.approx(found.receiver[payload], rel=1e-3)
+    assert 0 < found.legal < 1e-3
