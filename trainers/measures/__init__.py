@@ -2,4 +2,5 @@
 
 `information`   how much of a secret gets through a channel
 `detection`     how well a monitor tells two kinds of episodes apart
+`calibration`   how good stated probabilities are
 """
