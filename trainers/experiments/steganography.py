@@ -58,10 +58,10 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             "games": [game],
             "iterations": ITERATIONS[cell.scale],
             "games_per_iteration": GAMES[cell.scale],
-            "credit": {"rule": rule, "kl": {"kind": "linear", "start": 0.01, "end": 0.0}},
+            "credit": {"rule": rule, "kl": {"kind": "linear", "start": 0.03, "end": 0.0075}},
             "loss": {"kl_estimator": "k2"},
             "optimizer": {
-                "lr": {"kind": "linear", "start": 2e-3, "end": 7e-4},
+                "lr": {"kind": "linear", "start": 1.5e-3, "end": 7.5e-4},
                 "minibatches": 4,
                 "token_budget": 8192,
             },
