@@ -10,11 +10,11 @@ and a new tree is grown for every move: the same position asked with the same se
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pyspiel
 
+from palaestra.agents.threads import in_thread
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError, OptionError, PalaestraError
 from palaestra.envs.game import Game
@@ -71,7 +71,7 @@ class MctsSeat:
         if view.facts.enumerable and len(only := view.legal_actions()) == 1:
             return Reply(only[0], info={"simulations": 0})
         twin = to_spiel(view.clone_game(), view.player)
-        number = await asyncio.to_thread(self._search, twin, view.seed, view.game_id)
+        number = await in_thread(self._search, twin, view.seed, view.game_id)
         return Reply(twin.text_action(number), info={"simulations": self.simulations})
 
     def best_action(self, game: Game, seed: int = 0) -> str:

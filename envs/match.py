@@ -26,7 +26,7 @@ import dataclasses
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from palaestra.envs.episode import Attempt, Episode, Outcome, Reply, Status, Turn
 from palaestra.envs.errors import IllegalAction, OptionError, ReplayMismatch, SeatCountError, UnparsableAction
@@ -39,6 +39,10 @@ from palaestra.envs.seat import Seat, View
 from palaestra.envs.seeding import Dice, derive
 
 Result = TypeVar("Result")
+TalkedOut = Literal["counts", "void"]
+
+LONGEST_THOUGHT = 4000
+"""Characters of a thought that others read; the record has all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,14 @@ class MatchRules:
     illegal: OnFailure = OnFailure()
     unparsable: OnFailure = OnFailure()
     truncated: OnFailure = OnFailure()
-    talked_out: Literal["counts", "void"] = "counts"
+    talked_out: TalkedOut = "counts"
 
     def __post_init__(self) -> None:
+        for name, kind in (("visibility", Visibility), ("talked_out", TalkedOut)):
+            if (value := getattr(self, name)) not in (known := get_args(kind)):
+                raise OptionError(f"{name} is {value!r}, expected one of {', '.join(known)}.")
+        if self.max_turns is not None and self.max_turns < 0:
+            raise OptionError(f"max_turns is {self.max_turns}, but a match cannot have less than 0 turns.")
         if not all(self.thought) or self.thought[0] == self.thought[1]:
             raise OptionError(
                 f"thought markers {list(self.thought)} cannot be told apart; give two different, non-empty texts."
@@ -312,7 +321,7 @@ class Match:
                 self._forfeited_by = player
         thought = turn.attempts[-1].thought if turn.attempts else ""
         if thought and (audience := self._audience(turn.player)) != ():
-            self.events.append(Event("thought", thought, turn.player, audience))
+            self.events.append(Event("thought", _bounded(thought), turn.player, audience))
         if turn.substituted:
             # In a game with secrets that somebody has acted may be one, as in a night of Mafia.
             to = None if self.game.facts.information == "perfect" else (turn.player,)
@@ -394,6 +403,14 @@ def without_talked_out(game: Game, returns: tuple[float, ...], turns: Sequence[T
         if game.team(seat) != game.team(turn.player)
     }
     return tuple(min(value, 0.0) if seat in talkers else value for seat, value in enumerate(returns))
+
+
+def _bounded(thought: str) -> str:
+    """Return a thought as others read it: of one that is too long the middle is left out, and said to be."""
+    if len(thought) <= LONGEST_THOUGHT:
+        return thought
+    half = LONGEST_THOUGHT // 2
+    return f"{thought[:half]}\n[… {len(thought) - 2 * half} characters left out …]\n{thought[-half:]}"
 
 
 async def _gather(asking: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:

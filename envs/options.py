@@ -85,6 +85,17 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+RESERVED = ("seed", "id", "self")
+
+
+def refuse_reserved(options: Mapping[str, Any], owner: str) -> None:
+    """Raise OptionError for what stands beside the options of a game and not among them."""
+    for name in RESERVED:
+        if name in options:
+            cure = "a seed is given beside the options" if name == "seed" else "leave it out"
+            raise OptionError(f"{name!r} is no option of {owner}; {cure}.")
+
+
 def within(options: Any, **bounds: tuple[float, float]) -> None:
     """Raise ValueError for the first option outside its (least, most); for use in ``__post_init__``."""
     for name, (least, most) in bounds.items():

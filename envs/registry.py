@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
@@ -83,13 +83,21 @@ def register(
         raise ValueError(f"{id!r} cannot name a game; use letters, digits, '_', '-', '.' and at most one '/'")
     if isinstance(factory, type) and not issubclass(factory, Game):
         raise ValueError(f"{factory.__name__} is no game; give a subclass of palaestra.envs.Game, or a function")
+    if visibility not in get_args(Visibility):
+        raise ValueError(f"visibility of {id} is {visibility!r}, expected one of {', '.join(get_args(Visibility))}")
     known_version = int(getattr(factory, "version", 0)) if version is None else version
     entry = GameEntry(id, factory, visibility, dict(defaults or {}), known_version)
     if id in _games and _games[id] != entry:
         raise ValueError(f"a game named {id!r} is registered already; choose another name")
+    known = _games.get(id)
     _games[id] = entry
-    for listener in _listeners:
-        listener(entry)
+    try:
+        for listener in _listeners:
+            listener(entry)
+    except ValueError:  # one refuses the name
+        if known is None:
+            del _games[id]
+        raise
 
 
 def register_family(prefix: str, resolve: Callable[[str], GameEntry], members: Callable[[], list[str]]) -> None:

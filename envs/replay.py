@@ -3,8 +3,9 @@ r"""Replays: an episode on disk, one JSON line per turn, re-executable, resumabl
 Line 1 is the header (schema, game, version, options, seeds, rules, seats, hash of the opening state), then one line
 per turn as it is played, and at last the end (outcome, returns, result). Each line ends in ``"sum"``, a hash over the
 bytes of the line and the sum before it, so one edited character is found and named. (It finds accidents and careless
-edits; who wants to deceive can compute new sums, and is found by `verify`.) A process that is killed loses at most
-the turn in flight; a torn last line is dropped with a warning.
+edits; who wants to deceive can compute new sums. `verify` then finds actions, roles, states and ends that do not
+follow from the seed, but not other words around the same actions.) A process that is killed loses at most the turn in
+flight; a torn last line is dropped with a warning.
 
 A replay holds raw replies, tokens and verdicts. The rest of the house reads it as an `Episode` (`read_replay`),
 re-executes it (`verify`), or goes on from any turn of it (`resume`).
@@ -16,10 +17,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from palaestra.envs import registry
-from palaestra.envs.episode import Episode, Reply, Turn
+from palaestra.envs.episode import STATUSES, Episode, Outcome, Reply, Turn
 from palaestra.envs.errors import (
     ActionError,
     NewerReplay,
@@ -30,6 +31,7 @@ from palaestra.envs.errors import (
 )
 from palaestra.envs.game import Game
 from palaestra.envs.match import Match, MatchRules, run, without_talked_out
+from palaestra.envs.options import RESERVED
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import Factory
 from palaestra.envs.replay_lines import SCHEMA, dumps, read_lines, seal, turn_from_json, turn_to_json
@@ -288,6 +290,9 @@ def game_at(episode: Episode, turn: int) -> Game:
 def _executed(replay: Replay, turns: Sequence[Turn], name: str, factory: Factory | None) -> Game:
     """Return the game after ``turns``, each of which was compared with the record."""
     game = _game_of(replay.episode, factory)
+    if game.facts.players != len(replay.episode.seats):
+        there = len(replay.episode.seats)
+        raise ReplayMismatch(0, f"replay {name}: {game.id} has {game.facts.players} players, recorded are {there}.")
     if game.state_hash() != replay.opening_hash:
         raise ReplayMismatch(0, f"replay {name}: the opening state differs from the recorded one; re-record it.")
     _step_through(game, turns, f"replay {name}")
@@ -309,13 +314,16 @@ def _step_through(game: Game, turns: Sequence[Turn], name: str) -> None:
     for turn in turns:
         due = (due or len(game.players_to_move())) - 1
         where = f"{name}, turn {turn.number + 1}"
+        role = game.role(turn.player)
         if turn.action is None:
             leaving.append(turn.player)
         else:
             _step(game, turn, turn.action, where)
+        if role != turn.role:
+            raise ReplayMismatch(turn.number, f"{where}: player {turn.player + 1} is {role}, recorded as {turn.role}.")
         if due <= 0:
-            for player in leaving:
-                game.withdraw(player)
+            while leaving and game.withdraw(leaving.pop(0)):  # the first who cannot ends the game
+                pass
             leaving = []
         _compare(game, turn, where)
 
@@ -347,6 +355,10 @@ def _end_differs(game: Game, episode: Episode) -> str | None:
     if episode.outcome == "finished" and not game.is_over():
         return "the game is not over, but recorded as finished"
     player = episode.forfeited_by
+    if (player is None) != (episode.outcome == "finished") or not {player} <= {None, *episode.forfeits}:
+        return f"player {player} is recorded to have forfeited, but by the turns nobody, or another one, did"
+    if (roles := tuple(map(game.role, range(game.facts.players)))) != episode.roles:
+        return f"the roles are {roles}, recorded {episode.roles}"
     found = tuple(map(float, game.returns() if player is None else game.forfeit(player)))
     if MatchRules.from_json(episode.rules).talked_out == "void":
         found = without_talked_out(game, found, episode.turns)
@@ -377,14 +389,14 @@ class _Vacant:
         self.name = name
 
     async def act(self, view: Any) -> Reply:
-        raise ReplayError(f"turn {view.turn + 1} is not in the record; go on from it with seats that can play.")
+        raise ReplayError(f"turn {view._number + 1} is not in the record; go on from it with seats that can play.")
 
 
 def _replay_from_json(header: dict[str, Any], body: list[dict[str, Any]]) -> Replay:
     end = body.pop() if body and body[-1]["type"] == "end" else None
     if any(line["type"] != "turn" or line["turn"] != number for number, line in enumerate(body)):
         raise ValueError("its turns are out of order")
-    if not isinstance(header["options"], dict) or header["options"].keys() & {"id", "seed"}:
+    if not isinstance(header["options"], dict) or header["options"].keys() & set(RESERVED):
         raise ValueError("its options are not those of a game")
     numbers = (header["seed"], header["match_seed"], header["version"], header["schema"])
     if any(type(one) is not int for one in numbers) or not isinstance(header["game"], str):
@@ -393,8 +405,14 @@ def _replay_from_json(header: dict[str, Any], body: list[dict[str, Any]]) -> Rep
     turns = tuple(turn_from_json(line) for line in body)
     seats = tuple(header["seats"])
     roles: dict[int, str] = {turn.player: turn.role for turn in turns}
-    if not roles.keys() <= set(range(len(seats))):
+    if not roles.keys() <= set(range(len(seats))) or any(type(turn.player) is not int for turn in turns):
         raise ValueError("a turn was played by nobody")
+    if not all(turn.state_hash and turn.attempts for turn in turns):
+        raise ValueError("a turn has no state, or nobody was asked in it")
+    if any(attempt.status not in STATUSES for turn in turns for attempt in turn.attempts):
+        raise ValueError("a reply has a verdict that there is not")
+    if end is not None:
+        _check_end(end, len(seats))
     episode = Episode(
         game=header["game"],
         version=header["version"],
@@ -411,3 +429,16 @@ def _replay_from_json(header: dict[str, Any], body: list[dict[str, Any]]) -> Rep
         match_seed=header["match_seed"],
     )
     return Replay(episode, header["opening_hash"], end is not None, header["match_seed"], header["meta"])
+
+
+def _check_end(end: dict[str, Any], players: int) -> None:
+    """Raise ValueError unless the last line has values of the right types for so many players."""
+    roles, returns, forfeited = end["roles"], end["returns"], end["forfeited_by"]
+    numbers = returns is None or (len(returns) == players and all(type(one) in (int, float) for one in returns))
+    named = len(roles) == players and all(isinstance(one, str) for one in roles)
+    if end["outcome"] not in get_args(Outcome) or not named:
+        raise ValueError("its end names an outcome or roles that there are not")
+    if not numbers or not isinstance(end["result"], dict):
+        raise ValueError("its end holds values of the wrong type")
+    if forfeited is not None and (type(forfeited) is not int or not 0 <= forfeited < players):
+        raise ValueError("its end names nobody as the one who forfeited")

@@ -8,6 +8,7 @@ of this one without its sum. Sums are taken over bytes and not over values, so t
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +21,7 @@ from palaestra.envs.parts import part_from_json, part_to_json
 SCHEMA = 1
 
 _SUM = b',"sum":"%b"}'
+_SUM_END = re.compile(rb',"sum":"[0-9a-f]{16}"\}')
 _SUM_LENGTH = len(_SUM % (16 * b"0"))
 
 
@@ -72,6 +74,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     data, _, whole = _checked(torn, previous)
     if whole:  # only its newline is missing
         lines.append(data)
+    elif any(_checked(torn[: found.end()], previous)[2] for found in _SUM_END.finditer(torn)):
+        raise EditedReplay(
+            f"replay {path.name}, line {len(raw) + 1}: something stands behind its end; restore the original file."
+        )
     elif torn:
         warnings.warn(
             f"replay {path.name}: the last line is torn and is dropped; all {len(raw) - 1} turns before it are intact",

@@ -25,13 +25,12 @@ class View:
 
     Attributes:
         player, role: Who is asked.
-        turn: Number of the turn in the episode.
         attempt: 0 for the first request of the turn, then how many replies have failed.
         feedback: Why the last attempt of this turn failed; empty at the first.
         first: Whether this player has not been asked before in this match.
     """
 
-    __slots__ = ("_match", "_since", "attempt", "feedback", "first", "player", "role", "turn")
+    __slots__ = ("_match", "_number", "_since", "attempt", "feedback", "first", "player", "role")
 
     def __init__(
         self, match: Match, player: int, role: str, turn: int, attempt: int, feedback: str, since: int | None
@@ -40,10 +39,15 @@ class View:
         self._since = since or 0
         self.player = player
         self.role = role
-        self.turn = turn
+        self._number = turn
         self.attempt = attempt
         self.feedback = feedback
         self.first = since is None
+
+    @property
+    def turn(self) -> int:
+        """Return how many turns this player has had: those of all would tell who acts where that is a secret."""
+        return sum(turn.player == self.player for turn in self._match.turns)
 
     @property
     def facts(self) -> GameFacts:
@@ -58,7 +62,7 @@ class View:
     @property
     def seed(self) -> int:
         """Return the seed for everything random in this reply."""
-        return derive(self._match.seed or 0, "reply", self.turn, self.player, self.attempt)
+        return derive(self._match.seed or 0, "reply", self._number, self.player, self.attempt)
 
     def new_events(self) -> list[Event]:
         """Return what became visible since this player was asked last, in order, without what it caused itself."""

@@ -49,8 +49,10 @@ def evaluate(
     from palaestra.agents.models.sources import ModelSource
     from palaestra.envs import make
     from palaestra.envs.errors import OptionError, UnwritableReplay
+    from palaestra.envs.options import refuse_reserved
 
     given: dict[str, Any] = {**key_values(option or (), "--option")}
+    refuse_reserved(given, game)
     source = ModelSource.parse(model)
     learned = section_of(model, game)
     options = {**(learned.options if learned else {}), **given}

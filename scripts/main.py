@@ -71,13 +71,13 @@ def root(
 def run() -> None:
     """Run the command, and after Ctrl-C leave at once.
 
-    An interrupt may have stopped Ray's compiled threads half-way through their start; taking the interpreter down
-    around them can end in a crash. By then all is written and Ray's processes are gone.
+    An interrupt may have stopped compiled threads half-way, of Ray at its start or of a search; taking the interpreter
+    down around them can end in a crash. By then all is written and Ray's processes are gone.
     """
     try:
         app()
     except SystemExit as done:
-        if done.code == INTERRUPTED and "ray" in sys.modules:
+        if done.code == INTERRUPTED:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)

@@ -64,8 +64,10 @@ def play(
     from palaestra.envs import Match, MatchRules, entry, make
     from palaestra.envs.errors import OptionError
     from palaestra.envs.match import run
+    from palaestra.envs.options import refuse_reserved
 
     given: dict[str, Any] = {**key_values(option or (), "--option")}
+    refuse_reserved(given, game)
     known = entry(game)
     specs = seat_specs(seats)
     learned = [section_of(spec, game) for spec in specs]

@@ -122,7 +122,7 @@ def ending(episode: Episode) -> Text:
 def _heading(game: str, seed: int, seats: Sequence[str], roles: Sequence[str]) -> Text:
     from rich.text import Text
 
-    text = Text.assemble((game, "bold cyan"), (f", seed {seed}", "dim"))
+    text = Text.assemble(untrusted(game, "bold cyan"), (f", seed {seed}", "dim"))
     for player, (seat, role) in enumerate(zip(seats, roles, strict=True)):
         text.append_text(untrusted(f"\n  Player {player + 1}{f' ({role})' if role else ''}: {seat}"))
     return text
@@ -136,9 +136,8 @@ def _show_attempt(out: Console, attempt: Attempt, turn: Turn, markers: tuple[str
         out.print(barred(out, untrusted(f"thinks: {attempt.thought}", "dim italic"), "dim"))
     if attempt.status != "ok":
         out.print(barred(out, untrusted(said or "(nothing)", "red"), "red"))
-        out.print(
-            barred(out, Text.assemble((f"{attempt.status}: ", "bold red"), untrusted(attempt.reason, "red")), "red")
-        )
+        told = (untrusted(f"{attempt.status}: ", "bold red"), untrusted(attempt.reason, "red"))
+        out.print(barred(out, Text.assemble(*told), "red"))
     else:
         action = _action(turn)
         if plain(said.strip()) != action.plain:

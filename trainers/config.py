@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs.match import MatchRules, OnFailure
+from palaestra.envs.options import refuse_reserved
 from palaestra.trainers.config_file import ConfigError, Section, load, parse
 from palaestra.trainers.loss import LossSettings
 from palaestra.trainers.schedules import schedule
@@ -124,6 +125,11 @@ class GameSection(Section):
     of a contest: ``{3: base, 4: base}``."""
     group_size: int = Field(1, ge=1)
     """Episodes that start from the same state; above 1 for the group-relative rule."""
+
+    @model_validator(mode="after")
+    def _options_are_the_games(self) -> GameSection:
+        refuse_reserved(self.options, self.game)
+        return self
 
     @model_validator(mode="after")
     def _opponents_have_weight(self) -> GameSection:

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import gymnasium
+from gymnasium.error import ResetNeeded
 
 from palaestra.envs.bridges.opponents import Opponent, seats_of
 from palaestra.envs.bridges.table import ObservationMode, Table, next_seed
@@ -120,6 +121,8 @@ class SeatEnv(gymnasium.Env[str, str]):
         Where the opponents ended the episode before this seat's first turn, the first step reports that end.
         """
         table = self.table
+        if not table.to_move and table.episode is None and table.begun:
+            raise ResetNeeded(f"{table.game_id}: the episode broke off with an error; call reset().")
         if table.to_move or self._reported:
             table.reply({self.seat: action})
         self._reported = table.episode is not None

@@ -11,6 +11,7 @@ unknown and taken to be 0, and making it says so if that is wrong.
 from __future__ import annotations
 
 import re
+import warnings
 
 import gymnasium
 
@@ -32,7 +33,10 @@ def register_ids() -> None:
         gymnasium.register(f"{NAMESPACE}/Game-v0", ENTRY_POINT)
     registry.on_register(_register)
     for name in registry.entry_point_names():
-        _offer(name, 0)
+        try:
+            _offer(name, 0)
+        except ValueError as error:  # a stranger's package must not keep everything from being imported
+            warnings.warn(f"game {name!r} of an installed package has no gymnasium id: {error}", stacklevel=2)
 
 
 def _register(entry: registry.GameEntry) -> None:

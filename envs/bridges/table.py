@@ -24,6 +24,7 @@ from palaestra.envs.bridges.stepper import Stepper
 from palaestra.envs.episode import Episode, Reply
 from palaestra.envs.errors import OptionError
 from palaestra.envs.match import MatchRules
+from palaestra.envs.options import refuse_reserved
 from palaestra.envs.seat import Seat
 from palaestra.envs.seeding import Dice
 
@@ -65,6 +66,7 @@ class Table:
             raise OptionError(f"observation is {observation!r}, expected 'full' or 'new'.")
         self.game_id = game
         self.options = dict(options or {})
+        refuse_reserved(self.options, game)
         opening = registry.make(game, **self.options)
         facts = opening.facts
         if version is not None and opening.version != version:
@@ -107,6 +109,11 @@ class Table:
         if self._stepper is None:
             raise ResetNeeded(f"{self.game_id}: no episode has begun; call reset() first.")
         return self._stepper
+
+    @property
+    def begun(self) -> bool:
+        """Return whether an episode has been dealt."""
+        return self._stepper is not None
 
     @property
     def to_move(self) -> list[int]:
@@ -155,6 +162,8 @@ class Table:
     def observe(self, player: int) -> str:
         """Return the player's observation, within its space."""
         view = self.stepper.view(player)
+        if self.mode == "new" and self.episode is None and player not in self.stepper.requests:
+            return ""  # what is new is shown once, when the player is asked
         text = view.snapshot() if self.mode == "full" else view.observation()
         limit = self.observation_spaces[player].max_length
         self._missing[player] = 0

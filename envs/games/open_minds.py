@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 
 from palaestra.envs import registry
 from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.options import refuse_reserved
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
@@ -46,6 +47,7 @@ class OpenMindsOptions:
     def __post_init__(self) -> None:
         if self.inner == OpenMinds.id:
             raise ValueError(f"inner is {self.inner}, expected another game")
+        refuse_reserved(self.inner_options, self.inner)
         registry.make(self.inner, **self.inner_options)
 
 

@@ -87,7 +87,10 @@ class OpenSpielGame(Game):
         self._simultaneous = self._facts.simultaneous
         self._state = self._fresh_state()
         self.chosen = {}
-        self._settle()
+        try:
+            self._settle()
+        except SPIEL_ERRORS as error:  # some options are found to make no sense at the first deal
+            raise refused(self.id, error) from None
 
     @property
     def facts(self) -> GameFacts:

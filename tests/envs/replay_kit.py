@@ -23,7 +23,7 @@ class Speaks:
     name = "model@17"
 
     async def act(self, view: View) -> Reply:
-        tokens = TokenRecord(0, (1, 2, 3), (view.turn, 5), (-0.1, -0.30000000000000004), "model@17")
+        tokens = TokenRecord(0, (1, 2, 3), (view._number, 5), (-0.1, -0.30000000000000004), "model@17")
         return Reply(f"<think>é\u2028ß 🂡</think>{view.legal_actions()[0]}", False, tokens, {"value": 0.25})
 
 

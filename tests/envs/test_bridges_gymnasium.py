@@ -152,11 +152,17 @@ def test_visible_thoughts_reach_the_seat_and_a_flood_of_them_is_cut() -> None:
     assert "Player 2 thinks: corners first" in env.step("5")[0]
     env = thinking("abc" * 5000)
     env.reset(seed=0)
-    observation, *_, info = env.step("5")
+    observation, *_ = env.step("5")
+    assert "[… 11000 characters left out …]" in observation
+    assert observation.endswith("7 8 9")
+    many = {player: Scripted(*[f"<think>{'abc' * 5000}</think> pass"] * 2) for player in range(1, 6)}
+    env = env_of("palaestra/Auction-v0", opponent=many, rules=MatchRules(visibility="public"), players=6)
+    env.reset(seed=0)
+    observation, *_, info = env.step("pass")
     assert observation in env.observation_space
     assert info["cut"] > 10_000
-    assert "Three in a row" in observation
-    assert observation.endswith("7 8 9")
+    assert observation.startswith("Auction. You are Player 1")
+    assert "Item 2 of 3" in observation
 
 
 @pytest.mark.parametrize("opponent", ["random", RandomSeat, Slow, RandomSeat(3), {1: "random"}, lambda: Slow()])
@@ -252,3 +258,18 @@ def test_a_space_is_copied_without_the_running_game() -> None:
     env = env_of(TICTACTOE)
     env.reset(seed=0)
     assert copy.deepcopy(env.action_space).sample() in set("123456789")
+
+
+def test_after_an_opponents_error_only_a_reset_helps() -> None:
+    class Dies(RandomSeat):
+        async def act(self, view):
+            raise RuntimeError("the engine died")
+
+    register_opponent("test-dies", Dies)
+    env = gymnasium.make("palaestra/TicTacToe-v0", opponent="test-dies", seat=0).unwrapped
+    env.reset(seed=1)
+    with pytest.raises(RuntimeError, match="the engine died"):
+        env.step("5")
+    with pytest.raises(ResetNeeded, match="broke off"):
+        env.step("1")
+    env.reset(seed=2)

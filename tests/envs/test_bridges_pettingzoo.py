@@ -148,3 +148,17 @@ def test_wrong_arguments_and_calls_are_named() -> None:
     env.reset(seed=0)
     with pytest.raises(TypeError, match="is no text"):
         env.step(None)
+
+
+def test_what_is_new_is_shown_once_and_to_who_is_asked() -> None:
+    env = parallel_env("tic_tac_toe", observation="new")
+    observations, _ = env.reset(seed=3)
+    first, second = env.agents
+    assert observations[first]
+    assert observations[second] == ""
+    seen = ""
+    for number in range(4):
+        mover = env.agents[number % 2]
+        observations, *_ = env.step({agent: str(number + 1) if agent == mover else "" for agent in env.agents})
+        seen += observations[second]
+    assert seen.count("Tic-tac-toe") == 1

@@ -37,7 +37,7 @@ def test_one_call_registers_a_game_with_its_version() -> None:
 def test_two_games_cannot_share_an_id() -> None:
     with pytest.raises(ValueError, match="would share the gymnasium id 'palaestra/TicTacToe-v0'"):
         registry.register("tic-tac-toe", TicTacToe)
-    registry._games.pop("tic-tac-toe")
+    assert "tic-tac-toe" not in registry.game_ids()
 
 
 def test_listed_versions_are_those_of_the_games() -> None:

@@ -442,7 +442,7 @@ def test_a_thousand_matches_await_their_engine_together() -> None:
         waiting, everybody = itertools.count(1), asyncio.Event()
 
         async def waits(view: View) -> Reply:
-            if view.turn == 0 and next(waiting) == 1000:
+            if view._number == 0 and next(waiting) == 1000:
                 everybody.set()
             await asyncio.wait_for(everybody.wait(), 30)
             return Reply("1")
@@ -470,3 +470,9 @@ def test_only_a_game_without_secrets_may_be_copied_by_a_seat() -> None:
     assert play(Take(), [Says(*[copies] * 5), Says(*[copies] * 5)]).outcome == "finished"
     with pytest.raises(InformationError, match="kuhn_poker has hidden information"):
         play(make("kuhn_poker"), [Says(copies), Says()])
+
+
+@pytest.mark.parametrize("wrong", [{"visibility": "prvate"}, {"talked_out": "maybe"}])
+def test_a_mistyped_rule_is_refused_and_opens_nothing(wrong: dict) -> None:
+    with pytest.raises(OptionError, match="expected one of"):
+        MatchRules(**wrong)

@@ -34,16 +34,16 @@ class Thinker:
         """By turn, how many turns were over when this seat was asked: the same for all who move at once."""
 
     async def act(self, view: View) -> Reply:
-        self.steps[view.turn] = len(view._match.turns)
+        self.steps[view._number] = len(view._match.turns)
         self.shown += [view.observation(), view.snapshot(), repr(view.events()), repr(view.legal_actions())]
-        canary = f"canary-{view.player}-{view.turn}-{view.attempt}"
+        canary = f"canary-{view.player}-{view._number}-{view.attempt}"
         if view.attempt == 0 and len(self.steps) % 3 == 0:
             return Reply(
-                (f"<think>{canary}", f"<think>{canary}</think>?!")[view.turn % 2], truncated=view.turn % 4 == 1
+                (f"<think>{canary}", f"<think>{canary}</think>?!")[view._number % 2], truncated=view._number % 4 == 1
             )
         action = view.sample_action()
         assert isinstance(action, str)
-        return Reply((f"<think>{canary}</think>{action}", f"{canary}</think>\n{action}")[view.turn % 2])
+        return Reply((f"<think>{canary}</think>{action}", f"{canary}</think>\n{action}")[view._number % 2])
 
 
 class TeamsOfTwo(Talk):
@@ -134,7 +134,7 @@ def test_what_one_player_thinks_changes_nothing_that_a_seat_without_the_right_is
         async def act(self, view: View) -> Reply:
             self.shown += [view.observation(), view.snapshot()]
             self.asked.append(len(view._match.turns))
-            action = game.sample_action(view.player, Dice(derive("same", view.turn, view.player)))
+            action = game.sample_action(view.player, Dice(derive("same", view._number, view.player)))
             return Reply(f"<think>{self.mind}</think>{action}")
 
     visibility, monitors = RULES[rule]

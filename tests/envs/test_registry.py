@@ -12,6 +12,8 @@ import pytest
 from palaestra.envs import game_ids, make, play, registry
 from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.envs.game import Game
+from palaestra.envs.games.tic_tac_toe import TicTacToe
+from palaestra.envs.options import refuse_reserved
 from palaestra.envs.registry import GameEntry, entry, on_register, register, register_family
 from palaestra.envs.seat import RandomSeat
 from tests.envs.broken_games import Take
@@ -151,3 +153,30 @@ def test_a_broken_package_is_named_in_a_warning_and_takes_nothing_else_down(
     assert "their_take" in names
     assert "gone" not in names
     assert make("tic_tac_toe").id == "tic_tac_toe"
+
+
+def test_a_visibility_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="visibility of mistyped is 'pubic', expected one of private"):
+        register("mistyped", TicTacToe, visibility="pubic")  # type: ignore[arg-type]
+    assert "mistyped" not in game_ids()
+
+
+def test_a_name_that_a_listener_refuses_is_not_registered() -> None:
+    def refuse(found: GameEntry) -> None:
+        if found.id == "tic-tac-toe":
+            raise ValueError("would share an id with tic_tac_toe")
+
+    on_register(refuse)
+    with pytest.raises(ValueError, match="would share"):
+        register("tic-tac-toe", TicTacToe)
+    assert "tic-tac-toe" not in game_ids()
+    with pytest.raises(UnknownName):
+        make("tic-tac-toe")
+
+
+@pytest.mark.parametrize("name", ["seed", "id", "self"])
+def test_what_stands_beside_options_is_no_option(name: str) -> None:
+    with pytest.raises(OptionError, match=f"'{name}' is no option"):
+        make("open_minds", inner="chess", inner_options={name: 3})
+    with pytest.raises(OptionError, match=f"'{name}' is no option"):
+        refuse_reserved({name: 3}, "chess")

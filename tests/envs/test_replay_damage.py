@@ -45,7 +45,7 @@ from palaestra.envs import Match, RandomSeat, ReplayWriter, make
 
 class Stops(RandomSeat):
     async def act(self, view):
-        if view.turn == 5:
+        if view._number == 5:
             print("deciding", flush=True)
             await asyncio.sleep(600)
         return await super().act(view)
@@ -188,7 +188,7 @@ def test_verify_names_the_first_turn_that_differs(tmp_path: Path) -> None:
         (2, {"action": {"kind": "code"}}, NotAReplay, "not a part"),
         (3, {"returns": [2.0, -2.0]}, ReplayMismatch, r"after turn 2: the returns are .*, recorded \(2.0, -2.0\)"),
         (3, {"result": {"winner": 1}}, ReplayMismatch, "after turn 2: the result is"),
-        (3, {"outcome": "forfeit", "forfeited_by": 0}, ReplayMismatch, "after turn 2: the returns are"),
+        (3, {"outcome": "forfeit", "forfeited_by": 0}, ReplayMismatch, "after turn 2: player 0 is recorded to have"),
     ],
 )
 def test_whatever_is_changed_with_sums_made_anew_is_found_and_said(
@@ -347,7 +347,7 @@ def test_a_device_that_takes_a_few_bytes_at_a_time_gets_them_all(tmp_path: Path)
 def test_what_json_cannot_hold_is_named_and_leaves_a_readable_file(tmp_path: Path) -> None:
     class Notes(RandomSeat):
         async def act(self, view: View) -> Reply:
-            return Reply(view.legal_actions()[0], info={"value": float("nan") if view.turn == 2 else 0.0})
+            return Reply(view.legal_actions()[0], info={"value": float("nan") if view._number == 2 else 0.0})
 
     path = tmp_path / "game.jsonl"
     with pytest.raises(UnwritableReplay, match=r"but the turn does not \(.*not JSON compliant\)"):

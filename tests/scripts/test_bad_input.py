@@ -300,3 +300,10 @@ def test_errors_inside_ray_are_said_as_if_they_had_happened_here():
     inner = ContractError("bounds", "a return is too high")
     remote = type("RayTaskError", (Exception,), {"__module__": "ray.exceptions", "cause": inner})("a long traceback")
     assert sentence(remote, "palaestra train")[0] == "bounds: a return is too high"
+
+
+@pytest.mark.parametrize("option", ["seed=3", "id=x", "self=1"])
+def test_a_seed_among_the_options_is_a_sentence(option: str) -> None:
+    result = call("play", "tic_tac_toe", "--seats", "random,random", "-o", option)
+    assert result.exit_code == 2
+    assert "is no option of tic_tac_toe" in result.output

@@ -33,7 +33,7 @@ class Poisoner:
     name = "poisoner"
 
     async def act(self, view) -> Reply:
-        turn = view.turn // 2
+        turn = view._number // 2
         if turn % 3 == 0:
             return Reply(NOISE)
         return Reply(view.legal_actions()[-1] if turn % 3 == 1 else "offer: give 1 wheat, take 1 gold")

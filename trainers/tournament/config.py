@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from palaestra.envs.options import refuse_reserved
 from palaestra.trainers.config import ReplySection, RulesSection
 from palaestra.trainers.config_file import Section, load
 
@@ -30,6 +31,11 @@ class TableSection(Section):
     """Seats, counted from 1, that are always held by somebody who is not rated, such as the judges of a contest."""
     groups: int | None = Field(None, ge=1)
     """Groups of this table for each line-up; null for the tournament's."""
+
+    @model_validator(mode="after")
+    def _options_are_the_games(self) -> TableSection:
+        refuse_reserved(self.options, self.game)
+        return self
 
 
 class StopSection(Section):
