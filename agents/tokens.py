@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from palaestra.envs.errors import PalaestraError
+from palaestra.envs.parts import well_formed
 
 
 class CodecError(PalaestraError, ValueError):
@@ -109,7 +110,7 @@ class TokenizerCodec:
 
     def encode_untrusted(self, text: str) -> list[int]:
         """Return the ids of ``text`` as plain characters: none is a control id, whatever it contains."""
-        text = text.encode("utf-8", "replace").decode("utf-8")
+        text = well_formed(text)
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         if self.control_ids.isdisjoint(ids):
             return ids

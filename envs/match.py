@@ -33,7 +33,7 @@ from palaestra.envs.errors import IllegalAction, OptionError, ReplayMismatch, Se
 from palaestra.envs.events import Event, render
 from palaestra.envs.game import Game
 from palaestra.envs.options import parse_options
-from palaestra.envs.parts import Action, part_kind
+from palaestra.envs.parts import Action, part_kind, well_formed
 from palaestra.envs.registry import Visibility
 from palaestra.envs.seat import Seat, View
 from palaestra.envs.seeding import Dice, derive
@@ -259,6 +259,8 @@ class Match:
                 reply = recorded.attempts[len(attempts)].reply
             else:
                 reply = await self.seats[player].act(view)
+                if isinstance(reply.content, str) and (content := well_formed(reply.content)) != reply.content:
+                    reply = dataclasses.replace(reply, content=content)
             thought, action, status, reason = self._judge(player, reply, apply)
             attempts.append(Attempt(reply, status, reason, thought))
             policy: OnFailure | None = None if status == "ok" else getattr(rules, status)
@@ -369,7 +371,7 @@ class Match:
             options=game.options_json(),
             seed=game.seed,
             rules=self.rules.to_json(),
-            seats=tuple(seat.name for seat in self.seats),
+            seats=tuple(well_formed(seat.name) for seat in self.seats),
             roles=tuple(game.role(player) for player in range(game.facts.players)),
             turns=tuple(self.turns),
             outcome=outcome,

@@ -20,6 +20,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+
+def well_formed(text: str) -> str:
+    """Return a text with ``?`` for halves of surrogate pairs, which are no Unicode text and cannot be recorded."""
+    return str(text) if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 PartKind = Literal["text", "tokens", "blob", "array", "distribution"]
 
 

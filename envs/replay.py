@@ -32,7 +32,7 @@ from palaestra.envs.errors import (
 from palaestra.envs.game import Game
 from palaestra.envs.match import Match, MatchRules, run, without_talked_out
 from palaestra.envs.options import RESERVED
-from palaestra.envs.parts import Action
+from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.registry import Factory
 from palaestra.envs.replay_lines import SCHEMA, dumps, read_lines, seal, turn_from_json, turn_to_json
 from palaestra.envs.seat import Seat
@@ -79,7 +79,7 @@ class ReplayLines:
                 "seed": game.seed,
                 "match_seed": match.seed,
                 "rules": match.rules.to_json(),
-                "seats": [seat.name for seat in match.seats],
+                "seats": [well_formed(seat.name) for seat in match.seats],
                 "opening_hash": game.state_hash(),
                 "meta": self.meta,
             }

@@ -65,7 +65,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(raw, start=1):
         data, previous, whole = _checked(line, previous)
         if number == 1:
-            _check_header(path, data)
+            _check_header(path, data, whole)
         if not whole:
             raise EditedReplay(
                 f"replay {path.name}, line {number}: it was changed after it was written; restore the original file."
@@ -97,7 +97,7 @@ def _checked(line: bytes, previous: str) -> tuple[Any, str, bool]:
     return data, expected, isinstance(data, dict) and line[-_SUM_LENGTH:] == _SUM % expected.encode()
 
 
-def _check_header(path: Path, data: Any) -> None:
+def _check_header(path: Path, data: Any, whole: bool) -> None:
     if not isinstance(data, dict) or data.get("type") != "header":
         raise NotAReplay(
             f"{path.name} is no replay, or was changed after it was written: its first line is no header; "
@@ -106,7 +106,8 @@ def _check_header(path: Path, data: Any) -> None:
     if isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
         raise NewerReplay(
             f"replay {path.name} has schema {data['schema']}, but this release reads up to {SCHEMA}; "
-            "install a newer palaestra."
+            "install a newer palaestra"
+            + ("." if whole else ", or restore the original file: as far as this release can tell, it was changed.")
         )
 
 

@@ -105,7 +105,7 @@ def play(
     if games > 1:
         _tally(specs, episodes)
     if replay is not None:
-        what = f"{games} replays beside {replay}" if games > 1 else str(replay)
+        what = str(paths[0]) if games == 1 else f"{paths[0]} to {paths[-1].name if paths[-1] else ''}"
         console().print(untrusted(f"Recorded: {what}; `palaestra replay show FILE` shows it again.", "dim"))
 
 
@@ -181,6 +181,8 @@ def _recorder(path: Path | None, people: list[int], *, quiet: bool) -> Any:
 
 
 def _numbered(path: Path | None, number: int, games: int) -> Path | None:
+    if path is not None and path.is_dir():
+        return path / f"game-{number + 1:04d}.jsonl"
     if path is None or games == 1:
         return path
     return path.with_name(f"{path.stem}-{number + 1:04d}{path.suffix or '.jsonl'}")

@@ -140,6 +140,7 @@ def export(
     from palaestra.envs.errors import NotationError, UnwritableReplay
     from palaestra.envs.notation.pgn import episode_to_pgn
     from palaestra.envs.notation.sgf import episode_to_sgf
+    from palaestra.envs.parts import well_formed
 
     writers = {"chess": episode_to_pgn, "go": episode_to_sgf}
     episode = read_replay(file).episode
@@ -151,7 +152,7 @@ def export(
     elif to.exists():
         raise UnwritableReplay(f"{to} is there already; name another file.")
     else:
-        to.write_text(text, encoding="utf-8")
+        to.write_text(well_formed(text), encoding="utf-8")
 
 
 @app.command(epilog=examples("palaestra replay derailment games/", "palaestra replay derailment runs/talks/replays"))

@@ -25,6 +25,7 @@ from palaestra.envs.episode import Episode, Reply
 from palaestra.envs.errors import OptionError
 from palaestra.envs.match import MatchRules
 from palaestra.envs.options import refuse_reserved
+from palaestra.envs.parts import well_formed
 from palaestra.envs.seat import Seat
 from palaestra.envs.seeding import Dice
 
@@ -64,6 +65,8 @@ class Table:
     ) -> None:
         if observation not in get_args(ObservationMode):
             raise OptionError(f"observation is {observation!r}, expected 'full' or 'new'.")
+        if max_action_chars < 1:
+            raise OptionError(f"max_action_chars is {max_action_chars}, expected at least 1.")
         self.game_id = game
         self.options = dict(options or {})
         refuse_reserved(self.options, game)
@@ -149,8 +152,7 @@ class Table:
     def _reply(self, player: int, text: str) -> Reply:
         if not isinstance(text, str):
             raise TypeError(f"action {text!r} of player {player + 1} is no text; actions of {self.game_id} are texts.")
-        # Lone surrogates are no Unicode text and could not be hashed or recorded.
-        text = str(text) if text.isascii() else text.encode("utf-8", "replace").decode()
+        text = well_formed(text)
         limit = self.action_spaces[player].max_length
         return Reply(text[:limit], truncated=len(text) > limit)
 
@@ -235,4 +237,6 @@ def next_seed(rng: np.random.Generator) -> int:
 def _rules(rules: MatchRules | Mapping[str, Any] | None, game: str) -> MatchRules:
     if isinstance(rules, MatchRules):
         return rules
+    if not isinstance(rules, Mapping | None):
+        raise OptionError(f"rules are {rules!r}, expected MatchRules or a mapping such as {{'visibility': 'public'}}.")
     return MatchRules.from_json({"visibility": registry.entry(game).visibility, **(rules or {})})

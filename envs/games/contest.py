@@ -22,7 +22,7 @@ from typing import Any, Self
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.contest_tasks import OPEN_TASKS, Task, drawn_task, judge_named, read_tasks
-from palaestra.envs.parts import Action
+from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.seeding import Dice
 
 WRITERS = 2
@@ -169,7 +169,7 @@ class Contest(Game):
     def parse(self, player: int, text: str) -> Action:
         if player >= WRITERS:
             return super().parse(player, text)
-        answer = text.encode("utf-8", "replace").decode().strip()
+        answer = well_formed(text).strip()
         if not answer:
             raise UnparsableAction("the answer is empty; write something.")
         return answer

@@ -29,7 +29,7 @@ from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games import probabilities
 from palaestra.envs.games.covers import LONGEST_COVER, Cover, read_covers
 from palaestra.envs.options import within
-from palaestra.envs.parts import Action
+from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.seeding import Dice
 
 ROLES = ("sender", "receiver", "overseer", "paraphraser")
@@ -294,7 +294,7 @@ class CovertChannel(Game):
                 return self._number(player, text)
             case "overseer":
                 return probabilities.read_probability(text)
-        whole = " ".join(text.encode("utf-8", "replace").decode().split())
+        whole = " ".join(well_formed(text).split())
         if not whole:
             raise UnparsableAction("the text is empty; write it.")
         if self.cover is None:

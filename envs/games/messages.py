@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from palaestra.envs.errors import UnparsableAction
 from palaestra.envs.grammar import shorten
+from palaestra.envs.parts import well_formed
 
 Terms: TypeAlias = tuple[int, ...]
 """What is offered, in whole numbers; what they stand for is the game's own."""
@@ -107,7 +108,7 @@ def read_message(text: str, form: OfferForm) -> Message:
 
 
 def _read(text: str, form: OfferForm) -> Message:
-    text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be recorded
+    text = well_formed(text)
     acts: list[Message] = []
     talk: list[str] = []
     for line in text.splitlines():

@@ -26,6 +26,10 @@ _SOURCE = re.compile(r"^\S+\.(?:cc|h):\d+ ")
 
 _RENAMED = {"seed": "game_seed", "game": "inner_game"}
 
+LARGEST = 2000
+"""Greatest whole number of an option, unless its default is near it or it is a seed: boards of 100,000 lines, in a
+stranger's replay as well, would keep OpenSpiel busy until memory ends, and it cannot be interrupted."""
+
 UNREPEATABLE = {
     "add_noise": "it draws the noise of an ending when it is first reached, so a result depends on games played before",
 }
@@ -89,8 +93,13 @@ def load(kind: Any, given: Given, id: str) -> Any:
     """Return the `pyspiel.Game`; shared where it holds no generator of its own.
 
     Raises:
-        OptionError: OpenSpiel refuses the parameters.
+        OptionError: OpenSpiel refuses the parameters, or a number is too large to try.
     """
+    for name, value in given:
+        default = kind.parameter_specification.get(name)
+        most = max(LARGEST, 100 * abs(default)) if type(default) is int else LARGEST
+        if type(value) is int and "seed" not in name and abs(value) > most:
+            raise OptionError(f"options of {id}: {option_name(name)} is {value}; the most that is tried is {most}.")
     sampled = kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC
     inner = tuple(name for name, default in kind.parameter_specification.items() if isinstance(default, dict))
     try:
@@ -107,6 +116,8 @@ def _load(spiel_name: str, given: Given, inner: tuple[str, ...]) -> Any:
             parts = list(_items(values[name]))
             if files := [key for key, _ in parts if names_a_file(key)]:
                 raise ValueError(f"{files[0]} names a file, but a replay must hold all it needs")
+            if big := [key for key, value in parts if type(value) is int and abs(value) > LARGEST]:
+                raise ValueError(f"{big[0]} is more than the {LARGEST} that are tried")
             if refusals := [UNREPEATABLE[value] for key, value in parts if key == "name" and value in UNREPEATABLE]:
                 raise ValueError(refusals[0])
     return pyspiel.load_game(spiel_name, values)

@@ -57,7 +57,7 @@ from palaestra.envs.games.textarena_load import (
     unserved,
 )
 from palaestra.envs.grammar import shorten
-from palaestra.envs.parts import Action
+from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.registry import GameEntry
 from palaestra.envs.seeding import Dice
 
@@ -206,7 +206,7 @@ class TextArenaGame(Game):
         return found
 
     def parse(self, player: int, text: str) -> Action:
-        action = " ".join(text.encode("utf-8", "replace").decode().split())
+        action = " ".join(well_formed(text).split())
         if not action:
             raise UnparsableAction("the answer is empty.")
         return action

@@ -35,7 +35,7 @@ _MOVE = re.compile(
     re.VERBOSE,
 )
 
-_PLAIN = str.maketrans("–—‐‑−×→♔♕♖♗♘♙♚♛♜♝♞♟", "-----x>KQRBNPKQRBNP")
+_PLAIN = str.maketrans("–‐‑−×→♔♕♖♗♘♙♚♛♜♝♞♟", "----x>KQRBNPKQRBNP")
 _NAME = "king|queen|rook|bishop|knight|pawn"
 _TAKES = "takes|captures|x"
 
@@ -48,6 +48,8 @@ def _letter(word: str | None) -> str:
 _PROSE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), write)
     for pattern, write in (
+        # A dash between squares; between words, as in "e4—best", it is punctuation.
+        (r"(?<=[1-8o0])—(?=[a-h][1-8]|[o0](?!\w))", lambda match: "-"),
         (r"\bcastl(?:e|es|ing)\s+(?:king-?\s?side|short)\b", lambda match: "O-O"),
         (r"\bcastl(?:e|es|ing)\s+(?:queen-?\s?side|long)\b", lambda match: "O-O-O"),
         # "knight from g1 to f3", "bishop takes the pawn on c6", "knight f3"
@@ -62,6 +64,7 @@ _PROSE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = tup
             rf"([a-h][1-8])\s*(?:=|,?\s(?:and\s)?promot(?:es|ing)\sto)\s*(?:an?\s+)?({_NAME})\b",
             lambda match: f"{match[1]}={_letter(match[2])}",
         ),
+        (r"([a-h][18])\s*=\s*([qrbn])\b", lambda match: f"{match[1]}={match[2].upper()}"),
         # A place is no move: "the pawn on d5".
         (r"\b(?:on|at|from|square)\s+(?:the\s+)?[a-h][1-8]\b(?!-)", lambda match: "…"),
     )

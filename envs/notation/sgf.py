@@ -9,9 +9,9 @@ whole collection, and tells the line of each game it cannot read.
 Written is one line of play with the names of the seats, the result (``B+3.5``, ``0``, ``W+F`` for a forfeit, ``Void``
 for a game that was cut) and nothing of what the players thought.
 
-The grammar of FF[4] is five tokens, read here by one regular expression in time linear in the text; line breaks in
-names become spaces, as the standard has it for *SimpleText*. (Of the libraries, sgfmill is no longer kept up, and pysgf
-loses names that hold ``][``.)
+The grammar of FF[4] is five tokens, read here by one regular expression in time linear in the text, torn games
+included (`MOST_READINGS`); line breaks in names become spaces, as the standard has it for *SimpleText*. (Of the
+libraries, sgfmill is no longer kept up, and pysgf loses names that hold ``][``.)
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ Node = dict[str, list[str]]
 """The raw values, still escaped, of a node's properties."""
 
 _TOKEN = re.compile(r"\s*(?:([();])|([A-Za-z]+)\s*(?=\[)|\[((?:[^\]\\]|\\.)*)\])", re.DOTALL)
+MOST_READINGS = 20
+"""How often a text is read over: each torn game swallows what follows, which may be games nevertheless."""
+
 _BEGIN = re.compile(r"\(\s*;")
 _ROOT = re.compile(r"^[ \t]*\(\s*;(?=[^()]{0,400}?\b(?:GM|FF|SZ|CA|AP)\[)", re.MULTILINE)
 """A line that begins a game, as far as one can tell in the middle of another."""
@@ -138,6 +141,7 @@ def read_sgf(text: str) -> Reading[SgfGame]:
     it begins."""
     games: list[SgfGame] = []
     faults: list[Fault] = []
+    patience = MOST_READINGS * len(text)
     found = _BEGIN.search(text)
     if found is None and text.strip():
         faults.append(Fault(1, "there is no SGF game; a game begins with (;"))
@@ -147,7 +151,12 @@ def read_sgf(text: str) -> Reading[SgfGame]:
             games.append(sgf_to_moves(text[start:end]))
             found = _BEGIN.search(text, end)
         except NotationError as error:
-            faults.append(Fault(text.count("\n", 0, start) + 1, f"SGF game {len(games) + len(faults) + 1}: {error}"))
+            line = text.count("\n", 0, start) + 1
+            faults.append(Fault(line, f"SGF game {len(games) + len(faults) + 1}: {error}"))
+            patience -= end - start
+            if patience < 0:
+                faults.append(Fault(line, "what follows is not read, because too many games are torn; fetch it anew"))
+                break
             found = _ROOT.search(text, start + 1)  # what a torn game swallows may hold others
     return Reading(tuple(games), tuple(faults))
 

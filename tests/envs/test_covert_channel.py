@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from palaestra.agents import make_seat
 from palaestra.agents.detectors import BagDetector, BagOfWords
-from palaestra.envs import MatchRules, OnFailure, RandomSeat, Scripted, make, play
+from palaestra.envs import MatchRules, OnFailure, RandomSeat, ReplayWriter, Scripted, make, play, verify
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, UnparsableAction
 from palaestra.trainers.measures.detection import detection
@@ -201,3 +202,12 @@ def test_a_regex_says_how_sure_it_is() -> None:
 def test_a_wrong_detector_says_what_is_wrong(spec: str, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         make_seat(spec)
+
+
+def test_of_two_who_leave_at_once_the_first_ends_the_game_in_the_replay_as_well(tmp_path: Path) -> None:
+    cover = make("covert_channel", seed=4)
+    seats = [Scripted(cover.legal_actions(0)[0]), Scripted("who knows"), Scripted("who knows")]
+    rules = MatchRules(unparsable=OnFailure(reasks=0))
+    episode = play(cover, seats, rules, recorder=ReplayWriter(tmp_path / "game.jsonl"))
+    assert (episode.outcome, episode.forfeited_by, len(episode.turns)) == ("forfeit", 1, 3)
+    assert verify(tmp_path / "game.jsonl") == 3

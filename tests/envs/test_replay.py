@@ -66,11 +66,13 @@ def test_text_that_utf8_cannot_hold_is_recorded_nevertheless(tmp_path: Path) -> 
         name = "mutters"
 
         async def act(self, view: View) -> Reply:
-            return Reply("half a pair \ud83d and a null \x00")
+            return Reply("<think>two halves \ud83d\ude00</think>half a pair \ud83d and a null \x00")
 
     path = tmp_path / "talk.jsonl"
     episode = play(Talk(), [Mutters(), Mutters()], recorder=ReplayWriter(path))
     assert read_replay(path).episode == episode
+    assert episode.turns[0].attempts[0].thought == "two halves ??"
+    assert episode.actions[0][1] == "half a pair ? and a null \x00"
     assert verify(path, factory=Talk) == 4
 
 

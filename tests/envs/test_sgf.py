@@ -12,6 +12,7 @@ from palaestra.envs import RandomSeat, Scripted, make, play
 from palaestra.envs.errors import NotationError
 from palaestra.envs.games.go import points
 from palaestra.envs.match import MatchRules
+from palaestra.envs.notation import sgf
 from palaestra.envs.notation.sgf import SgfGame, episode_to_sgf, moves_to_sgf, read_sgf, sgf_to_moves
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(lambda text: " ".join(text.split()))
@@ -120,3 +121,19 @@ def test_games_of_a_collection_around_bad_ones_are_read():
     assert "SGF game 2: this SGF has move 1 at 'jj'" in reading.faults[0].why
     assert read_sgf("hello").faults[0].line == 1
     assert read_sgf("").parts == ()
+
+
+def test_torn_games_are_given_up_before_they_cost_the_square_of_their_number(monkeypatch):
+    scanned = 0
+
+    def counted(text, start, end=sgf._end):
+        nonlocal scanned
+        scanned += len(text) - start
+        return end(text, start)
+
+    monkeypatch.setattr(sgf, "_end", counted)
+    text = "(;GM[1]SZ[9];B[aa]\n" * 2000
+    reading = read_sgf(text)
+    assert scanned <= (sgf.MOST_READINGS + 1) * len(text)
+    assert reading.parts == ()
+    assert "too many games are torn" in reading.faults[-1].why

@@ -76,6 +76,12 @@ def test_several_games_get_a_seed_and_a_file_each_and_a_tally(tmp_path):
     assert re.search(rf"^1 +random +\{mean:+.3f}", shown, re.MULTILINE)
 
 
+def test_replays_go_into_a_folder_that_is_there(tmp_path):
+    for games in ("1", "2"):
+        call("play", "kuhn_poker", "--seats", "random,random", "--games", games, "--replay", tmp_path, "--overwrite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["game-0001.jsonl", "game-0002.jsonl"]
+
+
 def test_visibility_and_options_reach_the_match(tmp_path):
     path = tmp_path / "k.jsonl"
     call(
