@@ -83,7 +83,7 @@ class HumanSeat:
                     )
                 except EOFError:
                     raise PlayerLeft(
-                        f"player {view.player + 1} left {view.game_id} at turn {view.turn + 1}; the turns before are "
+                        f"player {view.player + 1} left {view.game_id} at its turn {view.turn + 1}; the turns before are "
                         "kept where the game is recorded, and `palaestra replay resume` goes on from there."
                     ) from None
                 if text.strip() == "?":

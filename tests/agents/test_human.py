@@ -85,7 +85,7 @@ def test_a_game_is_played_with_help_and_completion(tmp_path):
 
 @pytest.mark.parametrize(
     ("leave", "status", "told"),
-    [(b"\x04", 1, "player 1 left tic_tac_toe at turn 3"), (b"\x03", 130, ""), (signal.SIGINT, 130, "")],
+    [(b"\x04", 1, "player 1 left tic_tac_toe at its turn 2"), (b"\x03", 130, ""), (signal.SIGINT, 130, "")],
     ids=["Ctrl-D", "Ctrl-C", "SIGINT"],
 )
 def test_leaving_keeps_the_turns_played(tmp_path, leave, status, told):
