@@ -83,8 +83,8 @@ class HumanSeat:
                     )
                 except EOFError:
                     raise PlayerLeft(
-                        f"player {view.player + 1} left {view.game_id} at its turn {view.turn + 1}; the turns before are "
-                        "kept where the game is recorded, and `palaestra replay resume` goes on from there."
+                        f"player {view.player + 1} left {view.game_id} at its turn {view.turn + 1}; the turns before "
+                        "are kept where the game is recorded, and `palaestra replay resume` goes on from there."
                     ) from None
                 if text.strip() == "?":
                     self._print(listing(legal))

@@ -151,6 +151,7 @@ class SelfPlay(Algorithm):
         self.run = self.config.run_config()
         self.credit = make_credit(self.run.credit.rule, **self.run.credit.options)
         self.numbers = dict.fromkeys(self.run.adapter_names(), 0)
+        self.horizon = self.run.iterations
         self.folder = Path(self.config.run_folder) if self.config.run_folder else None
         self.here = secrets.token_hex(8)
         if self.folder:
@@ -167,7 +168,7 @@ class SelfPlay(Algorithm):
         """Play, assign credit, learn, publish; the result is in ``summary`` and in RLlib's metrics."""
         began = time.perf_counter()
         iteration = self.training_iteration
-        progress = iteration / max(1, self.run.iterations - 1)
+        progress = iteration / max(1, self.horizon - 1)
         replays = str(self.folder / "replays" / "train") if self.folder and self.run.replays == "all" else None
         played = self.play(training_tasks(self.run, iteration, self.versions(), replays))
         sampled = time.perf_counter()
@@ -334,6 +335,7 @@ class SelfPlay(Algorithm):
         return {
             "config": self.run.model_dump(mode="json"),
             "iteration": self.training_iteration,
+            "horizon": self.horizon,
             "versions": dict(self.numbers),
             "credit": self.credit.state_dict(),
         }
@@ -356,6 +358,8 @@ class SelfPlay(Algorithm):
             )
         self._learners(_set_training_state, state=training)
         self._iteration = state["iteration"]
+        # Schedules are those that the run began with, also if it is prolonged.
+        self.horizon = int(state.get("horizon", self.run.iterations))
         self.numbers = {name: int(number) for name, number in state["versions"].items()}
         self.credit.load_state_dict(state["credit"])
         group = self.env_runner_group

@@ -8,6 +8,7 @@ resolved configuration is written into the run folder and is all that `palaestra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -160,7 +161,7 @@ class LossSection(Section):
     """Largest ratio that counts for tokens with a negative advantage; null for no bound."""
     denominator: Literal["tokens", "rows", "constant"] = "tokens"
     """What every stream is divided by: its tokens, rows of per-row means, or rows × ``max_length``."""
-    max_length: int | None = None
+    max_length: int | None = Field(None, ge=1)
     """Tokens per row for the ``constant`` denominator."""
     entropy: ScheduleSpec = 0.0
     """Coefficient of the entropy bonus; a number or a schedule."""
@@ -189,7 +190,7 @@ class OptimizerSection(Section):
     lr: ScheduleSpec = 2e-4
     """Learning rate; a number or a schedule."""
     weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients of an adapter are clipped to this norm."""
     epochs: int = Field(1, ge=1)
@@ -267,7 +268,9 @@ class RunConfig(Section):
             ("optimizer.lr", self.optimizer.lr),
         ):
             try:
-                schedule(spec)
+                values = [schedule(spec)(step / 20) for step in range(21)]
+                if not all(math.isfinite(value) and value >= 0 for value in values):
+                    raise ValueError(f"{spec} takes values that are negative or no numbers; keep it at 0 or above")
             except (ValueError, LookupError) as error:
                 raise ValueError(f"{where}: {error}") from None
         try:

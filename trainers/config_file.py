@@ -26,7 +26,7 @@ class ConfigError(PalaestraError, ValueError):
 class Section(BaseModel):
     """A part of a configuration; a docstring below a field is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def parse(kind: type[ConfigT], data: Any, source: str = "config") -> ConfigT:

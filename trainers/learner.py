@@ -86,6 +86,8 @@ class TokenLearner(TorchLearner):
         """
         section = self.run.optimizer
         lr = schedule(section.lr)(progress)
+        # Dropout, where there is any, draws from torch's generator, which no checkpoint holds.
+        torch.manual_seed(derive(self.run.seed, "dropout", iteration, self._rank) % 2**63)
         totals: dict[str, float] = defaultdict(float)
         steps = 0
         for epoch in range(section.epochs):

@@ -140,7 +140,8 @@ def _verdict(before: Estimate, after: Estimate, what: str, show: Any) -> str:
         return f"{what} not measured"
     change = f"{what} {show(before.mean)} before, {show(after.mean)} after"
     if math.isnan(before.low) or math.isnan(after.low):
-        return f"{change} (too few games for an interval)"
+        few = before.n < 2 or after.n < 2
+        return f"{change} ({'too few games for an interval' if few else 'all games alike, so there is no interval'})"
     if after.low > before.high:
         return f"{change} (higher: the 95 % intervals are apart)"
     if after.high < before.low:

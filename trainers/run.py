@@ -45,8 +45,8 @@ from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Score, Summary, score
 from palaestra.trainers.tasks import evaluation_tasks
 
-MAY_CHANGE = ("iterations", "resources", "checkpoint", "evaluation", "replays")
-"""Sections that may be edited between parts of a run: none of them decides what a step does."""
+MAY_CHANGE = ("iterations", "resources", "checkpoint", "replays", "optimizer.token_budget")
+"""What may be edited between parts of a run: none of it decides what a step does, up to rounding."""
 
 
 class RunError(PalaestraError):
@@ -146,6 +146,7 @@ class Run:
         else:
             self.checkpoints.save(algorithm, 0)
         self._forget_versions_after(algorithm.training_iteration)
+        self._forget_old_end(algorithm.training_iteration)
         if algorithm.training_iteration == 0:
             self._evaluate(algorithm, "before")
         log = MetricsLog(self.folder, algorithm.training_iteration)
@@ -178,14 +179,21 @@ class Run:
             if number.isdigit() and int(number) > iteration:
                 shutil.rmtree(version)
 
+    def _forget_old_end(self, iteration: int) -> None:
+        """Drop what was measured at the end of a run that now goes on."""
+        measured = self.evaluation()
+        if iteration < self.config.iterations and measured.pop("after", None) is not None:
+            replace_text(self.folder / "evaluation.json", json.dumps(measured, indent=1) + "\n")
+            shutil.rmtree(self.folder / "replays" / "after", ignore_errors=True)
+
     def _check_unedited(self, config: RunConfig) -> None:
         """Raise if the configuration says something else than the one that the last checkpoint was trained with."""
         latest = self.checkpoints.latest()
         if latest is None:
             return
-        trained = checkpoint.state_of(latest).get("config", {})
-        for key, value in config.model_dump(mode="json").items():
-            if key not in MAY_CHANGE and key in trained and trained[key] != value:
+        trained, now = _fixed(checkpoint.state_of(latest).get("config", {})), _fixed(config.model_dump(mode="json"))
+        for key, value in now.items():
+            if key in trained and trained[key] != value:
                 raise RunError(
                     f"{self.folder / 'config.yaml'} was edited since the run began: {key} is {value!r}, but the run "
                     f"was trained with {trained[key]!r}. Put it back, or start another run; only "
@@ -311,6 +319,17 @@ class Run:
             lock.release()
 
 
+def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what may change."""
+    return {
+        key: {inner: one for inner, one in value.items() if f"{key}.{inner}" not in MAY_CHANGE}
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+        if key not in MAY_CHANGE
+    }
+
+
 def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher | None = None) -> Path:
     """Train a new run and return its folder.
 
@@ -323,18 +342,22 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
         RunError: The folder holds a run already.
     """
     path = Path(folder) if folder is not None else Path("runs") / config.name
+    taken = RunError(
+        f"run folder {path} holds a run already; `palaestra resume {path}` goes on with it, "
+        f"or choose another with --folder or --set name=..."
+    )
     if (path / "config.yaml").exists():
-        raise RunError(
-            f"run folder {path} holds a run already; `palaestra resume {path}` goes on with it, "
-            f"or choose another with --folder or --set name=..."
-        )
+        raise taken
     watcher = watcher or Silence()
     watcher.planned(plan_of(config))
     watcher.began("looking up names, fetching the model")
-    settle(config)  # before a folder is made
+    config = settle(config)  # before a folder is made
     try:
         path.mkdir(parents=True, exist_ok=True)
-        replace_text(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        with (path / "config.yaml").open("x", encoding="utf-8") as file:
+            yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False)
+    except FileExistsError:  # somebody began while names were looked up
+        raise taken from None
     except OSError as error:
         raise RunError(
             f"run folder {path} cannot be written ({error.strerror}); choose another with --folder."
@@ -342,7 +365,7 @@ def train(config: RunConfig, folder: str | Path | None = None, watcher: Watcher 
     run = Run(config, path.resolve(), watcher)
     try:
         return run.execute()
-    except PalaestraError as error:
+    except Exception as error:
         if run.checkpoints.latest() is None and not isinstance(
             error, Interrupted
         ):  # it has never begun, and would only be in the way of the next try

@@ -1,7 +1,8 @@
 """Schedules: numbers that change over a run, for the learning rate, the KL coefficient and the entropy bonus alike.
 
 A schedule maps *progress*, the share of the run that is done (0 at the first iteration, 1 at the last), to a number.
-Progress outside [0, 1] is clamped, so a run that is prolonged keeps its last value. Schedules have no state: a resumed
+Progress outside [0, 1] is clamped, and it is counted by the number of iterations with which
+the run began, so a run that is prolonged keeps its last value. Schedules have no state: a resumed
 run needs only its iteration.
 
 In a configuration a schedule is a number, or a mapping with a ``kind``:
@@ -26,7 +27,8 @@ Schedule = Callable[[float], float]
 
 def constant(value: float) -> Schedule:
     """Return ``value`` whatever the progress."""
-    return lambda progress: float(value)
+    value = float(value)
+    return lambda progress: value
 
 
 def linear(start: float, end: float) -> Schedule:
@@ -36,6 +38,7 @@ def linear(start: float, end: float) -> Schedule:
 
 def cosine(start: float, end: float) -> Schedule:
     """Go from ``start`` to ``end`` along half a cosine: flat at both ends."""
+    start, end = float(start), float(end)
     return lambda progress: end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * _clamp(progress)))
 
 
@@ -95,7 +98,9 @@ def schedule(spec: float | Mapping[str, Any] | Schedule) -> Schedule:
         raise UnknownName("schedule", kind, KINDS, f"There are {', '.join(KINDS)}.")
     try:
         return KINDS[kind](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
         raise OptionError(f"schedule {kind!r} does not take these arguments: {error}") from None
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from palaestra.agents import check_seat, seat_names
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
@@ -18,7 +20,8 @@ from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
 from palaestra.trainers.config import ConfigError, GameSection, RunConfig
 from palaestra.trainers.credit import make_credit
-from palaestra.trainers.tasks import SELF
+from palaestra.trainers.module import lora_fields
+from palaestra.trainers.tasks import SELF, games_of
 
 
 def settle(config: RunConfig) -> RunConfig:
@@ -36,15 +39,53 @@ def settle(config: RunConfig) -> RunConfig:
             _check_seat(f"{where}.opponents", name, (SELF, BASE), section.game)
         _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section.game)
     try:
-        make_credit(config.credit.rule, **config.credit.options)
+        credit = make_credit(config.credit.rule, **config.credit.options)
     except PalaestraError as error:
         raise ConfigError(f"credit: {error}") from None
+    if getattr(credit, "compares_groups", False):
+        _check_groups(config)
     source = ModelSource.parse(config.model.source)
     adapter = source.adapter_folder()
-    source.fetch()
+    folder = source.fetch()
+    if adapter is None:
+        _check_targets(config, folder)
     name = str(Path(source.name).expanduser().resolve()) if source.kind == "folder" else source.name
     settled = ModelSource(source.kind, name, str(adapter.resolve()) if adapter else None)
     return config.model_copy(update={"model": config.model.model_copy(update={"source": str(settled)})})
+
+
+def _check_groups(config: RunConfig) -> None:
+    """Raise if the rule would have nothing to compare: the run would end well and train nothing."""
+    played = games_of(config, 0)
+    for number, section in enumerate(config.games):
+        if min(section.group_size, played.count(number)) < 2:
+            raise ConfigError(
+                f"games.{number}.group_size: {config.credit.rule} compares episodes that start alike, but of "
+                f"{section.game} {played.count(number)} are played in an iteration, in groups of {section.group_size}; "
+                "have at least 2 of each."
+            )
+
+
+def _check_targets(config: RunConfig, folder: Path) -> None:
+    """Raise if the adapter's targets are no modules of the model, whose structure is made without its weights."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError):
+        return  # no model, or none that can be had so; whoever loads it says what is wrong
+    try:
+        with torch.device("meta"):
+            get_peft_model(model, LoraConfig(**lora_fields(config)))
+    except (ValueError, TypeError, KeyError) as error:
+        linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+        said = " ".join(str(error).split())[:200].rstrip(".")
+        raise ConfigError(
+            f"model.lora: PEFT cannot adapt this model so ({said}). Its linear modules are "
+            f"{', '.join(sorted(linear))}; name some of them, or write all-linear."
+        ) from None
 
 
 def _check_game(where: str, name: str, options: dict[str, Any], rules: MatchRules) -> None:

@@ -125,7 +125,7 @@ def test_two_people_at_one_terminal_are_asked_one_after_the_other():
 def test_input_that_ends_is_a_player_who_leaves():
     with create_pipe_input() as keyboard:
         keyboard.close()
-        with pytest.raises(PlayerLeft, match="player 1 left kuhn_poker at turn 1"):
+        with pytest.raises(PlayerLeft, match="player 1 left kuhn_poker at its turn 1"):
             play(make("kuhn_poker"), [HumanSeat(input=keyboard, output=DummyOutput()), RandomSeat()])
 
 

@@ -34,5 +34,5 @@ def test_ctrl_d_leaves_the_table(tmp_path):
         terminal.until(r"player 1 \(X\)>")
         terminal.type("\x04")
         assert terminal.end() == 130
-        assert "palaestra play: player 1 left tic_tac_toe at turn 1" in terminal.text()
+        assert "palaestra play: player 1 left tic_tac_toe at its turn 1" in terminal.text()
         assert "Traceback" not in terminal.text()

@@ -109,7 +109,7 @@ def test_a_torn_line_of_metrics_does_not_spoil_the_report(tmp_path):
         ((1.0, 0.5, 1.5), (2.0, 1.6, 2.4), "higher: the 95 % intervals are apart"),
         ((1.0, 0.5, 1.5), (0.0, -0.4, 0.4), "lower: the 95 % intervals are apart"),
         ((1.0, 0.5, 1.5), (2.0, 1.4, 2.6), "the 95 % intervals overlap"),
-        ((1.0, None, None), (2.0, None, None), "too few games for an interval"),
+        ((1.0, None, None), (2.0, 1.0, 3.0), "all games alike, so there is no interval"),
         ((None, None, None), (2.0, 1.0, 3.0), "result against random not measured"),
     ],
 )

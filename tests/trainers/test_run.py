@@ -178,12 +178,16 @@ def test_an_edited_configuration_is_refused_in_one_sentence(finished, change, to
 
 
 def test_more_iterations_may_be_asked_for_later(tmp_path):
-    folder = train(small(iterations=1), tmp_path / "r")
+    folder = train(small(iterations=1, evaluation={"pairs": 1}), tmp_path / "r")
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "iterations": 2}))
+    longer = {**yaml.safe_load(path.read_text()), "iterations": 2}
+    longer["optimizer"]["token_budget"] += 100
+    path.write_text(yaml.safe_dump(longer))
     watch = Watch()
     resume(folder, watch)
     assert [summary.iteration for summary in watch.summaries] == [1]
+    measured = [read_replay(one).episode for one in (folder / "replays" / "after").glob("*.jsonl")]
+    assert {name for one in measured for name in one.seats} == {"small@2", "random"}
     final, last = folder / "adapter", folder / "adapters" / "small@2"
     assert (final / "adapter_model.safetensors").read_bytes() == (last / "adapter_model.safetensors").read_bytes()
 
@@ -203,6 +207,38 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves_when_it_is_d
     assert checkpoint_bytes(folder, 2) == whole
 
 
+def test_a_run_that_is_prolonged_keeps_the_last_value_of_its_schedules(tmp_path):
+    lr = {"kind": "linear", "start": 1e-2, "end": 1e-3}
+    folder = train(small(iterations=2, optimizer={"lr": lr, "token_budget": 512}), tmp_path / "r")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "iterations": 4}))
+    resume(folder)
+    rates = [json.loads(line)["learner"]["lr"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx([1e-2, 1e-3, 1e-3, 1e-3])
+
+
+def test_a_run_goes_on_from_another_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "model").symlink_to(ModelSource.parse("tiny:blank").fetch())
+    monkeypatch.chdir(tmp_path)
+    model = {"source": "./model", "lora": {"rank": 2, "alpha": 4}}
+    with pytest.raises(Interrupted):
+        train(small(model=model), "r", Watch(lambda summary: os.kill(os.getpid(), signal.SIGINT)))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert write_report(resume(tmp_path / "r")).is_file()
+
+
+def test_of_two_that_begin_in_one_folder_the_first_is_left_alone(tmp_path):
+    class Late(Watch):
+        def began(self, what):
+            if "looking up names" in what and not (tmp_path / "r" / "config.yaml").exists():
+                train(small(iterations=1), tmp_path / "r")
+
+    with pytest.raises(RunError, match="holds a run already"):
+        train(small(iterations=2), tmp_path / "r", Late())
+    assert open_run(tmp_path / "r").finished()
+
+
 def test_one_turned_bit_in_a_checkpoint_is_found(tmp_path):
     folder = train(small(iterations=1), tmp_path / "r")
     path = folder / "checkpoints" / "00001" / "tensors.safetensors"
@@ -215,7 +251,8 @@ def test_one_turned_bit_in_a_checkpoint_is_found(tmp_path):
 
 
 def test_the_first_ctrl_c_ends_the_iteration_with_a_checkpoint_and_resuming_changes_nothing(tmp_path):
-    config = small(iterations=3, checkpoint={"every": 3, "keep": 9})
+    model = {"source": "tiny:blank", "lora": {"rank": 2, "alpha": 4, "dropout": 0.2}}
+    config = small(iterations=3, checkpoint={"every": 3, "keep": 9}, model=model)
     straight = train(config, tmp_path / "straight")
 
     def stop(summary):

@@ -37,6 +37,8 @@ class GroupRelative:
         failure_penalty: Illegal and unparsable replies weigh at most minus this; None for no such rule.
     """
 
+    compares_groups = True
+
     def __init__(
         self,
         baseline: Literal["leave_one_out", "mean"] = "leave_one_out",
