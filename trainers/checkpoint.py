@@ -2,7 +2,7 @@
 
     checkpoints/
         00012/
-            state.json              iteration, versions, baselines, the optimizers' scalars, a sum of the tensors
+            state.json              iteration, versions, baselines, the optimizers' scalars, sums
             tensors.safetensors     adapters and optimizer moments
         latest                      the name of the newest complete one
 
@@ -64,7 +64,7 @@ def write(folder: Path, state: dict[str, Any], training: TrainingState) -> None:
             tensors |= {f"optimizer/{adapter}/{number}/{name}": tensor.contiguous() for name, tensor in named.items()}
     save_file(tensors, folder / TENSORS)
     whole = {"schema": SCHEMA, **state, "optimizer_scalars": training.scalars, "tensors_sum": _sum(folder)}
-    text = json.dumps(whole, indent=1, sort_keys=True)
+    text = json.dumps({**whole, "sum": _sum_of(whole)}, indent=1, sort_keys=True)
     (folder / "state.json").write_text(text + "\n", encoding="utf-8")
     sync_folder(folder)
 
@@ -78,13 +78,16 @@ def state_of(folder: Path) -> dict[str, Any]:
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         schema = int(state["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = state.pop("sum", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(folder, error) from None
     if schema > SCHEMA:
         raise CheckpointError(
             f"checkpoint {folder} has schema {schema}, but this release reads up to {SCHEMA}; install a newer "
             "palaestra."
         )
+    if found != _sum_of(state):
+        raise _damaged(folder, ValueError("state.json is not as it was written"))
     return dict(state)
 
 
@@ -115,6 +118,11 @@ def read(folder: Path) -> tuple[dict[str, Any], TrainingState]:
 def _sum(folder: Path) -> str:
     with (folder / TENSORS).open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _sum_of(state: dict[str, Any]) -> str:
+    text = json.dumps(json.loads(json.dumps(state)), sort_keys=True)  # as it will be read
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _damaged(folder: Path, error: Exception) -> CheckpointError:

@@ -26,7 +26,7 @@ from palaestra.trainers.checkpoint import CheckpointError, TrainingState
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.loss import Counts, TokenBatch, token_loss
 from palaestra.trainers.module import PolicyModule
-from palaestra.trainers.rows import Row, pack
+from palaestra.trainers.rows import Row, check_lengths, pack
 from palaestra.trainers.schedules import schedule
 
 
@@ -86,6 +86,7 @@ class TokenLearner(TorchLearner):
         """
         section = self.run.optimizer
         lr = schedule(section.lr)(progress)
+        check_lengths(rows, section.token_budget)  # all rows, so that no learner waits for one that gave up
         # Dropout, where there is any, draws from torch's generator, which no checkpoint holds.
         torch.manual_seed(derive(self.run.seed, "dropout", iteration, self._rank) % 2**63)
         totals: dict[str, float] = defaultdict(float)

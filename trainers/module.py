@@ -24,7 +24,7 @@ from palaestra.envs.seeding import derive
 from palaestra.trainers.adapters import AdapterWeights, Canary
 from palaestra.trainers.base_model import base_model
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.loss import TokenBatch, score_hidden
+from palaestra.trainers.loss import TokenBatch, score_hidden, score_rows
 
 REFERENCE = "reference"
 """Name of the frozen start adapter, where there is one."""
@@ -67,6 +67,19 @@ class PolicyModule(TorchRLModule):
             if "lora_" in name:
                 parameter.data = parameter.data.float()
                 parameter.requires_grad_(f".{REFERENCE}." not in name)
+        self._plain_head = self._head_is_plain()
+
+    def _head_is_plain(self) -> bool:
+        """Return whether the model's logits are its head applied to its last hidden state: Granite scales them, Gemma
+        caps them, and then the shorter way of `score_hidden` would train another policy than the one that plays."""
+        model = self.peft.get_base_model()
+        size = model.config.get_text_config().vocab_size
+        ids = torch.arange(CANARY_TOKENS, device=next(model.parameters()).device)[None] % size
+        with torch.no_grad(), self.peft.disable_adapter():
+            whole = model(input_ids=ids, use_cache=False).logits.float()
+            body = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+            plain = model.get_output_embeddings()(body).float()
+        return bool(torch.allclose(whole, plain, rtol=1e-3, atol=1e-4))
 
     # ------------------------------------------------------------------ forward
 
@@ -76,7 +89,12 @@ class PolicyModule(TorchRLModule):
         float32[B, T]."""
         tokens: TokenBatch = batch["tokens"]
         model = self.peft.get_base_model()
+        entropy_grad = batch.get("entropy_grad", False)
         with self.using(batch.get("adapter")):
+            if not self._plain_head:
+                logits = model(input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False).logits
+                logprobs, entropy = score_rows(logits, tokens.tokens, batch["temperature"], entropy_grad=entropy_grad)
+                return {"logprobs": logprobs, "entropy": entropy}
             body = model.get_decoder()
             hidden = body(
                 input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False
@@ -86,7 +104,7 @@ class PolicyModule(TorchRLModule):
                 model.get_output_embeddings(),
                 tokens,
                 batch["temperature"],
-                entropy_grad=batch.get("entropy_grad", False),
+                entropy_grad=entropy_grad,
             )
         return {"logprobs": logprobs, "entropy": entropy}
 

@@ -178,6 +178,17 @@ def rows_from_episode(episode: Episode, episode_id: str, *, players: Iterable[in
     return rows
 
 
+def check_lengths(rows: Iterable[Row], token_budget: int) -> None:
+    """Raise RowError for a row that is longer than a micro-batch may be."""
+    for row in rows:
+        if len(row) > token_budget:
+            raise RowError(
+                f"token_budget {token_budget} is smaller than a row of {len(row)} tokens (episode {row.episode_id!r}); "
+                "raise the budget (it may be changed in a run's config.yaml before it is resumed), or give the seat a "
+                "shorter context so that it opens a new segment earlier"
+            )
+
+
 def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
     """Split rows into micro-batches of at most ``token_budget`` tokens after padding.
 
@@ -188,14 +199,10 @@ def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
     Raises:
         RowError: A row alone is longer than the budget; nothing was packed.
     """
+    check_lengths(rows, token_budget)
     order = sorted(rows, key=lambda row: (-len(row), row.episode_id, row.player, row.segment))
     batches: list[list[Row]] = []
     for row in order:
-        if len(row) > token_budget:
-            raise RowError(
-                f"token_budget {token_budget} is smaller than a row of {len(row)} tokens (episode {row.episode_id!r}); "
-                "raise the budget, or give the seat a shorter context so that it opens a new segment earlier"
-            )
         longest, rows_in = (len(batches[-1][0]), len(batches[-1])) if batches else (0, 0)
         if rows_in and longest * (rows_in + 1) <= token_budget and len(row) * SHORTEST >= longest:
             batches[-1].append(row)

@@ -41,6 +41,7 @@ from palaestra.trainers.config import ConfigError, RunConfig, parse_config
 from palaestra.trainers.config_file import NO_YAML
 from palaestra.trainers.metrics import MetricsLog, finite
 from palaestra.trainers.plan import Plan, plan_of
+from palaestra.trainers.runner import HERE
 from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Score, Summary, score
 from palaestra.trainers.tasks import evaluation_tasks
@@ -124,10 +125,13 @@ class Run:
 
     def abandon(self) -> None:
         """Remove a folder in which nothing has been trained; what others put there stays."""
-        for name in ("config.yaml", ".lock", "failure.log"):
+        for version in self.config.adapter_names():
+            shutil.rmtree(self.folder / "adapters" / f"{version}@0", ignore_errors=True)
+        for name in ("config.yaml", ".lock", "failure.log", f"replays/{HERE}"):
             (self.folder / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            self.folder.rmdir()
+        for name in ("adapters", "replays", "."):
+            with suppress(OSError):
+                (self.folder / name).rmdir()
 
     def finished(self) -> bool:
         """Say whether all of it is on the disk: iterations, evaluations, final adapters."""

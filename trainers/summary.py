@@ -2,7 +2,8 @@
 
 Strength is never self-play reward, which is about zero for ever. A `Score` is the result against a fixed opponent over
 seat-flipped pairs, always beside the legal-reply rate and the share of games that were decided by play. Intervals are
-95 %: Wilson's for rates, Student's over pairs (whose games share a seed and are therefore not independent) for returns.
+95 %, over pairs, whose games share a seed and are therefore not independent: Student's for returns, and Wilson's for
+rates, for as many replies as those of one pair, which are much alike, are worth (`clustered_rate`).
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class Score:
 
     Attributes:
         legal: Share of its replies that were accepted.
-        result: Its mean return per game, in the game's units.
+        result: Its mean return per game, in the game's units, over pairs of which both games have a return.
         wins, draws, losses: Games with a return above, at and below 0.
         by_play, by_forfeit, by_opponents_forfeit, unfinished: How games ended.
     """
@@ -178,26 +179,27 @@ class Score:
 
 def score(played: Sequence[Played], opponent: str) -> Score:
     """Return the score of the policy in each task's ``own_seat``."""
-    statuses: dict[str, int] = defaultdict(int)
-    pairs: dict[str, list[float]] = defaultdict(list)
+    pairs: dict[str, list[float | None]] = defaultdict(list)
+    replies: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     ends: dict[str, int] = defaultdict(int)
     values: list[float] = []
     for one in played:
         own = one.task.meta["own_seat"]
-        _count_attempts(one.episode, own, statuses)
+        _count_attempts(one.episode, own, replies[one.task.group])
         if one.episode.outcome == "forfeit":
             ends["own forfeit" if one.episode.forfeited_by == own else "other forfeit"] += 1
         else:
             ends[one.episode.outcome] += 1
-        if one.episode.returns is not None:
-            values.append(one.episode.returns[own])
-            pairs[one.task.group].append(one.episode.returns[own])
+        value = None if one.episode.returns is None else one.episode.returns[own]
+        values += [] if value is None else [value]
+        pairs[one.task.group].append(value)
     return Score(
         game=played[0].task.game,
         opponent=opponent,
         games=len(played),
-        legal=wilson(statuses["ok"], sum(statuses.values())),
-        result=mean_interval([fmean(pair) for pair in pairs.values()]),
+        legal=clustered_rate([(counts["ok"], sum(counts.values())) for counts in replies.values()]),
+        # A pair that lacks a game would count the worth of a seat as the policy's.
+        result=mean_interval([fmean(pair) for pair in map(_whole, pairs.values()) if pair]),
         wins=sum(value > 0 for value in values),
         draws=sum(value == 0 for value in values),
         losses=sum(value < 0 for value in values),
@@ -208,15 +210,39 @@ def score(played: Sequence[Played], opponent: str) -> Score:
     )
 
 
+def _whole(pair: Sequence[float | None]) -> list[float]:
+    """Return a pair's returns; none if one of them is missing."""
+    found = [value for value in pair if value is not None]
+    return found if len(found) == len(pair) else []
+
+
 def wilson(successes: int, trials: int) -> Estimate:
     """Return a rate with Wilson's score interval (E. B. Wilson, 1927)."""
-    if trials == 0:
-        return Estimate(math.nan, 0.0, 1.0, 0)
+    return _wilson(successes / trials, trials, trials) if trials else Estimate(math.nan, 0.0, 1.0, 0)
+
+
+def clustered_rate(groups: Sequence[tuple[int, int]]) -> Estimate:
+    """Return a rate over (successes, trials) of groups whose trials are alike, with an interval that allows for it.
+
+    Wilson's interval is taken for n / deff trials, deff being the variance of the rate over groups relative to that of
+    independent trials (the design effect, L. Kish, Survey Sampling, 1965). Where all trials ended alike nothing is
+    known of it, and each group counts as one trial.
+    """
+    groups = [group for group in groups if group[1]]
+    trials, known = sum(tried for _, tried in groups), len(groups)
+    if known < 2:
+        return wilson(sum(won for won, _ in groups), trials)
+    rate = sum(won for won, _ in groups) / trials
+    over_groups = known / (known - 1) * sum((won - rate * tried) ** 2 for won, tried in groups) / trials**2
+    worth = rate * (1 - rate) / over_groups if over_groups > 0 else (known if rate in (0, 1) else trials)
+    return _wilson(rate, min(float(trials), max(1.0, worth)), trials)
+
+
+def _wilson(rate: float, trials: float, n: int) -> Estimate:
     z = 1.959963984540054
-    rate = successes / trials
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    return Estimate(rate, max(0.0, centre - half), min(1.0, centre + half), trials)
+    return Estimate(rate, max(0.0, centre - half), min(1.0, centre + half), n)
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:

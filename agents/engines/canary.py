@@ -17,7 +17,7 @@ from palaestra.agents.engines.base import AdapterError, Engine
 
 def plain_score(model: Any, tokens: Sequence[int]) -> list[float]:
     """log p(tokens[i] | tokens[:i]) for i >= 1, by one forward pass of a transformers or PEFT model as it stands."""
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         ids = torch.tensor([list(tokens)], device=model.device)
@@ -25,7 +25,8 @@ def plain_score(model: Any, tokens: Sequence[int]) -> list[float]:
             logprobs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
         scores: list[float] = logprobs.gather(-1, ids[0, 1:, None])[:, 0].tolist()
     finally:
-        model.train(training)
+        for module in training:  # each its own: a frozen base is not in training mode, its adapters are
+            module.training = True
     return scores
 
 

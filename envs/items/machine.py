@@ -48,7 +48,8 @@ class Program:
     @classmethod
     def draw(cls, dice: Dice, length: int) -> Program:
         """Return a random program of some instructions, at least one of which is a roll."""
-        verbs: list[Verb] = ["roll", *(dice.choice(("add", "mul", "roll")) for _ in range(length - 1))]
+        known: tuple[Verb, ...] = ("add", "mul", "roll")
+        verbs: list[Verb] = ["roll", *(dice.choice(known) for _ in range(length - 1))]
         dice.shuffle(verbs)
         numbers = {"add": tuple(range(1, DIGITS)), "mul": MULTIPLIERS, "roll": tuple(range(2, MOST_ROLL + 1))}
         return cls(dice.below(DIGITS), tuple(Instruction(verb, dice.choice(numbers[verb])) for verb in verbs))

@@ -1,10 +1,14 @@
 """The module: one base that nothing changes, adapters that are apart, and versions that everybody reads alike."""
 
 import asyncio
+import dataclasses
 import json
+import shutil
 
+import numpy as np
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM
 
 from palaestra.agents.engines.base import BASE, AdapterError
 from palaestra.agents.engines.canary import canary, plain_score
@@ -12,7 +16,9 @@ from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.base_model import base_model
+from palaestra.trainers.loss import TokenBatch
 from palaestra.trainers.module import PolicyModule
+from tests.trainers.rows_kit import make_row
 from tests.trainers.run_kit import data, make_learner, small
 
 PROMPT = (5, 22, 73, 40, 11, 90, 33, 61)
@@ -66,6 +72,37 @@ def test_the_base_goes_when_nobody_holds_it():
     held = weakref.ref(base_model(small()))
     gc.collect()
     assert held() is None
+
+
+def test_logits_that_are_more_than_the_heads_are_trained_as_they_are_played(tmp_path):
+    """Granite divides its logits: the learner's log-probabilities must be those that the engine samples from."""
+    blank = ModelSource.parse("tiny:blank").fetch()
+    shutil.copytree(blank, tmp_path / "granite")
+    vocabulary = json.loads((blank / "config.json").read_text())["vocab_size"]
+    config = GraniteConfig(
+        vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, logits_scaling=0.1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    GraniteForCausalLM(config).save_pretrained(tmp_path / "granite")
+    lora = {"rank": 2, "alpha": 4}
+    learner = make_learner(model={"source": str(tmp_path / "granite"), "lora": lora})
+    stirred(learner, "small")
+    scored = TokenBatch.from_rows([dataclasses.replace(make_row(len(PROMPT)), tokens=np.array(PROMPT, np.int32))])
+    scored.member["pg"][:, 1:] = True
+    for adapter in ("small", None):
+        with learner.policy.using(adapter):
+            expected = plain_score(learner.policy.peft, PROMPT)
+        found = learner.policy.forward_inference({"tokens": scored, "adapter": adapter, "temperature": 1.0})
+        assert found["logprobs"][0, 1:].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_scoring_leaves_every_part_in_the_mode_that_it_was_in():
+    policy = make_learner().policy
+    before = {name for name, part in policy.peft.named_modules() if part.training}
+    policy.weights("small")
+    assert {name for name, part in policy.peft.named_modules() if part.training} == before
+    assert not any(part.training for name, part in policy.peft.named_modules() if name.endswith("self_attn"))
 
 
 def test_reference_is_the_base_whatever_the_adapters_are():

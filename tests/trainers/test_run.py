@@ -239,14 +239,15 @@ def test_of_two_that_begin_in_one_folder_the_first_is_left_alone(tmp_path):
     assert open_run(tmp_path / "r").finished()
 
 
-def test_one_turned_bit_in_a_checkpoint_is_found(tmp_path):
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
+def test_one_turned_bit_in_a_checkpoint_is_found(tmp_path, name):
     folder = train(small(iterations=1), tmp_path / "r")
-    path = folder / "checkpoints" / "00001" / "tensors.safetensors"
+    path = folder / "checkpoints" / "00001" / name
     raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
+    raw[raw.index(b"seen") + 8 if name.endswith("json") else -1] ^= 1
     path.write_bytes(raw)
     shutil.rmtree(folder / "adapter")
-    with pytest.raises(CheckpointError, match="is not as it was written"):
+    with pytest.raises(CheckpointError, match="is not as it was written|JSONDecodeError"):
         resume(folder)
 
 

@@ -1,7 +1,9 @@
 """Counts add up, and intervals are the textbook's."""
 
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from scipy import stats
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs import MatchRules, Scripted, make, play
 from palaestra.envs.match import OnFailure
-from palaestra.trainers.summary import Score, mean_interval, score, summarize, wilson
+from palaestra.trainers.summary import Score, clustered_rate, mean_interval, score, summarize, wilson
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
 from tests.trainers.rows_kit import make_row
 
@@ -88,6 +90,37 @@ def test_wilsons_interval_is_scipys(successes, more):
     assert found.low == pytest.approx(expected.low, abs=1e-9)
     assert found.high == pytest.approx(expected.high, abs=1e-9)
     assert found.mean == successes / trials
+
+
+def test_a_rate_over_games_covers_the_truth_as_often_as_it_says():
+    """Replies of a game are alike: Wilson's interval over replies covers a beta-binomial's mean far too seldom."""
+    chance = np.random.default_rng(1)
+    covered = {"clustered": 0, "replies": 0}
+    for _ in range(400):
+        games = [(int(chance.binomial(8, rate)), 8) for rate in chance.beta(2, 0.5, 64)]
+        replies = wilson(sum(won for won, _ in games), 8 * 64)
+        for name, found in (("clustered", clustered_rate(games)), ("replies", replies)):
+            covered[name] += found.low <= 0.8 <= found.high
+    assert 0.92 <= covered["clustered"] / 400 <= 0.98
+    assert covered["replies"] / 400 < 0.85
+
+
+def test_a_rate_over_games_is_wilsons_where_games_tell_nothing_more():
+    assert clustered_rate([(8, 8)] * 20) == dataclasses.replace(wilson(20, 20), n=160)
+    assert clustered_rate([(1, 2)] * 20) == wilson(20, 40)  # more even than chance: not worth more than the replies
+    assert clustered_rate([(5, 8)]) == wilson(5, 8)
+    assert math.isnan(clustered_rate([]).mean)
+
+
+def test_a_pair_that_lacks_a_game_does_not_count_the_worth_of_a_seat():
+    """The first seat always wins, and games in the second are cut in half of the pairs: the policy is worth 0."""
+    games = []
+    for pair in range(8):
+        games.append(played("finished", own=0, group=str(pair), index=2 * pair))
+        end = "unfinished" if pair % 2 else "finished"
+        games.append(played(end, own=1, group=str(pair), index=2 * pair + 1))
+    found = score(games, "random")
+    assert (found.result.mean, found.result.n) == (0, 4)
 
 
 def test_no_trials_say_nothing():

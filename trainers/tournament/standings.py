@@ -16,7 +16,7 @@ from statistics import fmean
 from palaestra.agents.models.disk import replace_text
 from palaestra.trainers.derailment import Derailment, listed, merged
 from palaestra.trainers.experiments.framework import hardware
-from palaestra.trainers.summary import Estimate, mean_interval, wilson
+from palaestra.trainers.summary import Estimate, clustered_rate, mean_interval
 from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.measures import Measure, measures
 from palaestra.trainers.tournament.ratings import RESAMPLES, bootstrapped, comparisons, decided, openskill
@@ -161,7 +161,7 @@ def _line(
         score=score,
         seats=len(seats),
         failed=len(held) - len(played),
-        legal=wilson(sum(seat.ok for seat in seats), replies),
+        legal=clustered_rate([(seat.ok, seat.ok + seat.illegal + seat.unparsable + seat.truncated) for seat in seats]),
         illegal=sum(seat.illegal for seat in seats) / max(1, replies),
         unparsable=sum(seat.unparsable for seat in seats) / max(1, replies),
         truncated=sum(seat.truncated for seat in seats) / max(1, replies),
