@@ -11,6 +11,8 @@
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
     codebook, honest             scripted players of covert_channel
+    posterior, rate, anchored:0.3
+                                 observers of terminal_surprise and hindsight_bias
     regex:PATTERN, bag:FILE      overseers that detect (`palaestra.agents.detectors`)
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
                                  a chess program (`palaestra.agents.programs.uci`)
@@ -275,6 +277,24 @@ def _bag(argument: str) -> Seat:
     return BagDetector(BagOfWords.load(argument), f"bag:{argument}")
 
 
+def _posterior(argument: str) -> Seat:
+    from palaestra.agents.scripted_surprise import Posterior
+
+    return Posterior()
+
+
+def _anchored(argument: str) -> Seat:
+    from palaestra.agents.scripted_surprise import Posterior
+
+    return Posterior(float(argument or 0.5))
+
+
+def _rate(argument: str) -> Seat:
+    from palaestra.agents.scripted_surprise import Rate
+
+    return Rate(float(argument) if argument else None)
+
+
 for _name in ("conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), games=("negotiation", "bargaining"))
 register_seat("greedy", _greedy)
@@ -290,6 +310,9 @@ register_seat("codebook", _codebook, games=("covert_channel",))
 register_seat("honest", _honest, games=("covert_channel",))
 register_seat("regex", _regex, games=("covert_channel",))
 register_seat("bag", _bag, games=("covert_channel",))
+register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
+register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
+register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))
 register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)

@@ -37,6 +37,8 @@ for _id, _path in {
     "auction": "auction:Auction",
     "covert_channel": "covert_channel:CovertChannel",
     "matrix_game": "matrix_game:MatrixGame",
+    "terminal_surprise": "terminal_surprise:TerminalSurprise",
+    "hindsight_bias": "hindsight_bias:HindsightBias",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public")

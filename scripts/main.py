@@ -14,7 +14,20 @@ from typing import Annotated
 
 import typer
 
-from palaestra.scripts import bench, doctor, envs, evaluate, experiment, models, play, replay, report, tournament, train
+from palaestra.scripts import (
+    bench,
+    doctor,
+    envs,
+    evaluate,
+    experiment,
+    items,
+    models,
+    play,
+    replay,
+    report,
+    tournament,
+    train,
+)
 from palaestra.scripts.errors import CommandGroup, examples, show_warning
 from palaestra.trainers import quiet
 
@@ -41,6 +54,7 @@ app.command("evaluate", rich_help_panel=_LEARN, epilog=evaluate.EXAMPLES)(evalua
 app.command("tournament", rich_help_panel=_LEARN, epilog=tournament.EXAMPLES)(tournament.tournament)
 app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)
 app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
+app.command("items", rich_help_panel=_LOOK, epilog=items.EXAMPLES)(items.items)
 app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.command("experiment", rich_help_panel=_LOOK, epilog=experiment.EXAMPLES)(experiment.experiment)

@@ -54,7 +54,11 @@ NODES = (
 COMMANDS = frozenset([
     "cat", "cut", "grep", "head", "nl", "paste", "rev", "seq", "sort", "tac", "tail", "tr", "uniq", "wc",
 ])  # fmt: skip
-_REFUSED_FLAG = re.compile(r"^-{1,2}(?:\w*[ofTSr]$|output|files0|follow|recursive|compress|temporary|retry|pid)")
+_REFUSED = {
+    "sort": re.compile(r"-[^-]*[oT]|--(?:o|t|f|comp|random-so)"),  # writes or starts something
+    "tail": re.compile(r"-[^-]*[fF]|--(?:f|retry|pid)"),  # never ends
+}
+_NOTHING = re.compile("(?!)")
 
 _RUNNER = """
 import resource, sys
@@ -161,8 +165,9 @@ def pipeline(command: str) -> list[list[str]] | str:
     for stage in stages:
         if not stage or stage[0] not in COMMANDS:
             return f"{stage[0] if stage else 'an empty command'!r} is not one of {', '.join(sorted(COMMANDS))}"
+        refused = _REFUSED.get(stage[0], _NOTHING)
         for word in stage[1:]:
-            if word.startswith(("/", "~")) or ".." in word or _REFUSED_FLAG.match(word):
+            if word.startswith(("/", "~")) or ".." in word or refused.match(word):
                 return f"the word {word!r} is not allowed"
     return stages
 

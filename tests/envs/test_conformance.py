@@ -10,6 +10,7 @@ from palaestra.envs.conformance import CLAUSES, check_game
 from palaestra.envs.errors import ContractError, OptionError, UnknownName
 from palaestra.envs.game import Game
 from palaestra.envs.games.kuhn_poker import KuhnPoker
+from palaestra.envs.items.item_set import Item, Wrong
 from tests.envs import broken_games as broken
 from tests.shipped import GAMES
 
@@ -53,6 +54,10 @@ ALSO: list[tuple[str, type[Game], str]] = [
     ("facts", broken.MovesTwoAtOnce, "to move at once"),
 ]
 
+AMBIGUOUS = "\n".join(
+    Item(f"i{right}", "python", 1, "print(f(a))", right, (Wrong("off_by_one", wrong),)).line()
+    for right, wrong in (("4", "5"), ("5", "4"))
+)
 # Where the default options hide so much that no two of a few hundred openings look alike to a player.
 SMALLER = {
     "negotiation": {"items": 2, "max_count": 1, "max_value": 3},
@@ -60,6 +65,9 @@ SMALLER = {
     "contest": {"tasks": "Say something.", "max_answer": 1},
     "coalition": {"values": "1+2=60,1+3=50,1+2+3=100", "max_fallback": 2},
     "risk": {"map": "small", "start": "claimed", "missions": True},
+    # Two programs that read alike and print each other's wrong output: what is seen does not give it away.
+    "terminal_surprise": {"rate": 0.5, "file": AMBIGUOUS},
+    "hindsight_bias": {"rate": 0.5, "file": AMBIGUOUS},
 }
 QUICKER = {**SMALLER, "go": {"size": 5}}
 # A thousand games, twice: short ones of the large games are as good as long ones.

@@ -247,7 +247,7 @@ def test_one_turned_bit_in_a_checkpoint_is_found(tmp_path, name):
     raw[raw.index(b"seen") + 8 if name.endswith("json") else -1] ^= 1
     path.write_bytes(raw)
     shutil.rmtree(folder / "adapter")
-    with pytest.raises(CheckpointError, match="is not as it was written|JSONDecodeError"):
+    with pytest.raises(CheckpointError, match="is not as it was written"):
         resume(folder)
 
 
