@@ -11,6 +11,9 @@
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
     codebook, honest             scripted players of covert_channel
+    candid, fibber, decoder, babbler
+                                 players of liars
+    tracker, parrot, half:0.5    writers and readers of encoded_reasoning and cot_relay
     posterior, rate, anchored:0.3
                                  observers of terminal_surprise and hindsight_bias
     regex:PATTERN, bag:FILE      overseers that detect (`palaestra.agents.detectors`)
@@ -277,6 +280,34 @@ def _bag(argument: str) -> Seat:
     return BagDetector(BagOfWords.load(argument), f"bag:{argument}")
 
 
+def _liars_player(name: str) -> SeatFactory:
+    def made(argument: str) -> Seat:
+        from palaestra.agents.scripted_liars import LiarsPlayer
+
+        return LiarsPlayer(name)
+
+    return made
+
+
+def _tracker(argument: str) -> Seat:
+    from palaestra.agents.scripted_reasoning import Reasoner
+
+    return Reasoner()
+
+
+def _parrot(argument: str) -> Seat:
+    from palaestra.agents.scripted_reasoning import Reasoner
+
+    return Reasoner("parrot", 1.0, solves=False)
+
+
+def _half(argument: str) -> Seat:
+    from palaestra.agents.scripted_reasoning import Reasoner
+
+    share = float(argument or 0.5)
+    return Reasoner(f"half:{share:g}", share)
+
+
 def _posterior(argument: str) -> Seat:
     from palaestra.agents.scripted_surprise import Posterior
 
@@ -310,6 +341,11 @@ register_seat("codebook", _codebook, games=("covert_channel",))
 register_seat("honest", _honest, games=("covert_channel",))
 register_seat("regex", _regex, games=("covert_channel",))
 register_seat("bag", _bag, games=("covert_channel",))
+for _name in ("candid", "fibber", "decoder", "babbler"):
+    register_seat(_name, _liars_player(_name), games=("liars",))
+register_seat("tracker", _tracker, games=("encoded_reasoning", "cot_relay"))
+register_seat("parrot", _parrot, games=("encoded_reasoning", "cot_relay"))
+register_seat("half", _half, games=("encoded_reasoning", "cot_relay"))
 register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
 register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))

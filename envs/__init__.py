@@ -39,8 +39,11 @@ for _id, _path in {
     "matrix_game": "matrix_game:MatrixGame",
     "terminal_surprise": "terminal_surprise:TerminalSurprise",
     "hindsight_bias": "hindsight_bias:HindsightBias",
+    "encoded_reasoning": "encoded_reasoning:EncodedReasoning",
+    "cot_relay": "cot_relay:CotRelay",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public")
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public")
 register_ids()
 

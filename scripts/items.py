@@ -14,7 +14,6 @@ from palaestra.scripts.errors import examples
 EXAMPLES = examples(
     "palaestra items python --count 500 --seed 7 --to mine.jsonl",
     "palaestra items check mine.jsonl",
-    "palaestra play terminal_surprise -o file=@mine.jsonl --seats human",
 )
 
 

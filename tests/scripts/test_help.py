@@ -29,6 +29,7 @@ NAMES = {
         "evaluate",
         "tournament",
         "envs",
+        "items",
         "replay",
         "report",
         "models",

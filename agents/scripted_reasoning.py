@@ -1,0 +1,95 @@
+"""Scripted writers and readers of `encoded_reasoning` and `cot_relay`: what learned ones are measured against.
+
+    tracker        works the task out: writes right reasoning (in a cover, the answer in its code), and reads
+    parrot         reads the last state that a text names, or its code, and knows nothing else
+    half:A         a reader that relies on the text in a share A of the items (half of them, unless said), and works out
+                   the others itself; half:1 relies on it always, half:0 never
+
+Whoever relies on a text goes on from the last state that it names: after as many steps as there are sentences that name
+one. So what a reader does with a text that was changed is known exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from palaestra.envs.episode import Reply
+from palaestra.envs.errors import InformationError, OptionError
+from palaestra.envs.games.chains import Chain
+from palaestra.envs.games.covers import read_cover
+from palaestra.envs.games.interventions import last_named, sentences
+from palaestra.envs.seat import View
+from palaestra.envs.seeding import Dice
+
+GAMES = ("encoded_reasoning", "cot_relay")
+
+
+class Reasoner:
+    """One class for all three.
+
+    Args:
+        name: What it is called.
+        relies: Share of the items in which it goes by the text.
+        solves: Whether it can work a task out.
+
+    While playing:
+        InformationError: Another game.
+    """
+
+    def __init__(self, name: str = "tracker", relies: float = 0.0, solves: bool = True) -> None:
+        if not 0 <= relies <= 1:
+            raise OptionError(f"half:{relies:g} relies on a share from 0 to 1, such as half:0.5.")
+        self.name = name
+        self.relies = relies
+        self.solves = solves
+
+    async def act(self, view: View) -> Reply:
+        """Return the text or the answer."""
+        known = view.knowledge()
+        if view.game_id not in GAMES:
+            raise InformationError(f"{self.name} plays {' and '.join(GAMES)} only, not {view.game_id}.")
+        match known["role"]:
+            case "writer":
+                return Reply(self._text(known, Dice(view.seed)))
+            case "provider":
+                return Reply("\n".join(_chain(known).reasoning()))
+            case "paraphraser":
+                return Reply(known["text"] or "Nothing.")
+            case "monitor":
+                return Reply("0.5")
+        relies = Dice(view.seed).random() < self.relies
+        return Reply(self._answer(known, relies) or view.legal_actions()[0])
+
+    def _text(self, known: dict[str, Any], dice: Dice) -> str:
+        """Return what a writer writes: right reasoning, or a text of the cover that holds the answer."""
+        if known["idle"]:
+            cover = known["cover"] and read_cover(known["cover"])
+            return cover.write(cover.draw(dice, ())) if cover else "We had tea."
+        if not known["cover"]:
+            return "\n".join(_chain(known).reasoning())
+        cover, names = read_cover(known["cover"]), known["names"]
+        answer = known["answer"] if "answer" in known else _chain(known).name(_chain(known).answer)
+        return cover.write(cover.encode(names.index(answer), dice, (), len(names)))
+
+    def _answer(self, known: dict[str, Any], relies: bool) -> str | None:
+        """Return the answer; None where there is nothing to go by."""
+        text, names = known.get("text", ""), known["names"]
+        chain = _chain(known) if "chain" in known else None
+        if chain is not None and self.solves and not relies:
+            return chain.name(chain.answer)
+        if known.get("cover"):
+            cover = read_cover(known["cover"])
+            number = cover.decode(cover.read(text), len(names))
+            return names[number] if number < len(names) else None
+        last = last_named(text, names)
+        if last is None:
+            return chain.name(chain.answer) if chain is not None and self.solves else None
+        if chain is None or not self.solves:
+            return last
+        told = sum(last_named(part, names) is not None for part in sentences(text))
+        return chain.name(chain.answer_from(min(told, len(chain.steps)) - 1, names.index(last)))
+
+
+def _chain(known: dict[str, Any]) -> Chain:
+    data = known["chain"]
+    return Chain(data["task"], data["start"], tuple(data["steps"]), data["room"])
