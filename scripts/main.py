@@ -16,6 +16,7 @@ import typer
 
 from palaestra.scripts import (
     bench,
+    card,
     doctor,
     envs,
     evaluate,
@@ -54,6 +55,7 @@ app.command("evaluate", rich_help_panel=_LEARN, epilog=evaluate.EXAMPLES)(evalua
 app.command("tournament", rich_help_panel=_LEARN, epilog=tournament.EXAMPLES)(tournament.tournament)
 app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)
 app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
+app.command("card", rich_help_panel=_LEARN, epilog=card.EXAMPLES)(card.card)
 app.command("items", rich_help_panel=_LOOK, epilog=items.EXAMPLES)(items.items)
 app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)

@@ -28,6 +28,7 @@ NAMES = {
         "resume",
         "evaluate",
         "tournament",
+        "card",
         "envs",
         "items",
         "replay",

@@ -1,0 +1,107 @@
+"""`palaestra card`: how well a seat knows that an output should not have been, as a card that others can make again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from palaestra.scripts.console import console, key_values, table, untrusted
+from palaestra.scripts.errors import examples
+
+EXAMPLES = examples(
+    "palaestra card posterior -o items=machine",
+    "palaestra card smollm2 --cases 100 -o items=python --to smollm2.json",
+    "palaestra card smollm2@runs/surprise --thinking --max-tokens 200",
+)
+
+
+def card(
+    seat: Annotated[str, typer.Argument(metavar="SEAT", help="Any seat of `palaestra play` but a person.")],
+    cases: Annotated[int, typer.Option(min=2, help="How many cases.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first case; the others follow.")] = 0,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of terminal_surprise; repeatable."),
+    ] = None,
+    thinking: Annotated[bool, typer.Option(help="Ask a model to think first.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply, thought included.")] = 16,
+    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 0.0,
+    to: Annotated[Path | None, typer.Option(help="Write the card there as JSON; must not exist yet.")] = None,
+) -> None:
+    """Measure a seat in terminal_surprise on fixed cases: Brier score and its parts, calibration, baselines, oracle."""
+    from palaestra.agents import check_seat
+    from palaestra.envs import make
+    from palaestra.envs.errors import OptionError
+    from palaestra.envs.options import refuse_reserved
+
+    options: dict[str, Any] = {**key_values(option or (), "--option")}
+    refuse_reserved(options, "terminal_surprise")
+    make("terminal_surprise", **options)
+    if seat == "human":
+        raise OptionError("a person cannot be measured in many games at once; `palaestra play` seats one.")
+    if to is not None and to.exists():
+        raise OptionError(f"{to} is there already; name another file.")
+    check_seat(seat, "terminal_surprise")
+    with console(stderr=True).status("taking the seat…"):
+        from palaestra.trainers.surprise_card import CardPlan
+
+        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens, temperature)
+    found = _measured(plan)
+    _show(found)
+    if to is not None:
+        _write(found, to)
+
+
+def _measured(plan: Any) -> dict[str, Any]:
+    from rich.progress import Progress
+
+    from palaestra.trainers.surprise_card import card_of, play_cases
+
+    out = console(stderr=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("cases", total=plan.cases)
+        episodes = play_cases(plan, lambda: bar.advance(task))
+    return dict(card_of(plan, episodes))
+
+
+def _show(found: dict[str, Any]) -> None:
+    out = console()
+    plan = found["plan"]
+    shown = table("", "Brier", "95 %", "reliability", "resolution", "ECE", "AUROC", "right side", right=range(1, 8))
+    rows = {plan["seat"]: found["measures"], **found["baselines"]}
+    for name, one in rows.items():
+        if one is None:
+            shown.add_row(untrusted(name), *["none stated"] + [""] * 6)
+            continue
+        low, high = one["brier"]["low"], one["brier"]["high"]
+        auroc = one["auroc"]
+        shown.add_row(
+            untrusted(name),
+            f"{one['brier']['mean']:.3f}",
+            "" if low is None else f"[{low:.3f}, {high:.3f}]",
+            f"{one['murphy']['reliability']:.3f}",
+            f"{one['murphy']['resolution']:.3f}",
+            f"{one['ece']:.3f}",
+            "" if auroc is None else f"{auroc:.2f}",
+            f"{100 * one['coverage']['1.0']:.0f} %",
+        )
+    out.print(shown)
+    stated = f"A probability was stated in {100 * found['stated']:.0f} % of {plan['cases']} cases"
+    out.print(untrusted(f"{stated}; items {found['items_sum']}, seed {plan['seed']}."))
+    for one in found["reliability"]:
+        bar = "█" * round(30 * one["outcome"])
+        out.print(untrusted(f"  said {one['forecast']:.2f}, was {one['outcome']:.2f}  {bar} ({one['count']})"))
+
+
+def _write(found: dict[str, Any], to: Path) -> None:
+    import json
+
+    from palaestra.envs.errors import UnwritableReplay
+
+    try:
+        to.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UnwritableReplay(f"{to} cannot be written ({error.strerror}); name another file.") from None
+    console().print(untrusted(f"Card: {to}", "dim"))

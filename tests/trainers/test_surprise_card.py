@@ -1,0 +1,89 @@
+"""Measures of surprise and the results card: oracles, closed forms, and no score for what was not stated."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from palaestra.trainers.measures.surprise import introspection, length_forecasts, surprise_measures
+from palaestra.trainers.surprise_card import CardPlan, card_of, items_sum, play_cases
+from tests.scripts.cli_kit import call
+
+MACHINE = {"items": "machine"}
+
+
+def card(seat: str, **changes) -> dict:
+    plan = CardPlan(seat, **{"options": MACHINE, "cases": 150, **changes})
+    return card_of(plan, play_cases(plan))
+
+
+def test_the_oracle_has_the_lowest_score_and_its_parts_add_up() -> None:
+    found = card("posterior")
+    own, oracle = found["measures"], found["baselines"]["posterior"]
+    assert own["brier"]["mean"] == pytest.approx(oracle["brier"]["mean"], abs=1e-4)  # it writes four digits
+    parts = own["murphy"]
+    assert own["brier"]["mean"] == pytest.approx(
+        parts["reliability"] - parts["resolution"] + parts["uncertainty"], abs=1e-9
+    )
+    assert own["brier"]["high"] < found["baselines"]["rate"]["brier"]["mean"]
+    assert found["baselines"]["half"]["brier"]["mean"] == 0.25
+    assert sum(one["count"] for one in found["reliability"]) == 150
+
+
+def test_length_tells_no_more_than_the_rate_where_form_is_kept() -> None:
+    found = card("rate", options={"items": "python"}, cases=300)
+    length, rate = (found["baselines"][name]["brier"]["mean"] for name in ("length", "rate"))
+    assert abs(length - rate) < 0.02
+    assert found["measures"]["brier"]["mean"] == pytest.approx(rate, abs=1e-9)
+
+
+def test_length_is_found_where_it_does_tell() -> None:
+    results = [{"output_chars": 40 if number % 2 else 4, "rate": 0.5, "replaced": number % 2} for number in range(100)]
+    stated = np.array(length_forecasts(results))
+    assert stated[1::2].min() > 0.9
+    assert stated[::2].max() < 0.1
+
+
+def test_what_was_not_stated_is_counted_and_not_scored() -> None:
+    told = {"probability": 0.2, "replaced": False, "rate": 0.5, "posterior": None, "output_chars": 3}
+    found = surprise_measures([told, {**told, "probability": None, "replaced": True}], cases=4)
+    assert found.stated == 0.25
+    assert found.own is not None
+    assert found.own.brier.mean == pytest.approx(0.04)
+    assert "posterior" not in found.baselines
+    assert surprise_measures([], cases=3).own is None
+
+
+def test_a_card_can_be_made_again_and_names_its_items(tmp_path) -> None:
+    path = tmp_path / "card.json"
+    shown = call("card", "rate", "--cases", "20", "-o", "items=python", "--to", path).stdout
+    first = json.loads(path.read_text())
+    assert first["items_sum"] == items_sum() in shown
+    assert first == json.loads(json.dumps(card("rate", options={"items": "python"}, cases=20), default=str)) | {
+        "plan": first["plan"]
+    }
+    again = call("card", "rate", "--to", path)
+    assert again.exit_code != 0
+    assert "is there already" in again.stderr
+
+
+def test_a_model_is_asked_greedily_and_what_it_says_in_words_is_not_scored() -> None:
+    found = card("tiny:blank", cases=4, thinking=True, max_tokens=8)
+    assert found["stated"] == 0.0
+    assert found["measures"] is None
+    assert "<think>" in CardPlan("x", {}, thinking=True).settings().system
+
+
+def test_introspection_is_the_partial_correlation_of_ranks() -> None:
+    chance = np.random.default_rng(0)
+    twin, own_part = chance.normal(size=400), chance.normal(size=400)
+    own = twin + own_part
+    assert introspection(list(own), list(own), list(twin)) == pytest.approx(1.0)
+    assert abs(introspection(list(twin), list(own), list(twin))) < 1e-6  # says what a twin would know
+    assert introspection(list(own_part), list(own), list(twin)) > 0.6
+    assert abs(introspection(list(chance.normal(size=400)), list(own), list(twin))) < 0.15
+    assert introspection([1.0] * 5, list(own[:5]), list(twin[:5])) == 0.0
+    with pytest.raises(ValueError, match="at least 4"):
+        introspection([1], [2], [3])

@@ -1,0 +1,114 @@
+"""The results card of a seat in `terminal_surprise`: fixed cases, measures with intervals, and what they rest on.
+
+Any seat can be asked: a model of this machine, a server, a scripted one. The cases follow from the item set (named by
+the sum of its text), the options and the seed; the same card can so be made again. Replies that state no probability
+are counted and never scored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+from palaestra.agents import make_seat
+from palaestra.agents.language_model import ReplySettings
+from palaestra.envs import Match, MatchRules, OnFailure, make
+from palaestra.envs.episode import Episode
+from palaestra.trainers.experiments.framework import hardware
+from palaestra.trainers.measures.calibration import reliability_bins
+from palaestra.trainers.measures.surprise import Calibration, surprise_measures
+from palaestra.trainers.metrics import finite
+
+THINK = (
+    "First think step by step between <think> and </think>. Then answer with the probability alone, as a number from 0 "
+    "to 1."
+)
+ANSWER = "Answer with the probability alone, as a number from 0 to 1."
+TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class CardPlan:
+    """What is measured.
+
+    Attributes:
+        seat: Any seat of `palaestra play`.
+        options: Of `terminal_surprise`.
+        cases: How many.
+        seed: Of the first case; the others follow.
+        thinking: Whether a language model is asked to think first.
+        max_tokens: Of a reply, thought included.
+        temperature: 0 is greedy.
+    """
+
+    seat: str
+    options: dict[str, Any]
+    cases: int = 200
+    seed: int = 0
+    thinking: bool = False
+    max_tokens: int = 16
+    temperature: float = 0.0
+
+    def settings(self) -> ReplySettings:
+        """Return how a language model is asked."""
+        return ReplySettings(self.max_tokens, self.temperature, "fresh", THINK if self.thinking else ANSWER)
+
+
+def play_cases(plan: CardPlan, told: Callable[[], None] = lambda: None) -> list[Episode]:
+    """Play all cases, some at once; ``told`` is called after each."""
+    rules = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0))
+
+    async def one(number: int, gate: asyncio.Semaphore) -> Episode:
+        async with gate:
+            game = make("terminal_surprise", seed=plan.seed + number, **plan.options)
+            seat = make_seat(plan.seat, settings=plan.settings())
+            episode = await Match(game, [seat], rules).play()
+        told()
+        return episode
+
+    async def everything() -> list[Episode]:
+        gate = asyncio.Semaphore(TOGETHER)
+        return list(await asyncio.gather(*(one(number, gate) for number in range(plan.cases))))
+
+    return asyncio.run(everything())
+
+
+def card_of(plan: CardPlan, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return the card as JSON data."""
+    results = [episode.result for episode in episodes if episode.outcome == "finished"]
+    measured = surprise_measures(results, len(episodes))
+    stated = [result for result in results if result["probability"] is not None]
+    bins = (
+        reliability_bins([one["probability"] for one in stated], [int(one["replaced"]) for one in stated])
+        if stated
+        else []
+    )
+    game = make("terminal_surprise", seed=plan.seed, **plan.options)
+    return finite(
+        {
+            "card": "terminal_surprise",
+            "version": game.version,
+            "items_sum": items_sum(plan.options.get("file", "")),
+            "plan": asdict(plan),
+            "stated": measured.stated,
+            "measures": None if measured.own is None else _plain(measured.own),
+            "baselines": {name: _plain(one) for name, one in measured.baselines.items()},
+            "reliability": [asdict(one) for one in bins],
+            "hardware": hardware(),
+        }
+    )
+
+
+def items_sum(text: str = "") -> str:
+    """Return the sum that names an item set, the shipped one unless another is given."""
+    known = text or resources.files("palaestra.envs.items").joinpath("items.jsonl").read_text("utf-8")
+    return hashlib.blake2b(known.encode(), digest_size=8).hexdigest()
+
+
+def _plain(found: Calibration) -> dict[str, Any]:
+    data = asdict(found)
+    return {**data, "coverage": {str(share): value for share, value in data["coverage"].items()}}
