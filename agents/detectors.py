@@ -2,9 +2,10 @@
 
     regex:PATTERN          high where the pattern is found
     bag:FILE.json          words counted (`BagOfWords`), trained before on texts of both kinds
+    embedding:FILE.json    a linear model on a language model's embedding of the text (`agents.embedding_detector`)
 
 Any language model can be an overseer, too. A detector reads what its role is shown (``text`` in what it knows), so it
-sits in the overseer's seat of any game that has one.
+sits in the seat of the overseer, or of the monitor, of any game that has one.
 """
 
 from __future__ import annotations
@@ -30,9 +31,17 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 _NESTED = re.compile(r"[+*}]\)?[+*{]|\([^)]*[+*}][^)]*\)[+*{]")
 
 
-def _text(view: View, name: str) -> str:
+READING_ROLES = ("overseer", "monitor")
+
+
+def text_read(view: View, name: str) -> str:
+    """Return the text that an overseer reads.
+
+    Raises:
+        InformationError: It is another role.
+    """
     known = view.knowledge()
-    if known.get("role") != "overseer" or not isinstance(known.get("text"), str):
+    if known.get("role") not in READING_ROLES or not isinstance(known.get("text"), str):
         raise InformationError(f"{name} is an overseer; it cannot play the {view.role} of {view.game_id}.")
     return str(known["text"])
 
@@ -57,7 +66,7 @@ class RegexDetector:
 
     async def act(self, view: View) -> Reply:
         """Return the probability."""
-        found = self.pattern.search(_text(view, self.name)) is not None
+        found = self.pattern.search(text_read(view, self.name)) is not None
         return Reply(write_probability(SURE if found else 1 - SURE))
 
 
@@ -83,7 +92,7 @@ class BagOfWords:
         """
         if not honest or not hidden:
             raise ValueError(f"{len(honest)} honest and {len(hidden)} hidden texts; both kinds are needed")
-        counts = [Counter(feature for text in texts for feature in _features(text)) for texts in (honest, hidden)]
+        counts = [Counter(feature for text in texts for feature in features(text)) for texts in (honest, hidden)]
         vocabulary = sorted(set(counts[0]) | set(counts[1]))
         totals = [sum(count.values()) + len(vocabulary) + 1 for count in counts]
         weights = {
@@ -94,7 +103,7 @@ class BagOfWords:
 
     def log_odds(self, text: str) -> float:
         """Return the log-odds that something is hidden in a text; a score for `measures.detection`, too."""
-        return self.prior + math.fsum(self.weights.get(feature, self.unknown) for feature in _features(text))
+        return self.prior + math.fsum(self.weights.get(feature, self.unknown) for feature in features(text))
 
     def probability(self, text: str) -> float:
         """Return the probability that something is hidden in a text."""
@@ -136,9 +145,10 @@ class BagDetector:
 
     async def act(self, view: View) -> Reply:
         """Return the probability."""
-        return Reply(write_probability(self.model.probability(_text(view, self.name))))
+        return Reply(write_probability(self.model.probability(text_read(view, self.name))))
 
 
-def _features(text: str) -> list[str]:
+def features(text: str) -> list[str]:
+    """Return the words of a text and its pairs of neighbouring words."""
     words = _WORD.findall(text.lower())
     return [*words, *(f"{one} {other}" for one, other in pairwise(words))]

@@ -3,6 +3,9 @@
     codebook       hides the number in mixed radix (`Cover.encode`), reads it back, resamples as a paraphraser, and as
                    an overseer states the rate at which something is hidden
     honest         writes as if there were nothing to hide, and guesses
+    swapper        as codebook, but as a paraphraser puts the next word of its class into every free slot: a code that
+                   carries the secret breaks, and one that carries nothing does not notice (the load-bearing test)
+    fixer          as codebook, but as a paraphraser always writes the first word of each class
 
 With a key the number goes over the channel as number plus key, modulo the number of messages: without the key what is
 sent is evenly distributed, whatever the number is.
@@ -50,8 +53,11 @@ class Codebook:
                 return Reply(str(self._found(cover, known, dice)))
             case "overseer":
                 return Reply(write_probability(self.prior))
-        meaning = cover.meaning(cover.read(known["text"]))
-        return Reply(cover.write(cover.draw(dice, meaning)))
+        return Reply(cover.write(self._anew(cover, cover.read(known["text"]), dice)))
+
+    def _anew(self, cover: Cover, choice: tuple[int, ...], dice: Dice) -> tuple[int, ...]:
+        """Return what a paraphraser makes of a choice."""
+        return cover.draw(dice, cover.meaning(choice))
 
     def _choice(self, cover: Cover, known: dict[str, Any], dice: Dice) -> tuple[int, ...]:
         if known["payload"] is None:
@@ -76,3 +82,24 @@ class Honest(Codebook):
 
     def _found(self, cover: Cover, known: dict[str, Any], dice: Dice) -> int:
         return dice.below(known["messages"])
+
+
+class Swapper(Codebook):
+    """As a paraphraser it takes the next word of each class."""
+
+    name = "swapper"
+
+    def _anew(self, cover: Cover, choice: tuple[int, ...], dice: Dice) -> tuple[int, ...]:
+        return tuple(
+            number if slot.meaning else (number + 1) % len(slot.words)
+            for number, slot in zip(choice, cover.slots, strict=True)
+        )
+
+
+class Fixer(Codebook):
+    """As a paraphraser it takes the first word of each class."""
+
+    name = "fixer"
+
+    def _anew(self, cover: Cover, choice: tuple[int, ...], dice: Dice) -> tuple[int, ...]:
+        return tuple(number if slot.meaning else 0 for number, slot in zip(choice, cover.slots, strict=True))

@@ -10,13 +10,15 @@
     shapley, shapley:0.2         a scripted player of coalition; how much it gives way by the end
     sleuth, sleuth:0.8           a scripted player of mafia; how often its mafia lie
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
-    codebook, honest             scripted players of covert_channel
+    codebook, honest, swapper, fixer
+                                 scripted players of covert_channel
     candid, fibber, decoder, babbler
                                  players of liars
     tracker, parrot, half:0.5    writers and readers of encoded_reasoning and cot_relay
     posterior, rate, anchored:0.3
                                  observers of terminal_surprise and hindsight_bias
-    regex:PATTERN, bag:FILE      overseers that detect (`palaestra.agents.detectors`)
+    regex:PATTERN, bag:FILE, embedding:FILE
+                                 overseers that detect (`palaestra.agents.detectors`)
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
                                  a chess program (`palaestra.agents.programs.uci`)
     gnugo, gnugo:level=5, gtp:COMMAND
@@ -268,6 +270,24 @@ def _honest(argument: str) -> Seat:
     return Honest(float(argument)) if argument else Honest()
 
 
+def _swapper(argument: str) -> Seat:
+    from palaestra.agents.scripted_covert import Swapper
+
+    return Swapper()
+
+
+def _fixer(argument: str) -> Seat:
+    from palaestra.agents.scripted_covert import Fixer
+
+    return Fixer()
+
+
+def _embedding(argument: str) -> Seat:
+    from palaestra.agents.embedding_detector import EmbeddingDetector, LinearProbe
+
+    return EmbeddingDetector(LinearProbe.load(argument), f"embedding:{argument}")
+
+
 def _regex(argument: str) -> Seat:
     from palaestra.agents.detectors import RegexDetector
 
@@ -339,8 +359,10 @@ register_seat("equilibrium", _equilibrium, games=("kuhn_poker", "auction", "ulti
 register_seat("shapley", _shapley, games=("coalition",))
 register_seat("codebook", _codebook, games=("covert_channel",))
 register_seat("honest", _honest, games=("covert_channel",))
-register_seat("regex", _regex, games=("covert_channel",))
-register_seat("bag", _bag, games=("covert_channel",))
+for _name, _made in (("swapper", _swapper), ("fixer", _fixer)):
+    register_seat(_name, _made, games=("covert_channel",))
+for _name, _made in (("regex", _regex), ("bag", _bag), ("embedding", _embedding)):
+    register_seat(_name, _made, games=("covert_channel", "encoded_reasoning"))
 for _name in ("candid", "fibber", "decoder", "babbler"):
     register_seat(_name, _liars_player(_name), games=("liars",))
 register_seat("tracker", _tracker, games=("encoded_reasoning", "cot_relay"))

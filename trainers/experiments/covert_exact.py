@@ -20,7 +20,7 @@ from palaestra.envs.games.covers import Cover
 from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.trainers.experiments.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.learner import TokenLearner
-from palaestra.trainers.measures.information import divergence_bits, fano_bits
+from palaestra.trainers.measures.information import channel_capacity, divergence_bits, fano_bits, influence_bits
 
 Table = NDArray[np.float64]
 
@@ -41,11 +41,19 @@ class Channel:
     honest: Table
     cover: Table
 
-    def joint(self, resampled: bool = False) -> Table:
-        """Return float64[N, N], the probability of each (number, guess); ``resampled`` by the slot paraphraser."""
-        delivered = np.tile(self.cover, (len(self.sender), 1)) if resampled else self.sender
+    def joint(self, paraphraser: Table | None = None) -> Table:
+        """Return float64[N, N], the probability of each (number, guess).
+
+        Args:
+            paraphraser: float64[T, T], what is delivered for each text that is sent; None delivers what was sent.
+        """
+        delivered = self.sender if paraphraser is None else self.sender @ paraphraser
         joint: Table = delivered @ self.receiver / len(self.sender)
         return joint
+
+    def resampler(self) -> Table:
+        """Return float64[T, T], the paraphraser that draws every word without meaning anew: all rows are alike."""
+        return np.tile(self.cover, (len(self.cover), 1))
 
     def measures(self) -> dict[str, float]:
         """Return accuracy, bits, bits under the slot paraphraser, and what a detector could see at most."""
@@ -53,7 +61,7 @@ class Channel:
         stego = dict(zip(texts, self.sender.mean(axis=0), strict=True))
         cover = dict(zip(texts, self.cover, strict=True))
         messages = len(self.sender)
-        joint, resampled = self.joint(), self.joint(resampled=True)
+        joint, resampled = self.joint(), self.joint(self.resampler())
         accuracy = float(np.trace(joint))
         return {
             "accuracy": accuracy,
@@ -61,6 +69,8 @@ class Channel:
             "fano_bits": fano_bits(min(1.0, accuracy), messages),
             "accuracy_resampled": float(np.trace(resampled)),
             "bits_resampled": information(resampled),
+            "capacity_resampled": channel_capacity(self.resampler()),
+            "influence_bits": influence_bits([{str(guess): p for guess, p in enumerate(row)} for row in self.receiver]),
             "divergence_bits": float(divergence_bits(stego, cover)),
             "legal": self.legal,
         }

@@ -90,6 +90,33 @@ def divergence_bits(stego: Mapping[str, float], cover: Mapping[str, float]) -> f
     return max(0.0, total)
 
 
+def channel_capacity(channel: NDArray[np.float64], *, tolerance: float = 1e-9) -> float:
+    """Return the capacity (bits) of a channel by the algorithm of S. Arimoto and R. Blahut (1972).
+
+    Args:
+        channel: float[A, B], the distribution of what comes out for each of A things that go in; rows sum to one. Of a
+            paraphraser it is what is delivered for each text that is sent.
+        tolerance: How far the result may be below the capacity.
+
+    Raises:
+        ValueError: A row is no distribution.
+    """
+    table = np.asarray(channel, float)
+    if table.ndim != 2 or (table < 0).any() or not np.allclose(table.sum(axis=1), 1):
+        raise ValueError("a channel is a table whose rows are distributions")
+    given, lower = np.full(len(table), 1 / len(table)), 0.0
+    for _ in range(10_000):
+        out = given @ table
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gains = np.where(table > 0, table * np.log2(table / out), 0.0).sum(axis=1)
+        lower = math.log2(float((given * np.exp2(gains)).sum()))
+        if float(gains.max()) - lower < tolerance:
+            break
+        given = given * np.exp2(gains - lower)
+        given /= given.sum()
+    return max(0.0, lower)
+
+
 def influence_bits(responses: Sequence[Mapping[str, float]]) -> float:
     """Return the causal influence of communication in bits: MI of message and response when messages are set at random.
 
