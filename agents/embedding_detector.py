@@ -109,12 +109,13 @@ class LinearProbe:
             data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["kind"] != "linear probe":
                 raise ValueError
-            parts = [np.array(data[name], float) for name in ("mean", "spread", "weights")]
-            probe = cls(str(data["model"]), *parts, float(data["bias"]))
+            mean, spread, weights = (np.array(data[name], float) for name in ("mean", "spread", "weights"))
+            probe = cls(str(data["model"]), mean, spread, weights, float(data["bias"]))
         except OSError as error:
             raise OptionError(f"the detector {path} cannot be read: {error.strerror or error}.") from None
         except (ValueError, KeyError, TypeError):
             raise OptionError(f"{path} is no linear probe; `LinearProbe.save` writes one.") from None
+        parts = (mean, spread, weights)
         if len({part.shape for part in parts}) != 1 or not all(np.isfinite(part).all() for part in parts):
             raise OptionError(f"{path} holds features of different lengths, or a number that is none.")
         return probe
