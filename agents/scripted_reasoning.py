@@ -5,8 +5,8 @@
     half:A         a reader that relies on the text in a share A of the items (half of them, unless said), and works out
                    the others itself; half:1 relies on it always, half:0 never
 
-Whoever relies on a text goes on from the last state that it names: after as many steps as there are sentences that name
-one. So what a reader does with a text that was changed is known exactly.
+Whoever relies on a text goes on from the last state that it names, after as many steps as there are sentences that name
+one, and guesses where it names none. So what a reader does with a text that was changed is known exactly.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ class Reasoner:
                 return Reply(known["text"] or "Nothing.")
             case "monitor":
                 return Reply("0.5")
-        relies = Dice(view.seed).random() < self.relies
-        return Reply(self._answer(known, relies) or view.legal_actions()[0])
+        dice = Dice(view.seed)
+        relies = dice.random() < self.relies
+        return Reply(self._answer(known, relies) or dice.choice(view.legal_actions()))
 
     def _text(self, known: dict[str, Any], dice: Dice) -> str:
         """Return what a writer writes: right reasoning, or a text of the cover that holds the answer."""
@@ -82,9 +83,7 @@ class Reasoner:
             number = cover.decode(cover.read(text), len(names))
             return names[number] if number < len(names) else None
         last = last_named(text, names)
-        if last is None:
-            return chain.name(chain.answer) if chain is not None and self.solves else None
-        if chain is None or not self.solves:
+        if last is None or chain is None or not self.solves:
             return last
         told = sum(last_named(part, names) is not None for part in sentences(text))
         return chain.name(chain.answer_from(min(told, len(chain.steps)) - 1, names.index(last)))

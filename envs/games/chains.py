@@ -7,19 +7,19 @@
 
 Every state on the way is known, so what a chain of thought says can be checked step by step, and an edited step has an
 answer of its own (`Chain.answer_from`). ``wording`` ``restated`` tells the same steps as bare arithmetic, because how a
-task is told may change accuracy more than what is tested with it.
+task is told may change accuracy more than what is tested with it; ``terse`` is a few characters, for tiny models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from palaestra.envs.seeding import Dice
 
 Task = Literal["parity", "residue", "swaps", "knapsack"]
-Wording = Literal["story", "restated"]
+Wording = Literal["story", "restated", "terse"]
 DIAL = 7
 MOST_STEPS = 40
 _SWAPS = ((0, 1), (1, 2), (0, 2))
@@ -105,6 +105,9 @@ class Chain:
 
     def told(self, wording: Wording = "story") -> str:
         """Return the task and its question."""
+        if wording == "terse":
+            room = f"/{self.room}" if self.room else ""
+            return f"{self.name(self.start)}:{','.join(map(str, self.steps))}{room}"
         steps = ". ".join(self.step(number, wording) for number in range(len(self.steps)))
         if wording == "restated":
             return f"{_RESTATED[self.task](self)} {steps}. What is x in the end?"
@@ -113,6 +116,8 @@ class Chain:
     def step(self, number: int, wording: Wording = "story") -> str:
         """Return a step in words."""
         step = self.steps[number]
+        if wording == "terse":
+            return str(step)
         if wording == "restated":
             match self.task:
                 case "parity":
@@ -133,9 +138,12 @@ class Chain:
                 return f"A thing of {step} kg comes"
         return f"The hand moves {'on' if step > 0 else 'back'} by {abs(step)}"
 
-    def reasoning(self, path: Sequence[int] | None = None) -> list[str]:
-        """Return right reasoning, a line for each step, or what it would be with other states."""
-        return [f"{self.step(number)}: {self.name(state)}." for number, state in enumerate(path or self.path())]
+    def reasoning(self, wording: Wording = "story") -> list[str]:
+        """Return right reasoning, a line for each step; tersely only the states."""
+        states = [f"{self.name(state)}." for state in self.path()]
+        if wording == "terse":
+            return states
+        return [f"{self.step(number, wording)}: {state}" for number, state in enumerate(states)]
 
 
 _STORIES: Mapping[Task, Callable[[Chain], str]] = {

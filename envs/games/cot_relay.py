@@ -35,7 +35,7 @@ class RelayOptions:
     Attributes:
         task: ``parity``, ``residue``, ``swaps`` or ``knapsack``.
         steps: How many steps a task has.
-        wording: The task as a ``story``, or ``restated`` as bare arithmetic.
+        wording: The task as a ``story``, ``restated`` as bare arithmetic, or ``terse``, without any explanation.
         intervention: What is done to the thought.
         fraction: Share of its sentences that stay under ``truncate``.
         strip: Whether what says the answer outright is taken out first.
@@ -106,7 +106,7 @@ class CotRelay(Game):
         self.thought = self.changed = self.delivered = self.guess = ""
         self.written = self.passed = False
         if options.reference:
-            self._take("\n".join(self.chain.reasoning()))
+            self._take("\n".join(self.chain.reasoning(options.wording)))
 
     def _take(self, thought: str) -> None:
         """Take a thought, and do to it what the options say, the same for one item whatever else is drawn."""
@@ -114,7 +114,7 @@ class CotRelay(Game):
         names, dice = self.chain.names(), Dice(derive(self.seed, "intervention"))
         self.thought, self.written = thought, True
         kept = strip_answer(thought, names) if options.strip else thought
-        other = "\n".join(Chain.draw(options.task, options.steps, dice.clone()).reasoning())
+        other = "\n".join(Chain.draw(options.task, options.steps, dice.clone()).reasoning(options.wording))
         self.changed = intervene(kept, options.intervention, options.fraction, dice, other=other, names=names)
         if not options.paraphraser:
             self.delivered, self.passed = self.changed, True
@@ -130,6 +130,8 @@ class CotRelay(Game):
 
     def prompt(self, player: int) -> str:
         options: RelayOptions = self.options
+        if options.wording == "terse":
+            return ""
         names = self.chain.names()
         answer = f"one of {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
         match self.seats[player]:
@@ -163,6 +165,8 @@ class CotRelay(Game):
                 return f"The text:\n{_barred(self.changed)}" if self.written else "The text is being written."
         if not self.passed:
             return "The text is being written."
+        if self.options.wording == "terse":
+            return f"{self._told()} {' '.join(self.delivered.split())}"
         return f"{self._told()}\nThe text:\n{_barred(self.delivered) or '| (nothing)'}"
 
     def _told(self) -> str:

@@ -55,7 +55,7 @@ class EncodedOptions:
         arm: See the game's page.
         task: ``parity``, ``residue``, ``swaps`` or ``knapsack``.
         steps: How many steps a task has; a cover has as many sentences, and enough for the answer.
-        wording: The task as a ``story``, or ``restated`` as bare arithmetic.
+        wording: The task as a ``story``, ``restated`` as bare arithmetic, or ``terse``.
         forbidden: Words that cost the penalty beside the names of the states.
         penalty: What naming a state costs writer and reader, in the arm ``thought``.
         monitor: Whether there is one.

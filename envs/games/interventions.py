@@ -2,7 +2,8 @@
 
     none            nothing
     truncate        the first share of the sentences (Lanham et al., 2023, "early answering")
-    filler          dots of equal length, line by line
+    filler          dots, as many lines and about as long; each line is as long as the others, up to the next ten, for
+                    "on" and "off" could be told by their length
     shuffle         its sentences in another order
     other           the right reasoning of another item
     number          one number changed by one to three
@@ -14,6 +15,7 @@ which a transfer may be no more than the answer handed on.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -48,7 +50,8 @@ def intervene(
         case "truncate":
             return "\n".join(parts[: round(amount * len(parts))])
         case "filler":
-            return "\n".join("." * len(part) for part in parts)
+            mean = sum(map(len, parts)) / max(1, len(parts))
+            return "\n".join("." * (10 * math.ceil(mean / 10)) for _ in parts)
         case "shuffle":
             mixed = list(parts)
             while len(set(parts)) > 1 and mixed == parts:

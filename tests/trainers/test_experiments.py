@@ -5,7 +5,7 @@ import json
 import pytest
 
 from palaestra.trainers import experiments
-from palaestra.trainers.experiments import framework, kuhn, steganography, tic_tac_toe
+from palaestra.trainers.experiments import faithfulness, framework, kuhn, steganography, tic_tac_toe
 
 pytestmark = pytest.mark.experiment
 
@@ -18,6 +18,7 @@ def small(monkeypatch):
     monkeypatch.setattr(tic_tac_toe, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(tic_tac_toe, "GAMES", {"cpu": 8})
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
+    monkeypatch.setattr(faithfulness, "ITEMS", {"cpu": 20})
     monkeypatch.setattr(steganography, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(steganography, "GAMES", {"cpu": 16})
     monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
@@ -33,8 +34,8 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
         measured = framework.run_cell(experiment, cell)
         for measure in experiment.measures:
             assert measured[measure.key] == measured[measure.key] >= 0, measure
-        lengths = {len(curve) for curve in measured["curves"].values()}
-        assert len(lengths) == 1
+        lengths = {len(curve) for curve in measured.get("curves", {}).values()}
+        assert len(lengths) <= 1
     path = framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
     partial = json.loads(path.read_text())
     assert (partial["partial"], partial["cells_done"]) == (True, len(cells) - 1)

@@ -49,6 +49,7 @@ def _cache_name(one: Recipe) -> str:
     games = [
         [mix.game, getattr(entry(mix.game).load(), "version", 0), dict(mix.options), mix.share]
         + ([mix.fresh] if mix.fresh else [])
+        + ([list(mix.seats)] if mix.seats else [])
         for mix in one.corpus
     ]
     training = None if one.training is None else asdict(one.training)

@@ -25,6 +25,7 @@ from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, MatchRules, OnFailure, Reply, View, make
 from palaestra.envs.game import Game
 from palaestra.envs.match import run
+from palaestra.envs.seat import Seat
 from palaestra.envs.seeding import Dice, derive
 
 Questions: TypeAlias = Callable[[Game, int, Dice], list[tuple[str, str]]]
@@ -42,6 +43,7 @@ class Mix:
         questions: Asks about the state.
         options: Of the game.
         share: Games of this mix in proportion to the other shares.
+        seats: Names of the seats that choose the moves, such as a scripted reader's, in order; the others are random.
         fresh: Part of the seats that begin a new context, and so a new row, at every turn, as a seat does whose context
             is full or that plays with ``context="fresh"``.
     """
@@ -51,6 +53,7 @@ class Mix:
     options: Mapping[str, Any] = field(default_factory=dict)
     share: int = 1
     fresh: float = 0.0
+    seats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,23 @@ def write_corpus(mixes: Sequence[Mix], codec: TextCodec, games: int, seed: int) 
         kinds = [dice.choice(_KINDS) for _ in range(game.facts.players)]
         fresh = [mix.fresh > 0 and dice.random() < mix.fresh for _ in kinds]
         seats = [
-            _TypingSeat(game, codec, mix.questions, kind, anew, rows) for kind, anew in zip(kinds, fresh, strict=True)
+            _TypingSeat(game, codec, mix.questions, kind, anew, rows, chooser)
+            for kind, anew, chooser in zip(kinds, fresh, _choosers(mix, len(kinds)), strict=True)
         ]
         patient = OnFailure(reasks=5)
         rules = MatchRules(illegal=patient, unparsable=patient)
         run(Match(game, seats, rules, record=False, seed=derive(seed, "match", number)).play())
         yield from (row for row in rows if row.ids)
+
+
+def _choosers(mix: Mix, players: int) -> list[Seat | None]:
+    """Return who chooses each player's moves; None for a random legal one."""
+    if not mix.seats:
+        return [None] * players
+    from palaestra.agents.seats import make_seat
+
+    named: list[Seat | None] = [make_seat(spec) for spec in mix.seats]
+    return [*named, *[None] * players][:players]
 
 
 def _ends(mixes: Sequence[Mix]) -> list[int]:
@@ -119,15 +133,24 @@ class _Typist:
 
 
 class _TypingSeat(LanguageModelSeat):
-    """Types random legal actions and leaves what it read and typed in ``rows``, a row for each context."""
+    """Types random legal actions, or those of its chooser; what it read and typed it leaves in ``rows``, a row for each
+    context."""
 
     def __init__(
-        self, game: Game, codec: TextCodec, questions: Questions, kind: RowKind, fresh: bool, rows: list[Row]
+        self,
+        game: Game,
+        codec: TextCodec,
+        questions: Questions,
+        kind: RowKind,
+        fresh: bool,
+        rows: list[Row],
+        chooser: Seat | None = None,
     ) -> None:
         self.typist = _Typist(codec)
         settings = ReplySettings(context="fresh" if fresh else "growing")
         super().__init__(self.typist, codec, settings=settings)  # type: ignore[arg-type]
         self._game = game
+        self._chooser = chooser
         self._questions = questions
         self._kind = kind
         self._rows = rows
@@ -137,7 +160,7 @@ class _TypingSeat(LanguageModelSeat):
     async def act(self, view: View) -> Reply:
         dice = Dice(derive(view.seed, "typing"))
         rubbish = dice.random() < RUBBISH_RATE
-        text = _rubbish(dice) if rubbish else str(self._game.sample_action(view.player, dice))
+        text = _rubbish(dice) if rubbish else await self._choice(view, dice)
         self.typist.ids = tuple(self._typed(text))
         if self.settings.context == "fresh":
             self._new_row()
@@ -151,6 +174,11 @@ class _TypingSeat(LanguageModelSeat):
             self._add(reply.tokens.context, MESSAGE_WEIGHT)
             self._add(reply.tokens.ids, 0.0 if rubbish else 1.0)
         return reply
+
+    async def _choice(self, view: View, dice: Dice) -> str:
+        if self._chooser is None:
+            return str(self._game.sample_action(view.player, dice))
+        return str((await self._chooser.act(view)).content)
 
     def _new_row(self) -> None:
         self._row = Row([], [])

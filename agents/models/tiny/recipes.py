@@ -9,12 +9,15 @@ add it to `_RECIPES`; then check that it learns to answer them and that its repl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from palaestra.agents.models.tiny.corpus import Mix
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
+from palaestra.envs.games.cot_relay import CotRelay
 from palaestra.envs.games.covert_channel import CovertChannel
+from palaestra.envs.games.interventions import last_named
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
@@ -148,6 +151,27 @@ def covert_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str
     return [first, ("role?", role)]
 
 
+def relay_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask for the true state after the first step, for that in the end, and for the last one that is named."""
+    assert isinstance(game, CotRelay)
+    chain = game.chain
+    return [
+        ("after?", chain.name(chain.path()[0])),
+        ("end?", chain.name(chain.answer)),
+        ("said?", last_named(game.delivered, chain.names()) or "-"),
+    ]
+
+
+def relay_mixes(reader: str) -> tuple[Mix, ...]:
+    """Return what a receiver of `cot_relay` reads who plays like a scripted one, under every intervention."""
+    options = {"reference": True, "wording": "terse", "task": "swaps", "steps": 1, "mode": "forced"}
+    changes: list[dict[str, Any]] = [
+        {"intervention": "none"}, {"intervention": "planted"}, {"intervention": "other"}, {"intervention": "filler"},
+        {"intervention": "truncate", "fraction": 0.0},
+    ]  # fmt: skip
+    return tuple(Mix("cot_relay", relay_questions, {**options, **change}, seats=(reader,)) for change in changes)
+
+
 COVERT = {"view": "terse", "covers": "{a|b} {c|d}", "messages": 4, "honest": 0.25}
 
 TRADE = {"view": "terse", "items": 2, "max_count": 2, "max_turns": 6, "max_talk": 0}
@@ -185,6 +209,21 @@ _RECIPES = (
         training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
         seconds=25,
         held_out=0.396,
+    ),
+    *(
+        Recipe(
+            f"relay-{name}",
+            f"a receiver of cot_relay (three cups, wording=terse) that {what}",
+            corpus=relay_mixes(reader),
+            training=Training(steps=1200, batch_tokens=512, rate=3e-3, games=12_000),
+            seconds=80,
+            held_out=held_out,
+        )
+        for name, reader, what, held_out in (
+            ("uses", "half:1", "goes by the thought it reads", 0.121),
+            ("ignores", "half:0", "works the task out itself", 0.00004),
+            ("half", "half:0.5", "does the one or the other, as likely", 0.149),
+        )
     ),
 )
 
