@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,20 +183,32 @@ def _run(command: Sequence[str], given: str, folder: Path, seconds: float) -> Ra
         )  # fmt: skip
     except OSError as error:
         return Ran("failed", reason=f"{command[0]} cannot be started ({error.strerror})")
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        _kill_group(process)
+
+    timer = threading.Timer(seconds, stop)
+    timer.start()
     try:
-        printed, told = process.communicate(given.encode(), timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return Ran("slow", reason=f"it was stopped after {seconds:g} seconds")
+        printed, told = _talk(process, given)
+        if len(printed) <= MOST_OUTPUT:
+            process.wait()
     finally:
-        _kill(process)
+        timer.cancel()
+        _kill_group(process)
+        process.wait()
+    if len(printed) > MOST_OUTPUT:
+        return Ran("large", reason=f"it printed more than {MOST_OUTPUT} bytes")
+    if late.is_set():
+        return Ran("slow", reason=f"it was stopped after {seconds:g} seconds")
     if process.returncode == 98:
         return Ran("large", reason="it needed more memory than it may have")
     if process.returncode == -signal.SIGXCPU or process.returncode == -signal.SIGKILL:
         return Ran("slow", reason="it used up its processor time")
     if process.returncode and not (command[0] == "grep" and process.returncode == 1):
         return Ran("failed", reason=f"it ended with {told.decode('utf-8', 'replace').strip()[:200] or 'an error'}")
-    if len(printed) > MOST_OUTPUT:
-        return Ran("large", reason=f"it printed {len(printed)} bytes, of at most {MOST_OUTPUT}")
     try:
         text = printed.decode().removesuffix("\n").replace("\t", "    ")
     except UnicodeDecodeError:
@@ -203,10 +216,25 @@ def _run(command: Sequence[str], given: str, folder: Path, seconds: float) -> Ra
     return Ran("ok", text) if printable(text) else Ran("binary", reason="it printed control characters")
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _talk(process: subprocess.Popen[bytes], given: str) -> tuple[bytes, bytes]:
+    """Give a program its input, and return the first bytes that it prints and says: no more than are looked at."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said: list[bytes] = []
+    listener = threading.Thread(target=lambda errors: said.append(errors.read(2000)), args=(process.stderr,))
+    with process.stdin, process.stdout, process.stderr:
+        listener.start()
+        with contextlib.suppress(BrokenPipeError):  # it may end without having read
+            process.stdin.write(given.encode())
+            process.stdin.close()
+        printed = process.stdout.read(MOST_OUTPUT + 1)
+        if len(printed) > MOST_OUTPUT:
+            _kill_group(process)
+        listener.join()
+    return printed, b"".join(said)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
