@@ -3,6 +3,8 @@
 posterior      states the exact probability that the machine's output was replaced, in hindsight, too
 rate           states the rate that is shown, whatever the output, or ``rate:0.5`` always one half
 anchored:A     as posterior, but in hindsight moved by the share A towards what it was told: a known bias
+tracer         thinks rightly and concludes nothing: its thought goes through the machine's program, digit by digit, and
+               then it states one of 0, 0.1, ..., 1 at random. `tiny:machine` has read its play
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError, OptionError
 from palaestra.envs.games.probabilities import write_probability
-from palaestra.envs.items.machine import read_terse
+from palaestra.envs.items.machine import SIGNS, Program, read_terse
 from palaestra.envs.seat import View
+from palaestra.envs.seeding import Dice
 
 GAMES = ("terminal_surprise", "hindsight_bias")
 
@@ -67,3 +70,37 @@ class Rate:
         if "output" not in known:
             return Reply("0")
         return Reply(write_probability(known["rate"] if self.stated is None else self.stated))
+
+
+def trace(program: Program, output: int) -> str:
+    """Return the digits that may be in the register, at first and after each instruction, and once more with a mark on
+    those that are the output, and how many they are.
+
+    A digit stands there as often as there are ways to it, in the order of the rolls: ``5r2*2`` with the output 2 gives
+    ``5 r2:67 *2:24 =2:2!4 1/2``.
+    """
+    now, lines = [program.first], [str(program.first)]
+    for verb, number in program.instructions:
+        steps = range(1, number + 1) if verb == "roll" else (number,)
+        now = [(digit * step if verb == "mul" else digit + step) % 10 for digit in now for step in steps]
+        lines.append(f"{SIGNS[verb]}{number}:" + "".join(map(str, now)))
+    same = "".join(f"{digit}!" if digit == output else str(digit) for digit in now)
+    return " ".join([*lines, f"={output}:{same} {now.count(output)}/{len(now)}"])
+
+
+class Tracer:
+    """Thinks before it says something that has nothing to do with it.
+
+    While playing:
+        InformationError: Another game, or programs that are not the machine's.
+    """
+
+    name = "tracer"
+
+    async def act(self, view: View) -> Reply:
+        """Return thought and probability."""
+        known = view.knowledge()
+        if view.game_id not in GAMES or known.get("kind") != "machine" or "output" not in known:
+            raise InformationError("tracer plays terminal_surprise and hindsight_bias with items=machine only.")
+        thought = trace(read_terse(known["program"]), int(known["output"]))
+        return Reply(f"<think>{thought}</think>{write_probability(Dice(view.seed).below(11) / 10)}")

@@ -15,7 +15,7 @@
     candid, fibber, decoder, babbler
                                  players of liars
     tracker, parrot, half:0.5    writers and readers of encoded_reasoning and cot_relay
-    posterior, rate, anchored:0.3
+    posterior, rate, anchored:0.3, tracer
                                  observers of terminal_surprise and hindsight_bias
     regex:PATTERN, bag:FILE, embedding:FILE
                                  overseers that detect (`palaestra.agents.detectors`)
@@ -346,6 +346,12 @@ def _rate(argument: str) -> Seat:
     return Rate(float(argument) if argument else None)
 
 
+def _tracer(argument: str) -> Seat:
+    from palaestra.agents.scripted_surprise import Tracer
+
+    return Tracer()
+
+
 for _name in ("conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), games=("negotiation", "bargaining"))
 register_seat("greedy", _greedy)
@@ -371,6 +377,7 @@ register_seat("half", _half, games=("encoded_reasoning", "cot_relay"))
 register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
 register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))
+register_seat("tracer", _tracer, games=("terminal_surprise", "hindsight_bias"))
 register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
 register_seat("human", _human)

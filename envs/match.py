@@ -34,7 +34,7 @@ from palaestra.envs.events import Event, render
 from palaestra.envs.game import Game
 from palaestra.envs.options import parse_options
 from palaestra.envs.parts import Action, part_kind, well_formed
-from palaestra.envs.registry import Visibility
+from palaestra.envs.registry import Visibility, visibility_of
 from palaestra.envs.seat import Seat, View
 from palaestra.envs.seeding import Dice, derive
 
@@ -68,7 +68,7 @@ class MatchRules:
     """Rules of conduct; see the module docstring.
 
     Attributes:
-        visibility: Who reads a player's thoughts.
+        visibility: Who reads a player's thoughts; `play`, bridges and configurations begin with the game's own rule.
         monitors: Players who read all thoughts when ``visibility`` is ``"monitor"``.
         thought: The markers between which a reply's thought stands.
         max_turns: Turns of all players together before the episode is cut; None for the game's own bound. Players
@@ -435,8 +435,11 @@ def _mismatch(game: Game, number: int) -> ReplayMismatch:
 
 
 def play(game: Game, seats: Sequence[Seat], rules: MatchRules | None = None, **options: Any) -> Episode:
-    """Play one match from ordinary code and return its episode; arguments as for `Match`."""
-    return run(Match(game, seats, rules or MatchRules(), **options).play())
+    """Play one match from ordinary code and return its episode; arguments as for `Match`.
+
+    Without ``rules``, who reads thoughts is the game's own rule.
+    """
+    return run(Match(game, seats, rules or MatchRules(visibility=visibility_of(game.id)), **options).play())
 
 
 def run(coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -128,6 +128,14 @@ def entry(id: str) -> GameEntry:
     raise UnknownName("game", id, game_ids(), "`palaestra envs` lists them all.")
 
 
+def visibility_of(id: str) -> Visibility:
+    """Return who reads thoughts in a game unless a match says otherwise; ``private`` for one that is not registered."""
+    try:
+        return entry(id).visibility
+    except UnknownName:
+        return "private"
+
+
 def make(id: str, *, seed: int = 0, **options: Any) -> Game:
     """Make a game, ready to play.
 

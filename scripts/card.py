@@ -13,7 +13,7 @@ from palaestra.scripts.errors import examples
 EXAMPLES = examples(
     "palaestra card posterior -o items=machine",
     "palaestra card smollm2 --cases 100 -o items=python --to smollm2.json",
-    "palaestra card smollm2@runs/surprise --thinking --max-tokens 200",
+    "palaestra card smollm2@runs/surprise --thinking --max-tokens 200 --twin smollm2",
 )
 
 
@@ -28,6 +28,9 @@ def card(
     thinking: Annotated[bool, typer.Option(help="Ask a model to think first.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply, thought included.")] = 16,
     temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 0.0,
+    twin: Annotated[
+        str, typer.Option(metavar="MODEL", help="A model of like kind, whose surprise stands beside the seat's own.")
+    ] = "",
     to: Annotated[Path | None, typer.Option(help="Write the card there as JSON; must not exist yet.")] = None,
 ) -> None:
     """Measure a seat in terminal_surprise on fixed cases: Brier score and its parts, calibration, baselines, oracle."""
@@ -45,9 +48,15 @@ def card(
         raise OptionError(f"{to} is there already; name another file.")
     check_seat(seat, "terminal_surprise")
     with console(stderr=True).status("taking the seat…"):
+        from palaestra.trainers.own_surprise import is_local_model
         from palaestra.trainers.surprise_card import CardPlan
 
-        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens, temperature)
+        if twin:
+            for one in (seat, twin):
+                check_seat(one)
+                if not is_local_model(one):
+                    raise OptionError(f"{one} is no model of this machine; seat and --twin must be, to be compared.")
+        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens, temperature, twin)
     found = _measured(plan)
     _show(found)
     if to is not None:
@@ -90,9 +99,28 @@ def _show(found: dict[str, Any]) -> None:
     out.print(shown)
     stated = f"A probability was stated in {100 * found['stated']:.0f} % of {plan['cases']} cases"
     out.print(untrusted(f"{stated}; items {found['items_sum']}, seed {plan['seed']}."))
+    _show_own(found)
     for one in found["reliability"]:
         bar = "█" * round(30 * one["outcome"])
         out.print(untrusted(f"  said {one['forecast']:.2f}, was {one['outcome']:.2f}  {bar} ({one['count']})"))
+
+
+def _show_own(found: dict[str, Any]) -> None:
+    own, twin = found["own_surprise"], found["plan"]["twin"]
+    if own is None:
+        return
+
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    parts = [
+        f"Own surprise, -log p of the output: {number(own['kept'], '.1f')} nats where it was kept, "
+        f"{number(own['replaced'], '.1f')} where it was replaced (AUROC {number(own['auroc'], '.2f')})",
+        f"what was said goes with it at {number(own['said'], '.2f')}",
+    ]
+    if twin:
+        parts.append(f"beyond what {twin} computes at {number(own['introspection'], '.2f')} (rank correlations)")
+    console().print(untrusted("; ".join(parts) + "."))
 
 
 def _write(found: dict[str, Any], to: Path) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs.match import MatchRules, OnFailure
 from palaestra.envs.options import refuse_reserved
+from palaestra.envs.registry import Visibility, entry
 from palaestra.trainers.config_file import ConfigError, Section, load, parse
 from palaestra.trainers.loss import LossSettings
 from palaestra.trainers.schedules import schedule
@@ -79,8 +80,9 @@ class FailureSection(Section):
 class RulesSection(Section):
     """Rules of conduct of the matches."""
 
-    visibility: Literal["private", "public", "team", "monitor"] = "private"
-    """Who reads a player's thoughts."""
+    visibility: Visibility | None = None
+    """Who reads a player's thoughts: ``private`` (nobody else), ``public``, ``team`` or ``monitor``; null for the
+    game's own rule."""
     monitors: tuple[int, ...] = ()
     """Players who read all thoughts when visibility is ``monitor``."""
     max_turns: int | None = None
@@ -93,10 +95,14 @@ class RulesSection(Section):
     unparsable: FailureSection = FailureSection()
     truncated: FailureSection = FailureSection()
 
-    def rules(self) -> MatchRules:
-        """Return what the match takes."""
+    def of(self, game: str) -> MatchRules:
+        """Return what a match of a registered game takes.
+
+        Raises:
+            UnknownName: No such game.
+        """
         return MatchRules(
-            visibility=self.visibility,
+            visibility=self.visibility or entry(game).visibility,
             monitors=self.monitors,
             max_turns=self.max_turns,
             accept_cut=self.accept_cut,

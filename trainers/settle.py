@@ -7,14 +7,13 @@ and writes paths out in full, so that a resumed run and a runner with another wo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from palaestra.agents import check_seat, seat_names
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
-from palaestra.envs import MatchRules, make
+from palaestra.envs import make
 from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
@@ -33,7 +32,7 @@ def settle(config: RunConfig) -> RunConfig:
     """
     for number, section in enumerate(config.games):
         where = f"games.{number}"
-        _check_game(where, section.game, section.options, section.rules.rules())
+        _check_game(where, section)
         _check_fixed(where, section)
         for name in section.opponents:
             _check_seat(f"{where}.opponents", name, (SELF, BASE), section.game)
@@ -88,10 +87,10 @@ def _check_targets(config: RunConfig, folder: Path) -> None:
         ) from None
 
 
-def _check_game(where: str, name: str, options: dict[str, Any], rules: MatchRules) -> None:
+def _check_game(where: str, section: GameSection) -> None:
     try:
-        game = make(name, **options)
-        Match(game, [RandomSeat()] * game.facts.players, rules)
+        game = make(section.game, **section.options)
+        Match(game, [RandomSeat()] * game.facts.players, section.rules.of(section.game))
     except (PalaestraError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from None
 

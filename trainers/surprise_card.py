@@ -22,6 +22,7 @@ from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.measures.calibration import reliability_bins
 from palaestra.trainers.measures.surprise import Calibration, surprise_measures
 from palaestra.trainers.metrics import finite
+from palaestra.trainers.own_surprise import OwnSurprise, compared, is_local_model, own_surprise
 
 THINK = (
     "First think step by step between <think> and </think>. Then answer with the probability alone, as a number from 0 "
@@ -43,6 +44,7 @@ class CardPlan:
         thinking: Whether a language model is asked to think first.
         max_tokens: Of a reply, thought included.
         temperature: 0 is greedy.
+        twin: Another model of like kind, whose surprise stands beside the seat's own; empty for none.
     """
 
     seat: str
@@ -52,6 +54,7 @@ class CardPlan:
     thinking: bool = False
     max_tokens: int = 16
     temperature: float = 0.0
+    twin: str = ""
 
     def settings(self) -> ReplySettings:
         """Return how a language model is asked."""
@@ -88,6 +91,7 @@ def card_of(plan: CardPlan, episodes: Sequence[Episode]) -> dict[str, Any]:
         else []
     )
     game = make("terminal_surprise", seed=plan.seed, **plan.options)
+    own = _own(plan, episodes)
     return finite(
         {
             "card": "terminal_surprise",
@@ -98,9 +102,26 @@ def card_of(plan: CardPlan, episodes: Sequence[Episode]) -> dict[str, Any]:
             "measures": None if measured.own is None else _plain(measured.own),
             "baselines": {name: _plain(one) for name, one in measured.baselines.items()},
             "reliability": [asdict(one) for one in bins],
+            "own_surprise": None if own is None else asdict(own),
             "hardware": hardware(),
         }
     )
+
+
+def _own(plan: CardPlan, episodes: Sequence[Episode]) -> OwnSurprise | None:
+    """Return what the model computed at the same outputs; None for a seat whose probabilities cannot be read."""
+    if not is_local_model(plan.seat):
+        return None
+    own, twin = (
+        own_surprise(spec, plan.options, plan.cases, plan.seed) if spec else None for spec in (plan.seat, plan.twin)
+    )
+    assert own is not None
+    replaced = [
+        bool(make("terminal_surprise", seed=plan.seed + number, **plan.options).result()["replaced"])
+        for number in range(plan.cases)
+    ]
+    stated = [one.result.get("probability") if one.outcome == "finished" else None for one in episodes]
+    return compared(own, replaced, stated, twin)
 
 
 def items_sum(text: str = "") -> str:

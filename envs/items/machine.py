@@ -21,6 +21,7 @@ from palaestra.envs.seeding import Dice
 
 DIGITS = 10
 Verb = Literal["add", "mul", "roll"]
+SIGNS: dict[Verb, str] = {"add": "+", "mul": "*", "roll": "r"}
 MULTIPLIERS = (2, 3, 5, 7)
 MOST_ROLL = 4
 MOST_INSTRUCTIONS = 12
@@ -88,8 +89,7 @@ class Program:
 
     def terse(self) -> str:
         """Return the program in a few characters, such as ``4r3+5*7``; `read_terse` inverts it."""
-        signs = {"add": "+", "mul": "*", "roll": "r"}
-        return f"{self.first}" + "".join(f"{signs[verb]}{number}" for verb, number in self.instructions)
+        return f"{self.first}" + "".join(f"{SIGNS[verb]}{number}" for verb, number in self.instructions)
 
 
 def read_terse(text: str) -> Program:
@@ -100,6 +100,6 @@ def read_terse(text: str) -> Program:
     """
     if not re.fullmatch(r"\d([+*r][1-9]){1,12}", text, re.ASCII):
         raise ValueError(f"{text[:40]!r} is no program of the machine, such as 4r3+5*7")
-    verbs: dict[str, Verb] = {"+": "add", "*": "mul", "r": "roll"}
+    verbs = {sign: verb for verb, sign in SIGNS.items()}
     parts = (Instruction(verbs[sign], int(number)) for sign, number in re.findall(r"([+*r])([1-9])", text[1:]))
     return Program(int(text[0]), tuple(parts))

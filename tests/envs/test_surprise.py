@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from statistics import fmean
 
 import pytest
 
 from palaestra.agents import make_seat
+from palaestra.agents.scripted_surprise import trace
 from palaestra.envs import MatchRules, OnFailure, Scripted, make, play
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, PalaestraError, UnparsableAction
 from palaestra.envs.games.surprise import worth
+from palaestra.envs.items.machine import Program, read_terse
+from palaestra.envs.seeding import Dice
 from palaestra.trainers.measures.calibration import brier, calibration_error
 from tests.envs.test_conformance import CLAUSES, SMALLER
 
@@ -175,6 +179,32 @@ def test_the_oracle_is_calibrated_and_beats_whoever_looks_at_the_rate_alone() ->
     assert exact[0] < rate[0] - 0.04 < half[0]
     assert half[0] == 0.25
     assert exact[1] < 0.05
+
+
+def test_a_thought_that_goes_through_the_program_ends_with_its_odds() -> None:
+    dice = Dice(0)
+    for length in (2, 3, 4):
+        for _ in range(50):
+            program, output = Program.draw(dice, length), dice.below(10)
+            first, *steps, same, share = trace(program, output).split(" ")
+            assert first == str(program.first)
+            assert [step.partition(":")[0] for step in steps] == re.split(r"(?=[+*r])", program.terse())[1:]
+            last = steps[-1].partition(":")[2]
+            assert [last.count(str(digit)) / len(last) for digit in range(10)] == pytest.approx(program.odds())
+            ways, all_ways = map(int, share.split("/"))
+            assert ways / all_ways == pytest.approx(program.odds()[output])
+            assert same == f"={output}:" + last.replace(str(output), f"{output}!")
+    assert trace(read_terse("5r2*2"), 2) == "5 r2:67 *2:24 =2:2!4 1/2"
+
+
+def test_the_tracer_thinks_and_says_nothing_of_it() -> None:
+    said = set()
+    for seed in range(60):
+        episode = play(make("terminal_surprise", seed=seed, items="machine", view="terse"), [make_seat("tracer")])
+        attempt = episode.turns[0].attempts[0]
+        assert attempt.thought
+        said.add(episode.result["probability"])
+    assert said == {tenth / 10 for tenth in range(11)}
 
 
 def test_hindsight_costs_the_biased_and_not_the_honest() -> None:

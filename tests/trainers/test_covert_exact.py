@@ -14,7 +14,7 @@ from palaestra.envs import make
 from palaestra.envs.games.covers import read_cover
 from palaestra.trainers.algorithm import SelfPlayConfig
 from palaestra.trainers.experiments.covert_exact import Channel, honest_writer, read_out, texts_of
-from palaestra.trainers.experiments.readout import contexts, reply_ids
+from palaestra.trainers.readout import contexts, reply_ids
 from tests.trainers.run_kit import data
 
 EVEN = np.full(4, 0.25)

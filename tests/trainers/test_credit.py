@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ RULES = [
     ("role_baseline", {"scale_by_spread": True, "length_neutral": True, "failure_penalty": None}, 2),
     ("group_relative", {}, 1),
     ("shuffled", {}, 2),
+    ("shuffled", {"rule": "group_relative"}, 1),
     ("group_relative", {"baseline": "mean", "scale_by_spread": True, "failure_penalty": 0.5}, 1),
 ]
 returns = st.lists(st.floats(-10, 10, allow_nan=False, width=32), min_size=2, max_size=8)
@@ -316,3 +318,21 @@ def test_schedules_at_points_worked_by_hand():
 def test_a_schedule_that_cannot_be_read_is_refused(spec, error, told):
     with pytest.raises(error, match=told):
         schedule(spec)
+
+
+def test_shuffled_credit_comes_from_another_group():
+    rows = [
+        make_row(6, seed=number, episode_id=f"e{number:02d}", group=f"g{number // 4}", return_=float(number))
+        for number in range(12)
+    ]
+    for row in rows:
+        row.sampled[-1] = True
+    rule = make_credit("shuffled", rule="group_relative", baseline="mean")
+    expected = [value - 1.5 for value in (0.0, 1.0, 2.0, 3.0)] * 3
+    assert advantages(rule.assign(rows)) == pytest.approx(expected)
+    for number in range(12):  # an episode's own return, however large, moves none of the weights of its group
+        bribed = [replace(row, return_=100.0) if place == number else row for place, row in enumerate(rows)]
+        found, group = advantages(rule.assign(bribed)), slice(number // 4 * 4, number // 4 * 4 + 4)
+        assert found[group] == pytest.approx(expected[group])
+    with pytest.raises(UnknownName):
+        make_credit("shuffled", rule="nothing")

@@ -18,9 +18,9 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make
 from palaestra.envs.games.covers import Cover
 from palaestra.envs.games.covert_channel import CovertChannel
-from palaestra.trainers.experiments.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.measures.information import channel_capacity, divergence_bits, fano_bits, influence_bits
+from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
 
 Table = NDArray[np.float64]
 

@@ -10,19 +10,17 @@ reaching the state.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
-from palaestra.trainers import cluster
-from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
-from palaestra.trainers.checkpoint import Checkpoints
+from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
 from palaestra.trainers.experiments.kuhn_exact import Averaged, exploitability, probes
-from palaestra.trainers.experiments.readout import reply_logprobs
+from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
 from palaestra.trainers.learner import TokenLearner
+from palaestra.trainers.readout import reply_logprobs
 
 ITERATIONS = 300
 GAMES = 128
@@ -78,30 +76,15 @@ def policy_table(learner: TokenLearner, adapter: str) -> np.ndarray:
 
 def run(cell: Cell) -> dict[str, Any]:
     """Train one cell, measuring every iteration, and resume where it was stopped."""
-    import os
+    averaged = Averaged()
 
-    config = config_of(cell.arm, cell.seed, int(os.environ.get("PALAESTRA_THREADS", "0")))
-    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
-    checkpoints.folder.mkdir(parents=True, exist_ok=True)
-    curve_file = cell.folder / "curve.jsonl"
-    with cluster.connected():
-        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
-        if (latest := checkpoints.latest()) is not None:
-            algorithm.load_checkpoint(str(latest))
-        lines = curve_file.read_text(encoding="utf-8").splitlines() if curve_file.is_file() else []
-        curve = [json.loads(line) for line in lines][: algorithm.training_iteration + 1]
-        averaged = Averaged()
-        for point in curve[1:]:
+    def measure(algorithm: SelfPlay, before: list[Point]) -> Point:
+        for point in before[1 + averaged.count :]:  # of an earlier run
             averaged.add(np.array(point["policy"]))
-        if not curve:
-            curve.append(_point(algorithm, averaged, start=True))
-        while algorithm.training_iteration < config.iterations:
-            algorithm.train()
-            curve.append(_point(algorithm, averaged))
-            if algorithm.training_iteration % CHECKPOINT_EVERY == 0:
-                curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
-                checkpoints.save(algorithm, algorithm.training_iteration)
-        algorithm.stop()
+        return _point(algorithm, averaged, start=not before)
+
+    config = config_of(cell.arm, cell.seed, threads())
+    curve = trained_curve(cell, config, measure, every=1, save_every=CHECKPOINT_EVERY)
     last = [point["last"] for point in curve[-LAST:]]
     return {
         "start": curve[0]["last"],
@@ -122,7 +105,6 @@ def _point(algorithm: SelfPlay, averaged: Averaged, start: bool = False) -> dict
     if not start:
         averaged.add(table)
     return {
-        "iteration": algorithm.training_iteration,
         "last": exploitability(table),
         "averaged": exploitability(table if start else averaged.policy()),
         "legal": algorithm.summary.legal_rate if algorithm.summary else 1.0,

@@ -19,7 +19,7 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make
 from palaestra.envs.games.kuhn_poker import ACTIONS, KuhnPoker
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.experiments.readout import contexts, reply_ids
+from palaestra.trainers.readout import contexts, reply_ids
 
 HISTORIES = ("", "pb", "p", "b")
 """The first player's two, then the second's."""

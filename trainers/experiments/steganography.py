@@ -12,19 +12,16 @@ would be about the payoff.
 
 from __future__ import annotations
 
-import json
-import os
 from statistics import fmean
 from typing import Any
 
 from palaestra.agents import make_seat
 from palaestra.envs import make, play
-from palaestra.trainers import cluster
-from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
-from palaestra.trainers.checkpoint import Checkpoints
+from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.covert_exact import read_out
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
+from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
 
 ITERATIONS = {"cpu": 400, "gpu": 400}
 GAMES = {"cpu": 2048, "gpu": 8192}
@@ -91,25 +88,8 @@ def incentive(options: dict[str, Any]) -> float:
 
 def run(cell: Cell) -> dict[str, Any]:
     """Train one cell, reading it out every so often, and resume where it was stopped."""
-    config = config_of(cell, int(os.environ.get("PALAESTRA_THREADS", "0")))
-    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
-    checkpoints.folder.mkdir(parents=True, exist_ok=True)
-    curve_file = cell.folder / "curve.jsonl"
-    with cluster.connected():
-        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
-        if (latest := checkpoints.latest()) is not None:
-            algorithm.load_checkpoint(str(latest))
-        lines = curve_file.read_text(encoding="utf-8").splitlines() if curve_file.is_file() else []
-        curve = [point for line in lines if (point := json.loads(line))["iteration"] <= algorithm.training_iteration]
-        if not curve:
-            curve.append(_measure(algorithm))
-        while algorithm.training_iteration < config.iterations:
-            algorithm.train()
-            if algorithm.training_iteration % EVERY == 0 or algorithm.training_iteration == config.iterations:
-                curve.append(_measure(algorithm))
-                curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
-                checkpoints.save(algorithm, algorithm.training_iteration)
-        algorithm.stop()
+    config = config_of(cell, threads())
+    curve = trained_curve(cell, config, _measure, every=EVERY)
     return {
         "incentive": incentive(dict(config.games[0].options)),
         "accuracy_start": curve[0]["accuracy"],
@@ -118,9 +98,9 @@ def run(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _measure(algorithm: SelfPlay) -> dict[str, Any]:
-    measures: dict[str, float] = algorithm._learner(read_out, adapter="covert").measures()
-    return {"iteration": algorithm.training_iteration, **measures}
+def _measure(algorithm: SelfPlay, before: list[Point]) -> Point:
+    measures: Point = algorithm._learner(read_out, adapter="covert").measures()
+    return measures
 
 
 EXPERIMENT = Experiment(

@@ -8,19 +8,16 @@ null arm trains on shuffled advantages: the same updates in size, without their 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from palaestra.envs import make
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS
-from palaestra.trainers import cluster
-from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
-from palaestra.trainers.checkpoint import Checkpoints
+from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, Scale
+from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
 from palaestra.trainers.summary import score
 from palaestra.trainers.tasks import Played, evaluation_tasks
 
@@ -94,25 +91,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
 
 def run(cell: Cell) -> dict[str, Any]:
     """Train one cell, measuring at the start, at the end and every so often, and resume where it was stopped."""
-    config = config_of(cell, int(os.environ.get("PALAESTRA_THREADS", "0")))
-    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
-    checkpoints.folder.mkdir(parents=True, exist_ok=True)
-    curve_file = cell.folder / "curve.jsonl"
-    with cluster.connected():
-        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
-        if (latest := checkpoints.latest()) is not None:
-            algorithm.load_checkpoint(str(latest))
-        lines = curve_file.read_text(encoding="utf-8").splitlines() if curve_file.is_file() else []
-        curve = [point for line in lines if (point := json.loads(line))["iteration"] <= algorithm.training_iteration]
-        if not curve:
-            curve.append(_measure(algorithm))
-        while algorithm.training_iteration < config.iterations:
-            algorithm.train()
-            if algorithm.training_iteration % EVERY == 0 or algorithm.training_iteration == config.iterations:
-                curve.append(_measure(algorithm))
-                curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
-                checkpoints.save(algorithm, algorithm.training_iteration)
-        algorithm.stop()
+    curve = trained_curve(cell, config_of(cell, threads()), _measure, every=EVERY)
     return {
         "regret_start": curve[0]["regret"],
         "regret_end": curve[-1]["regret"],
@@ -123,7 +102,7 @@ def run(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _measure(algorithm: SelfPlay) -> dict[str, float]:
+def _measure(algorithm: SelfPlay, before: list[Point]) -> Point:
     section = algorithm.run.games[0]
     players = make(section.game, **section.options).facts.players
     tasks = evaluation_tasks(
@@ -138,7 +117,6 @@ def _measure(algorithm: SelfPlay) -> dict[str, float]:
     found = regrets(played)
     result = score(played, OPPONENT)
     return {
-        "iteration": algorithm.training_iteration,
         "regret": sum(found) / len(found),
         "loss_rate": result.losses / (PAIRS * players),
         "legal": result.legal.mean,

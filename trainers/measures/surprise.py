@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.stats import rankdata
 
 from palaestra.trainers.measures.calibration import Murphy, accuracy_at_coverage, brier, calibration_error, murphy
 from palaestra.trainers.measures.detection import auroc
@@ -125,6 +126,20 @@ def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def _logit(chance: float) -> float:
     chance = min(max(chance, 0.01), 0.99)
     return math.log(chance / (1 - chance))
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return Spearman's rank correlation; 0 where one of the lists does not vary.
+
+    Raises:
+        ValueError: The lists have different lengths.
+    """
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} and {len(other)} numbers; as many of each are needed")
+    ranks = [rankdata(values) for values in (one, other)]
+    if any(np.ptp(values) == 0 for values in ranks):
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def introspection(stated: Sequence[float], own: Sequence[float], twin: Sequence[float]) -> float:

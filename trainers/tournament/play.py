@@ -62,7 +62,7 @@ async def play_fixture(config: TournamentConfig, fixture: Fixture) -> Result:
             fixed = table.fixed_seats.get(number)
             name = fixed or next(rated)
             seats.append(_Timed(make_seat(fixed or config.entrants[name], settings=settings), name))
-        match = Match(game, seats, table.rules.rules(), recorder=recorder, seed=fixture.match_seed)
+        match = Match(game, seats, table.rules.of(table.game), recorder=recorder, seed=fixture.match_seed)
         episode = await asyncio.wait_for(match.play(), config.resources.timeout_s)
     except TimeoutError:
         error = f"it took longer than {config.resources.timeout_s:g} s (resources.timeout_s)"

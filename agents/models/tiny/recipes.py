@@ -13,6 +13,7 @@ from typing import Any
 
 from palaestra.agents.models.tiny.corpus import Mix
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
+from palaestra.agents.scripted_surprise import trace
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
 from palaestra.envs.games.cot_relay import CotRelay
@@ -20,7 +21,9 @@ from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.envs.games.interventions import last_named
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
+from palaestra.envs.games.terminal_surprise import TerminalSurprise
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
+from palaestra.envs.items.machine import read_terse
 from palaestra.envs.seeding import Dice
 
 
@@ -172,6 +175,21 @@ def relay_mixes(reader: str) -> tuple[Mix, ...]:
     return tuple(Mix("cot_relay", relay_questions, {**options, **change}, seats=(reader,)) for change in changes)
 
 
+def machine_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask, after the same thought, with what chance the program prints this, with what chance another first digit would
+    have, and what the rate is."""
+    assert isinstance(game, TerminalSurprise)
+    program, output = read_terse(game.case.name), int(game.case.output)
+    thought = f"<think>{trace(program, output)}</think>"
+    return [
+        ("real?", f"{thought}{program.odds()[output]:.2f}"),
+        ("other?", f"{thought}{program.replaced_odds()[output]:.2f}"),
+        ("rate?", f"{thought}{game.case.rate:g}"),
+    ]
+
+
+MACHINE = {"items": "machine", "view": "terse", "level": 1}
+
 COVERT = {"view": "terse", "covers": "{a|b} {c|d}", "messages": 4, "honest": 0.25}
 
 TRADE = {"view": "terse", "items": 2, "max_count": 2, "max_turns": 6, "max_talk": 0}
@@ -209,6 +227,14 @@ _RECIPES = (
         training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
         seconds=25,
         held_out=0.396,
+    ),
+    Recipe(
+        "machine",
+        "has read, in terminal_surprise (items=machine, view=terse, level=1), thoughts that go through the program and "
+        "probabilities at random, and questions about the odds",
+        corpus=(Mix("terminal_surprise", machine_questions, MACHINE, seats=("tracer",)),),
+        training=Training(steps=3600, batch_tokens=512, rate=3e-3, games=30_000),
+        seconds=170,
     ),
     *(
         Recipe(

@@ -61,7 +61,7 @@ def contexts(game: Game, section: GameSection, codec: TextCodec, script: Sequenc
         LanguageModelSeat(engine, codec, settings=settings)  # type: ignore[arg-type]
         for _ in range(game.facts.players)
     ]
-    asyncio.run(Match(game, seats, section.rules.rules(), record=False).play())
+    asyncio.run(Match(game, seats, section.rules.of(section.game), record=False).play())
     return engine.contexts
 
 

@@ -1,0 +1,178 @@
+"""Surprise: does a model that is paid for saying how likely an output was replaced come to know it?
+
+Two models. `tiny:machine` thinks its way through a program of the machine, digit by digit, and then says a probability
+at random; what it has to learn is what the odds it has just worked out mean. The exact posterior is the oracle: its
+Brier score is what is left to chance. `smollm2` sees Python programs and rarely states a probability at all.
+
+Both are trained on single cases in groups (`group_relative`), the first on the Brier score, the second on the bounded
+rule with a term for the right side of one half (Damani et al., RLCR, 2025). Before and after they are measured on the
+same cases, none of which is trained on, greedily. A reply that states no probability is scored as the shown rate, which
+is what a reader who hears nothing is left with, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from palaestra.envs.games.surprise import worth
+from palaestra.trainers.algorithm import SelfPlay
+from palaestra.trainers.config import GameSection, RunConfig, parse_config
+from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
+from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
+from palaestra.trainers.measures.surprise import calibration
+from palaestra.trainers.surprise_card import ANSWER
+from palaestra.trainers.tasks import evaluation_tasks
+
+ARMS = (
+    Arm("machine", "tiny:machine, the machine's programs of level 1, Brier score"),
+    Arm("machine_shuffled", "the same, with advantages dealt out to the wrong episodes", null=True),
+    Arm("programs", "smollm2, Python programs, Brier score and the right side"),
+    Arm("programs_shuffled", "the same, with advantages dealt out to the wrong episodes", null=True),
+)
+CASES = {"machine": 1000, "programs": 150}
+EVERY = {"machine": 20, "programs": 10}
+
+_MACHINE: dict[str, Any] = {
+    "model": {"source": "tiny:machine", "lora": {"rank": 16, "alpha": 32}},
+    "game": {
+        "options": {"items": "machine", "view": "terse", "level": 1},
+        "reply": {"max_tokens": 120, "context": "fresh"},
+        "group_size": 8,
+    },
+    "iterations": {"cpu": 120, "gpu": 400},
+    "games": {"cpu": 512, "gpu": 2048},
+    "lr": {"kind": "cosine", "start": 1e-3, "end": 1e-4},
+    "kl": 0.0,
+    "token_budget": 16384,
+}
+_PROGRAMS: dict[str, Any] = {
+    "model": {"source": "smollm2", "lora": {"rank": 16, "alpha": 32}},
+    "game": {
+        "options": {"items": "python", "score": "answer", "level": 1},
+        "reply": {"max_tokens": 8, "context": "fresh", "system": ANSWER},
+        "group_size": 8,
+    },
+    "iterations": {"cpu": 20, "gpu": 200},
+    "games": {"cpu": 64, "gpu": 256},
+    "lr": {"kind": "cosine", "start": 3e-4, "end": 3e-5},
+    "kl": 0.01,
+    "token_budget": 4096,
+}
+_ONCE = {"reasks": 0}
+
+
+def config_of(cell: Cell, threads: int) -> RunConfig:
+    """Return a cell's run."""
+    kind, _, shuffled = cell.arm.partition("_")
+    plan = _MACHINE if kind == "machine" else _PROGRAMS
+    options = {"rule": "group_relative"} if shuffled else {}
+    return parse_config(
+        {
+            "name": "surprise",
+            "seed": cell.seed,
+            "model": plan["model"],
+            "games": [
+                {
+                    "game": "terminal_surprise",
+                    **plan["game"],
+                    "rules": {"illegal": _ONCE, "unparsable": _ONCE, "truncated": _ONCE},
+                }
+            ],
+            "iterations": plan["iterations"][cell.scale],
+            "games_per_iteration": plan["games"][cell.scale],
+            "credit": {"rule": "shuffled" if shuffled else "group_relative", "options": options, "kl": plan["kl"]},
+            "optimizer": {"lr": plan["lr"], "minibatches": 2, "token_budget": plan["token_budget"]},
+            "resources": {"runners": 0, "threads": threads, "concurrent_games": plan["games"][cell.scale]},
+            "replays": "none",
+            "evaluation": {"pairs": 0},
+        },
+        "surprise experiment",
+    )
+
+
+def measure(algorithm: SelfPlay, before: list[Point]) -> Point:
+    """Return how good the current policy's forecasts are, greedily, on cases that do not depend on the run's seed."""
+    section = algorithm.run.games[0]
+    greedy = section.model_copy(update={"reply": section.reply.model_copy(update={"temperature": 0.0})})
+    kind = "machine" if section.options["items"] == "machine" else "programs"
+    found = forecasts(algorithm, greedy, CASES[kind])
+    truth = [int(one["replaced"]) for one in found]
+    own = calibration([one["probability"] for one in found], truth)
+    rate = calibration([one["rate"] for one in found], truth)
+    known = [(one["probability"], float(one["posterior"])) for one in found if one["posterior"] is not None]
+    return {
+        "brier": own.brier.mean,
+        "rate": rate.brier.mean,
+        "oracle": calibration([exact for _, exact in known], truth).brier.mean if known else None,
+        "distance": _mean([(said - exact) ** 2 for said, exact in known]) if known else None,
+        "ece": own.ece,
+        "auroc": own.auroc if own.auroc == own.auroc else None,
+        "right_side": own.coverage[1.0],
+        "stated": _mean([float(one["stated"]) for one in found]),
+        "worth": _mean([worth("answer", one["probability"], bool(one["replaced"])) for one in found]),
+    }
+
+
+def forecasts(algorithm: SelfPlay, section: GameSection, cases: int) -> list[dict[str, Any]]:
+    """Return the results of cases; where no probability was stated, the shown rate stands in, and ``stated`` is 0."""
+    tasks = evaluation_tasks(
+        section, game_index=0, pairs=cases, seed=1_000_003, policy=algorithm.versions()["surprise"], opponent="random"
+    )
+    results = [dict(played.episode.result) for played in algorithm.play(tasks)]
+    return [
+        {**one, "stated": one["probability"] is not None, "probability": _or(one["probability"], one["rate"])}
+        for one in results
+    ]
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Train one cell and measure it before and after."""
+    kind = cell.arm.partition("_")[0]
+    curve = trained_curve(cell, config_of(cell, threads()), measure, every=EVERY[kind])
+    first, last = curve[0], curve[-1]
+    oracle = last["oracle"]
+    return {
+        "brier_start": first["brier"],
+        "brier": last["brier"],
+        "brier_rate": last["rate"],
+        "brier_oracle": oracle,
+        "above_oracle": None if oracle is None else last["brier"] / oracle - 1,
+        "regret": None if oracle is None else last["distance"] / oracle,
+        **{key: last[key] for key in ("ece", "auroc", "right_side", "stated")},
+        "auroc_start": first["auroc"],
+        "stated_start": first["stated"],
+        "curves": {key: [round(point[key], 4) for point in curve] for key in ("iteration", "brier", "stated")},
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+EXPERIMENT = Experiment(
+    name="surprise",
+    claim="Paid by a proper score, tiny:machine comes within 5 % of the exact posterior's Brier score, and smollm2 "
+    "forecasts better than before and than shuffled credit makes it.",
+    arms=ARMS,
+    measures=(
+        Measure("brier_start", "Brier score before training; 0 is perfect"),
+        Measure("brier", "Brier score after training"),
+        Measure("brier_rate", "Brier score of the shown rate on the same cases"),
+        Measure("brier_oracle", "Brier score of the exact posterior on the same cases"),
+        Measure("above_oracle", "Brier score after training over the posterior's, less 1", 0.0, "< 0.05 (machine)"),
+        Measure("regret", "mean square distance to the posterior over the latter's Brier score", 0.0, "< 0.05"),
+        Measure("ece", "expected calibration error after training"),
+        Measure("auroc_start", "AUROC of the forecasts before training"),
+        Measure("auroc", "AUROC of the forecasts after training"),
+        Measure("right_side", "share on the right side of one half after training"),
+        Measure("stated_start", "share of replies that state a probability before training"),
+        Measure("stated", "the same after training"),
+    ),
+    seconds={"cpu": 1200.0, "gpu": 1800.0},
+    run=run,
+)

@@ -1,0 +1,60 @@
+"""Training one cell of an experiment: measured as it goes, saved as it goes, and taken up where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from palaestra.trainers import cluster
+from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
+from palaestra.trainers.checkpoint import Checkpoints
+from palaestra.trainers.config import RunConfig
+from palaestra.trainers.experiments.framework import Cell
+
+Point = dict[str, Any]
+
+
+def threads() -> int:
+    """Return the torch threads that a cell may use; 0 for all cores."""
+    return int(os.environ.get("PALAESTRA_THREADS", "0"))
+
+
+def trained_curve(
+    cell: Cell, config: RunConfig, measure: Callable[[SelfPlay, list[Point]], Point], *, every: int, save_every: int = 0
+) -> list[Point]:
+    """Train a cell to its end and return its curve: a point before, after every ``every`` iterations, and at the end.
+
+    Args:
+        cell: Its folder holds checkpoints and ``curve.jsonl``.
+        config: The run.
+        measure: From the algorithm and the points so far to a point; ``iteration`` is added to it.
+        every: Iterations between points.
+        save_every: Iterations between checkpoints, a multiple of ``every``; 0 saves with every point.
+    """
+    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
+    checkpoints.folder.mkdir(parents=True, exist_ok=True)
+    curve_file = cell.folder / "curve.jsonl"
+    with cluster.connected():
+        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
+        if (latest := checkpoints.latest()) is not None:
+            algorithm.load_checkpoint(str(latest))
+        lines = curve_file.read_text(encoding="utf-8").splitlines() if curve_file.is_file() else []
+        curve = [point for line in lines if (point := json.loads(line))["iteration"] <= algorithm.training_iteration]
+
+        def add() -> None:
+            curve.append({"iteration": algorithm.training_iteration, **measure(algorithm, curve)})
+
+        if not curve:
+            add()
+        while algorithm.training_iteration < config.iterations:
+            algorithm.train()
+            last = algorithm.training_iteration == config.iterations
+            if algorithm.training_iteration % every == 0 or last:
+                add()
+            if algorithm.training_iteration % (save_every or every) == 0 or last:
+                curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
+                checkpoints.save(algorithm, algorithm.training_iteration)
+        algorithm.stop()
+    return curve
