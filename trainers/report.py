@@ -6,7 +6,6 @@ the replays. What players and models wrote is escaped (Jinja's autoescape); the 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from palaestra.envs.episode import Episode
 from palaestra.envs.errors import PalaestraError, ReplayError
 from palaestra.envs.replay import read_replay
 from palaestra.trainers.derailment import Derailment, listed, merged, tallies
+from palaestra.trainers.figures import curves
+from palaestra.trainers.forecasts import forecast_section, shown
 from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
 from palaestra.trainers.summary import Estimate, Score
@@ -35,7 +36,6 @@ PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Games ended by forfeit", "share of games", ("forfeit_rate",)),
     ("Reply length", "tokens", ("reply_tokens",)),
 )
-COLOURS = ("#2563a8", "#c2552d", "#4d8f4a", "#8457a3", "#7a7a7a")
 
 
 class ReportError(PalaestraError):
@@ -88,6 +88,7 @@ def write_report(folder: str | Path) -> Path:
     )
     environment.filters["interval"] = _interval
     environment.filters["percent"] = _percent
+    environment.filters["number"] = shown
     page = environment.get_template("report.html").render(
         run=run,
         config=run.config,
@@ -98,7 +99,8 @@ def write_report(folder: str | Path) -> Path:
         tokens=sum(one["sampled_tokens"] for one in metrics),
         comparison=_comparison(evaluation),
         headline=_headline(evaluation),
-        curves=[Markup(_curve(metrics, *panel)) for panel in PANELS],
+        curves=[Markup(_panel(metrics, *panel)) for panel in PANELS],
+        forecasts=forecast_section(run.folder),
         shown=_games(run.folder),
         derailments=_derailments(run.folder),
         base=str(ModelSource.parse(run.config.model.source).base),
@@ -162,37 +164,14 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _curve(metrics: list[dict[str, Any]], title: str, unit: str, keys: tuple[str, ...]) -> str:
+def _panel(metrics: list[dict[str, Any]], title: str, unit: str, keys: tuple[str, ...]) -> str:
     """Return one panel as inline SVG; without keys, one curve per game and role."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "palaestra"
-    from matplotlib import pyplot
-
     if keys:
         series = {key.replace("_rate", "").replace("_", " "): [one[key] for one in metrics] for key in keys}
     else:
         roles = sorted({role for one in metrics for role in one["reward_by_role"]})
         series = {role: [one["reward_by_role"].get(role, float("nan")) for one in metrics] for role in roles}
-    figure, axis = pyplot.subplots(figsize=(5.4, 3.0), layout="constrained")
-    iterations = [one["iteration"] + 1 for one in metrics]
-    for colour, (name, values) in zip(COLOURS * 4, series.items(), strict=False):
-        axis.plot(iterations, values, color=colour, label=name, marker="o", markersize=2.5, linewidth=1.5)
-    axis.set_title(title, fontsize=10, loc="left")
-    axis.set_ylabel(unit, fontsize=8)
-    axis.set_xlabel("iteration", fontsize=8)
-    axis.tick_params(labelsize=8)
-    axis.grid(alpha=0.25)
-    if unit.startswith("share"):
-        axis.set_ylim(-0.03, 1.03)
-    if len(series) > 1:
-        axis.legend(frameon=False, fontsize=8)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return curves(title, unit, [one["iteration"] + 1 for one in metrics], series)
 
 
 def _games(folder: Path) -> list[Game]:

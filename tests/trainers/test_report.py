@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+from palaestra.agents import make_seat
 from palaestra.envs import MatchRules, ReplayWriter, Scripted, make, play
 from palaestra.envs.match import OnFailure
 from palaestra.trainers.report import ReportError, write_report
@@ -134,3 +135,42 @@ def test_without_an_iteration_there_is_nothing_to_report(tmp_path):
         write_report(run_folder(tmp_path / "r", iterations=0))
     with pytest.raises(RunError, match=r"is no run folder"):
         write_report(tmp_path)
+
+
+def forecasts_played(folder, when: str, spec: str, cases: int = 40) -> None:
+    for seed in range(cases):
+        game = make("terminal_surprise", seed=seed, items="machine", view="terse")
+        play(game, [make_seat(spec)], recorder=ReplayWriter(folder / "replays" / when / f"1-{seed:04d}-0.jsonl"))
+
+
+def test_stated_probabilities_are_shown_beside_what_knows_nothing(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    assert "Stated probabilities" not in page_of(folder)[0]
+    forecasts_played(folder, "before", "rate:0.5")
+    forecasts_played(folder, "after", "posterior")
+    torn = folder / "replays" / "after" / "1-0001-0.jsonl"
+    lines = torn.read_text().splitlines()
+    end = json.loads(lines[-1])
+    end["result"]["rate"] = "<b>high</b>"
+    torn.write_text("\n".join([*lines[:-1], json.dumps(end), ""]))
+    (folder / "replays" / "after" / "1-0002-0.jsonl").write_text("{")
+    text, page = page_of(folder)
+    section = text[text.index("Stated probabilities") : text.index("<h2>Games")]
+    cells = r'<tr><td>(before|after|shown rate)[^<]*</td><td class="n">(\d+)</td>.*?<td class="n">(0\.\d+)'
+    rows = re.findall(cells, section)
+    assert [row[:2] for row in rows] == [("before", "40"), ("after", "38"), ("shown rate", "38")]
+    before, after, rate = (float(row[2]) for row in rows)
+    assert before == 0.25
+    assert after < rate < before
+    assert page.tags.count("svg") == 5
+    assert "calibrated" in section
+
+
+def test_where_no_probability_was_stated_the_report_says_so(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    game = make("terminal_surprise", seed=0)
+    rules = MatchRules(unparsable=OnFailure(0))
+    play(game, [Scripted("very likely")], rules, recorder=ReplayWriter(folder / "replays/before/1-0000-0.jsonl"))
+    text, page = page_of(folder)
+    assert "none was stated" in text
+    assert page.tags.count("svg") == 4
