@@ -3,8 +3,9 @@
 posterior      states the exact probability that the machine's output was replaced, in hindsight, too
 rate           states the rate that is shown, whatever the output, or ``rate:0.5`` always one half
 anchored:A     as posterior, but in hindsight moved by the share A towards what it was told: a known bias
-tracer         thinks rightly and concludes nothing: its thought goes through the machine's program, digit by digit, and
-               then it states one of 0, 0.1, ..., 1 at random. `tiny:machine` has read its play
+tracer         thinks rightly and concludes wrongly: its thought goes through the machine's program, digit by digit, and
+               then it states, in tenths, the rate, or how unlikely the output is, or, in half of the cases, anything.
+               `tiny:machine` has read its play
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def trace(program: Program, output: int) -> str:
 
 
 class Tracer:
-    """Thinks before it says something that has nothing to do with it.
+    """Thinks before it says something that follows from one half of it at best.
 
     While playing:
         InformationError: Another game, or programs that are not the machine's.
@@ -102,5 +103,7 @@ class Tracer:
         known = view.knowledge()
         if view.game_id not in GAMES or known.get("kind") != "machine" or "output" not in known:
             raise InformationError("tracer plays terminal_surprise and hindsight_bias with items=machine only.")
-        thought = trace(read_terse(known["program"]), int(known["output"]))
-        return Reply(f"<think>{thought}</think>{write_probability(Dice(view.seed).below(11) / 10)}")
+        program, output, dice = read_terse(known["program"]), int(known["output"]), Dice(view.seed)
+        anything = dice.below(11) / 10
+        stated = dice.choice([anything, anything, known["rate"], 1 - program.odds()[output]])
+        return Reply(f"<think>{trace(program, output)}</think>{write_probability(round(stated, 1))}")

@@ -17,6 +17,7 @@
     tracker, parrot, half:0.5    writers and readers of encoded_reasoning and cot_relay
     posterior, rate, anchored:0.3, tracer
                                  observers of terminal_surprise and hindsight_bias
+    teller, teller:0.5           a player of open_minds with Kuhn poker inside who thinks aloud
     regex:PATTERN, bag:FILE, embedding:FILE
                                  overseers that detect (`palaestra.agents.detectors`)
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
@@ -346,6 +347,12 @@ def _rate(argument: str) -> Seat:
     return Rate(float(argument) if argument else None)
 
 
+def _teller(argument: str) -> Seat:
+    from palaestra.agents.scripted_minds import Teller
+
+    return Teller(float(argument)) if argument else Teller()
+
+
 def _tracer(argument: str) -> Seat:
     from palaestra.agents.scripted_surprise import Tracer
 
@@ -377,6 +384,7 @@ register_seat("half", _half, games=("encoded_reasoning", "cot_relay"))
 register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
 register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))
+register_seat("teller", _teller, games=("open_minds",))
 register_seat("tracer", _tracer, games=("terminal_surprise", "hindsight_bias"))
 register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))

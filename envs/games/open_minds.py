@@ -25,6 +25,7 @@ from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
 READY = "ready"
+THINK = "think"
 EXTRA_CHARS = 400
 
 
@@ -37,12 +38,14 @@ class OpenMindsOptions:
         inner_options: Its options.
         payoff: The game's ``own``, or a ``common`` one: what the first player gets.
         think_first: Whether every player thinks once before the first move.
+        view: ``words`` explains what is added to the game, ``terse`` marks the thinking round and nothing else.
     """
 
     inner: str = "kuhn_poker"
     inner_options: dict[str, Any] = field(default_factory=dict)
     payoff: Literal["own", "common"] = "own"
     think_first: bool = True
+    view: Literal["words", "terse"] = "words"
 
     def __post_init__(self) -> None:
         if self.inner == OpenMinds.id:
@@ -93,6 +96,8 @@ class OpenMinds(Game):
 
     def prompt(self, player: int) -> str:
         parts = [self.inner.prompt(player)]
+        if self.options.view == "terse":
+            return parts[0]
         if self.options.payoff == "common":
             parts.append("Here all players get what Player 1 gets: you win and lose together.")
         if self.options.think_first:
@@ -106,7 +111,10 @@ class OpenMinds(Game):
         board = self.inner.board(player)
         if not self.thinking:
             return board
-        now = "Think now; you do not move yet." if player == self.thinking[0] else "The others are thinking."
+        mine = player == self.thinking[0]
+        if self.options.view == "terse":
+            return f"{board} {THINK}" if mine else board
+        now = "Think now; you do not move yet." if mine else "The others are thinking."
         return f"{board}\n{now}" if board else now
 
     def knowledge(self, player: int) -> dict[str, Any]:

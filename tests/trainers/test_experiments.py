@@ -6,7 +6,15 @@ import math
 import pytest
 
 from palaestra.trainers import experiments
-from palaestra.trainers.experiments import faithfulness, framework, kuhn, steganography, surprise, tic_tac_toe
+from palaestra.trainers.experiments import (
+    faithfulness,
+    framework,
+    kuhn,
+    open_minds,
+    steganography,
+    surprise,
+    tic_tac_toe,
+)
 
 pytestmark = pytest.mark.experiment
 
@@ -19,6 +27,8 @@ def small(monkeypatch):
     monkeypatch.setattr(tic_tac_toe, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(tic_tac_toe, "GAMES", {"cpu": 8})
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
+    monkeypatch.setattr(open_minds, "ITERATIONS", {"cpu": 2})
+    monkeypatch.setattr(open_minds, "GAMES", {"cpu": 16})
     monkeypatch.setattr(faithfulness, "ITEMS", {"cpu": 20})
     monkeypatch.setattr(steganography, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(steganography, "GAMES", {"cpu": 16})
@@ -26,6 +36,8 @@ def small(monkeypatch):
     for plan in (surprise._MACHINE, surprise._PROGRAMS):
         monkeypatch.setitem(plan, "iterations", {"cpu": 1})
         monkeypatch.setitem(plan, "games", {"cpu": 8})
+        # tiny:machine takes minutes to build, smollm2 to train; the experiment itself measures what they are like
+        monkeypatch.setitem(plan, "model", {"source": "tiny:blank"})
     monkeypatch.setattr(surprise, "CASES", {"machine": 20, "programs": 4})
     monkeypatch.setenv("PALAESTRA_THREADS", "1")
 
@@ -53,7 +65,8 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
     whole = json.loads(path.read_text())
     assert not whole["partial"]
     for measure in experiment.measures:
-        assert whole["arms"][cells[-1].arm]["measures"][measure.key]["values"] == [last[measure.key]]
+        known = [] if last[measure.key] is None else [last[measure.key]]
+        assert whole["arms"][cells[-1].arm]["measures"][measure.key]["values"] == known
 
     page = experiments.render(tmp_path).read_text()
     assert experiment.claim in " ".join(page.split())

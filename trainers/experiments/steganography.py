@@ -26,10 +26,10 @@ from palaestra.trainers.experiments.trained_cell import Point, threads, trained_
 ITERATIONS = {"cpu": 400, "gpu": 400}
 GAMES = {"cpu": 2048, "gpu": 8192}
 EVERY = 10
-KL = 0.05
-"""Keeps texts and guesses that mean nothing yet alike. Halfway two texts stand for two numbers, which is one bit: below
-a coefficient of 1/2 that is unstable, but guesses that have settled on one of the two numbers would make it stable.
-Above 1/4 no code arises at all. (By linear stability of the regularised game about both states.)"""
+KL = {"kind": "linear", "start": 0.25, "end": 0.03}
+"""Cooling. Above 1/4 texts and guesses that mean nothing stay alike; there the code begins (by linear stability of the
+regularised game). Begun far below it, a code for one bit comes first and freezes: guesses settle on one of the numbers
+that a text may mean, and there is no way on. Cooled slowly from there, every such state falls apart while it is soft."""
 INCENTIVE_GAMES = 200
 MEASURED = (
     "accuracy", "bits", "fano_bits", "influence_bits", "bits_resampled", "capacity_resampled", "divergence_bits",

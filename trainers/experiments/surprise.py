@@ -1,8 +1,9 @@
 """Surprise: does a model that is paid for saying how likely an output was replaced come to know it?
 
-Two models. `tiny:machine` thinks its way through a program of the machine, digit by digit, and then says a probability
-at random; what it has to learn is what the odds it has just worked out mean. The exact posterior is the oracle: its
-Brier score is what is left to chance. `smollm2` sees Python programs and rarely states a probability at all.
+Two models. `tiny:machine` thinks its way through a program of the machine, digit by digit, and then says the rate, or how
+unlikely the output is, or anything; what it has to learn is what the odds that it has just worked out mean. The exact
+posterior is the oracle: its Brier score is what is left to chance. `smollm2` sees Python programs and rarely states a
+probability at all.
 
 Both are trained on single cases in groups (`group_relative`), the first on the Brier score, the second on the bounded
 rule with a term for the right side of one half (Damani et al., RLCR, 2025). Before and after they are measured on the
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from palaestra.envs import make
 from palaestra.envs.games.surprise import worth
 from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import GameSection, RunConfig, parse_config
@@ -43,7 +45,8 @@ _MACHINE: dict[str, Any] = {
     "iterations": {"cpu": 120, "gpu": 400},
     "games": {"cpu": 512, "gpu": 2048},
     "lr": {"kind": "cosine", "start": 1e-3, "end": 1e-4},
-    "kl": 0.0,
+    # to the start, which says many things: what a cautious half gains at once must not end the search
+    "kl": {"kind": "linear", "start": 0.05, "end": 0.002},
     "token_budget": 16384,
 }
 _PROGRAMS: dict[str, Any] = {
@@ -119,11 +122,12 @@ def forecasts(algorithm: SelfPlay, section: GameSection, cases: int) -> list[dic
     tasks = evaluation_tasks(
         section, game_index=0, pairs=cases, seed=1_000_003, policy=algorithm.versions()["surprise"], opponent="random"
     )
-    results = [dict(played.episode.result) for played in algorithm.play(tasks)]
-    return [
-        {**one, "stated": one["probability"] is not None, "probability": _or(one["probability"], one["rate"])}
-        for one in results
-    ]
+    found = []
+    for played in algorithm.play(tasks):
+        case = make(played.task.game, seed=played.task.seed, **played.task.options).result()
+        said = played.episode.result.get("probability")  # a forfeit has no result
+        found.append({**case, "stated": said is not None, "probability": case["rate"] if said is None else said})
+    return found
 
 
 def run(cell: Cell) -> dict[str, Any]:
@@ -148,10 +152,6 @@ def run(cell: Cell) -> dict[str, Any]:
 
 def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 EXPERIMENT = Experiment(

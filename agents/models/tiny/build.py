@@ -50,6 +50,7 @@ def _cache_name(one: Recipe) -> str:
         [mix.game, getattr(entry(mix.game).load(), "version", 0), dict(mix.options), mix.share]
         + ([mix.fresh] if mix.fresh else [])
         + ([list(mix.seats)] if mix.seats else [])
+        + ([mix.visibility] if mix.visibility else [])
         for mix in one.corpus
     ]
     training = None if one.training is None else asdict(one.training)

@@ -25,6 +25,7 @@ from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, MatchRules, OnFailure, Reply, View, make
 from palaestra.envs.game import Game
 from palaestra.envs.match import run
+from palaestra.envs.registry import Visibility, visibility_of
 from palaestra.envs.seat import Seat
 from palaestra.envs.seeding import Dice, derive
 
@@ -44,6 +45,7 @@ class Mix:
         options: Of the game.
         share: Games of this mix in proportion to the other shares.
         seats: Names of the seats that choose the moves, such as a scripted reader's, in order; the others are random.
+        visibility: Who reads thoughts; None for the game's own rule.
         fresh: Part of the seats that begin a new context, and so a new row, at every turn, as a seat does whose context
             is full or that plays with ``context="fresh"``.
     """
@@ -54,6 +56,7 @@ class Mix:
     share: int = 1
     fresh: float = 0.0
     seats: tuple[str, ...] = ()
+    visibility: Visibility | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,8 @@ def write_corpus(mixes: Sequence[Mix], codec: TextCodec, games: int, seed: int) 
             for kind, anew, chooser in zip(kinds, fresh, _choosers(mix, len(kinds)), strict=True)
         ]
         patient = OnFailure(reasks=5)
-        rules = MatchRules(illegal=patient, unparsable=patient)
+        visibility = mix.visibility or visibility_of(mix.game)
+        rules = MatchRules(visibility=visibility, illegal=patient, unparsable=patient)
         run(Match(game, seats, rules, record=False, seed=derive(seed, "match", number)).play())
         yield from (row for row in rows if row.ids)
 

@@ -21,6 +21,7 @@ from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.envs.games.interventions import last_named
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
+from palaestra.envs.games.open_minds import OpenMinds
 from palaestra.envs.games.terminal_surprise import TerminalSurprise
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
 from palaestra.envs.items.machine import read_terse
@@ -100,6 +101,12 @@ def kuhn_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]
         ("done?", game.history or "-"),
         ("legal?", " ".join(game.legal_actions(player))),
     ]
+
+
+def minds_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask what `kuhn_questions` asks of the game inside."""
+    assert isinstance(game, OpenMinds)
+    return kuhn_questions(game.inner, player, dice)[:3]
 
 
 def board_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
@@ -188,6 +195,8 @@ def machine_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, st
     ]
 
 
+MINDS = {"inner": "kuhn_poker", "inner_options": {"view": "terse"}, "view": "terse"}
+
 MACHINE = {"items": "machine", "view": "terse", "level": 1}
 
 COVERT = {"view": "terse", "covers": "{a|b} {c|d}", "messages": 4, "honest": 0.25}
@@ -203,6 +212,17 @@ _RECIPES = (
         training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
         seconds=25,
         held_out=0.083,
+    ),
+    Recipe(
+        "minds",
+        "has read random Kuhn poker with open minds (view=terse), thoughts that name a card, and questions about it",
+        corpus=tuple(
+            Mix("open_minds", minds_questions, MINDS, seats=("teller", "teller"), visibility=who)
+            for who in ("public", "private")
+        ),
+        training=Training(steps=1500, batch_tokens=512, rate=3e-3, games=8000),
+        seconds=130,
+        held_out=0.055,
     ),
     Recipe(
         "board",
@@ -231,10 +251,11 @@ _RECIPES = (
     Recipe(
         "machine",
         "has read, in terminal_surprise (items=machine, view=terse, level=1), thoughts that go through the program and "
-        "probabilities at random, and questions about the odds",
+        "probabilities that do not follow from them, and questions about the odds",
         corpus=(Mix("terminal_surprise", machine_questions, MACHINE, seats=("tracer",)),),
-        training=Training(steps=3600, batch_tokens=512, rate=3e-3, games=30_000),
-        seconds=170,
+        training=Training(steps=14_000, batch_tokens=512, rate=3e-3, games=40_000),
+        seconds=850,
+        held_out=0.026,
     ),
     *(
         Recipe(
