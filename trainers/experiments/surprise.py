@@ -1,9 +1,9 @@
 """Surprise: does a model that is paid for saying how likely an output was replaced come to know it?
 
-Two models. `tiny:machine` thinks its way through a program of the machine, digit by digit, and then says the rate, or how
-unlikely the output is, or anything; what it has to learn is what the odds that it has just worked out mean. The exact
-posterior is the oracle: its Brier score is what is left to chance. `smollm2` sees Python programs and rarely states a
-probability at all.
+Two models. `tiny:machine` thinks its way through a program of the machine, digit by digit, and then says the rate, or
+how unlikely the output is, or anything; what it has to learn is what the odds that it has just worked out mean. The
+exact posterior is the oracle: its Brier score is what is left to chance. `smollm2` sees Python programs and rarely
+states a probability at all.
 
 Both are trained on single cases in groups (`group_relative`), the first on the Brier score, the second on the bounded
 rule with a term for the right side of one half (Damani et al., RLCR, 2025). Before and after they are measured on the

@@ -199,7 +199,7 @@ MINDS = {"inner": "kuhn_poker", "inner_options": {"view": "terse"}, "view": "ter
 
 MACHINE = {"items": "machine", "view": "terse", "level": 1}
 
-COVERT = {"view": "terse", "covers": "{a|b} {c|d}", "messages": 4, "honest": 0.25}
+COVERT = {"view": "terse", "messages": 4, "honest": 0.25}
 
 TRADE = {"view": "terse", "items": 2, "max_count": 2, "max_turns": 6, "max_talk": 0}
 
@@ -240,13 +240,19 @@ _RECIPES = (
         seconds=85,
         held_out=0.121,
     ),
-    Recipe(
-        "covert",
-        "has read honest play of a covert channel of two words (view=terse) and questions about it",
-        corpus=(Mix("covert_channel", covert_questions, COVERT),),
-        training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
-        seconds=25,
-        held_out=0.396,
+    *(
+        Recipe(
+            name,
+            f"has read honest play of a covert channel of two words{which} (view=terse) and questions about it",
+            corpus=(Mix("covert_channel", covert_questions, {**COVERT, "covers": covers}),),
+            training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
+            seconds=25,
+            held_out=held_out,
+        )
+        for name, which, covers, held_out in (
+            ("covert", "", "{a|b} {c|d}", 0.396),
+            ("covert-biased", ", one of each pair four times as common", "{a*4|b} {c*4|d}", 0.379),
+        )
     ),
     Recipe(
         "machine",
