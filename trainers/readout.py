@@ -66,9 +66,10 @@ def contexts(game: Game, section: GameSection, codec: TextCodec, script: Sequenc
 
 
 def reply_logprobs(
-    learner: TokenLearner, adapter: str, rows: Sequence[Sequence[int]], starts: Sequence[int]
+    learner: TokenLearner, adapter: str | None, rows: Sequence[Sequence[int]], starts: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Return float64[n], the log-probability (nats) of the part of each row that begins at its start."""
+    """Return float64[n], the log-probability (nats) of the part of each row that begins at its start, under one of the
+    trained adapters or, for None, the frozen reference."""
     longest = max(map(len, rows))
     tokens = torch.zeros((len(rows), longest), dtype=torch.int64)
     attention = torch.zeros((len(rows), longest), dtype=torch.bool)

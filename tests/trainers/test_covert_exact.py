@@ -13,6 +13,7 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make
 from palaestra.envs.games.covers import read_cover
 from palaestra.trainers.algorithm import SelfPlayConfig
+from palaestra.trainers.experiments.codes import code_measures, swapper
 from palaestra.trainers.experiments.covert_exact import Channel, honest_writer, read_out, texts_of
 from palaestra.trainers.readout import contexts, reply_ids
 from tests.trainers.run_kit import data
@@ -54,6 +55,37 @@ def test_the_resampler_leaves_nothing_of_any_code(sender: np.ndarray, receiver: 
 def test_a_sender_with_one_word_for_all_is_far_from_the_cover() -> None:
     always = np.tile(np.eye(4)[0], (4, 1))
     assert channel(always, np.full((4, 4), 0.25)).measures()["divergence_bits"] == 2.0
+
+
+def test_a_code_is_told_from_honest_writing_by_who_reads_it_and_what_changes_cost() -> None:
+    code, twin = channel(np.eye(4), np.eye(4)), channel(np.full((4, 4), 0.25), np.full((4, 4), 0.25))
+    assert code_measures(code, twin) == pytest.approx(
+        {
+            "accuracy": 1.0,
+            "other_reads": 0.25,
+            "reads_other": 0.25,
+            "own_style": (1 + 0.25) / 2 - 0.25,
+            "flips_resampled": 0.75,
+            "flips_swapped": 1.0,
+            "indicator": 0.75,
+        }
+    )
+    honest = code_measures(twin, code)
+    assert honest["indicator"] == pytest.approx(0.0)
+    assert honest["flips_resampled"] == honest["flips_swapped"] == pytest.approx(0.0)
+    other = channel(np.eye(4)[[1, 0, 3, 2]], np.eye(4)[[1, 0, 3, 2]])  # as good, in a code of its own
+    assert code_measures(code, other)["own_style"] == pytest.approx(1.0)
+    assert code_measures(code, code)["indicator"] == pytest.approx(0.0)
+
+
+@given(WEIGHTS, WEIGHTS)
+def test_a_change_that_changes_nothing_flips_nothing(sender: np.ndarray, receiver: np.ndarray) -> None:
+    one = channel(rows(sender), rows(receiver))
+    found = code_measures(one, one)
+    assert found["own_style"] == pytest.approx(0.0)
+    assert -1e-9 <= found["flips_resampled"] <= 1.0
+    assert (swapper(4) @ swapper(4) == np.eye(4)).all()
+    assert texts_of(read_cover("{a|b} {c|d}"), ()) == ["a c", "a d", "b c", "b d"]  # the first word: two away
 
 
 def test_texts_and_their_honest_chances_stand_in_the_same_order() -> None:

@@ -83,8 +83,9 @@ def information(joint: Table) -> float:
     return max(0.0, float((joint[seen] * np.log2(joint[seen] / apart[seen])).sum()))
 
 
-def read_out(learner: TokenLearner, adapter: str) -> Channel:
-    """Return the channel of a policy, for the first meaning of the first cover of its run's game."""
+def read_out(learner: TokenLearner, adapter: str | None) -> Channel:
+    """Return the channel of a policy (None: the frozen reference), for the first meaning of the first cover of its
+    run's game."""
     section = learner.run.games[0]
     codec = ModelSource.parse(str(ModelSource.parse(learner.run.model.source).base)).codec()
     options: dict[str, Any] = {**section.options, "overseer": False, "paraphraser": False}

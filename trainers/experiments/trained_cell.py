@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from palaestra.trainers import cluster
@@ -33,13 +34,8 @@ def trained_curve(
         every: Iterations between points.
         save_every: Iterations between checkpoints, a multiple of ``every``; 0 saves with every point.
     """
-    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
-    checkpoints.folder.mkdir(parents=True, exist_ok=True)
     curve_file = cell.folder / "curve.jsonl"
-    with cluster.connected():
-        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
-        if (latest := checkpoints.latest()) is not None:
-            algorithm.load_checkpoint(str(latest))
+    with algorithm_of(cell, config) as (algorithm, checkpoints):
         lines = curve_file.read_text(encoding="utf-8").splitlines() if curve_file.is_file() else []
         curve = [point for line in lines if (point := json.loads(line))["iteration"] <= algorithm.training_iteration]
 
@@ -56,5 +52,19 @@ def trained_curve(
             if algorithm.training_iteration % (save_every or every) == 0 or last:
                 curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
                 checkpoints.save(algorithm, algorithm.training_iteration)
-        algorithm.stop()
     return curve
+
+
+@contextmanager
+def algorithm_of(cell: Cell, config: RunConfig) -> Iterator[tuple[SelfPlay, Checkpoints]]:
+    """Run with a cell's algorithm as its last checkpoint left it, or as it starts."""
+    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
+    checkpoints.folder.mkdir(parents=True, exist_ok=True)
+    with cluster.connected():
+        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
+        try:
+            if (latest := checkpoints.latest()) is not None:
+                algorithm.load_checkpoint(str(latest))
+            yield algorithm, checkpoints
+        finally:
+            algorithm.stop()
