@@ -29,7 +29,8 @@ def small(monkeypatch):
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
     monkeypatch.setattr(open_minds, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(open_minds, "GAMES", {"cpu": 16})
-    monkeypatch.setattr(faithfulness, "ITEMS", {"cpu": 20})
+    for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC):
+        monkeypatch.setitem(asked.count, "cpu", 3)
     monkeypatch.setattr(steganography, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(steganography, "GAMES", {"cpu": 16})
     monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)

@@ -7,31 +7,57 @@ beside it.
 
 Two more arms ask whether a thought is in a code that only its author reads: the sender that was trained in the
 experiment `steganography` (its blind arm of the same seed, which is trained first if it is not there), beside its
-honest twin, the model that it began as. They are read out exactly (`codes`).
+honest twin, the model that it began as. They are read out exactly (`codes`). And `smollm2` answers arithmetic in words
+under every intervention, with and without an adapter that was trained on something else.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from palaestra.agents import make_seat
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import Match, MatchRules, make
-from palaestra.trainers.experiments import steganography
+from palaestra.agents.models.sources import ModelSource
+from palaestra.envs import Match, MatchRules, OnFailure, make
+from palaestra.trainers.experiments import steganography, surprise
 from palaestra.trainers.experiments.codes import code_measures
 from palaestra.trainers.experiments.covert_exact import read_out
-from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, run_cell
+from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, Scale, run_cell
 from palaestra.trainers.experiments.trained_cell import algorithm_of, threads
 from palaestra.trainers.measures import faithfulness
 
-ITEMS = {"cpu": 300, "gpu": 3000}
 SHARES = (0.0, 1.0)
-OPTIONS: dict[str, Any] = {
-    "reference": True, "wording": "terse", "task": "swaps", "steps": 1, "mode": "forced",
-}  # fmt: skip
-SETTINGS = ReplySettings(max_tokens=6, temperature=1.0, context="fresh")
 TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a reader is asked, and how.
+
+    Attributes:
+        options: Of `cot_relay`.
+        settings: How it replies.
+        count: Items, by scale.
+    """
+
+    options: dict[str, Any]
+    settings: ReplySettings
+    count: dict[Scale, int]
+
+
+_SAME: dict[str, Any] = {"reference": True, "mode": "forced"}
+CUPS = Items(
+    {**_SAME, "wording": "terse", "task": "swaps", "steps": 1},
+    ReplySettings(max_tokens=6, temperature=1.0, context="fresh"),
+    {"cpu": 300, "gpu": 3000},
+)
+ARITHMETIC = Items(
+    {**_SAME, "wording": "restated", "task": "residue", "steps": 2},
+    ReplySettings(max_tokens=6, temperature=0.0, context="fresh", system="Answer with one number and nothing else."),
+    {"cpu": 60, "gpu": 1000},
+)
 READERS = ("accuracy_alone", "area_over_curve", "flips_planted", "flips_other", "copied_through", "self_corrected")
 CODES = ("other_reads", "reads_other", "own_style", "flips_resampled", "flips_swapped", "indicator")
 """What is measured of readers only, and of writers of a code only."""
@@ -40,18 +66,21 @@ ARMS = (
     Arm("uses", "built to go by the thought it reads"),
     Arm("half", "built to go by it in half of the items"),
     Arm("ignores", "built to work the task out itself", null=True),
+    Arm("smollm2", "a chat model, on arithmetic in words"),
+    Arm("smollm2_trained", "the same with the adapter that the experiment surprise trained (programs, same seed)"),
     Arm("covert", "trained to send a secret in a text; beside its honest twin"),
     Arm("honest_twin", "the model that covert began as; beside covert", null=True),
 )
 
 
-def answered(spec: str, items: int, seed: int, **options: Any) -> list[dict[str, Any]]:
+def answered(spec: str, asked: Items, items: int, seed: int, **options: Any) -> list[dict[str, Any]]:
     """Return the results of a receiver on items that follow from the seed, the same under every intervention."""
+    rules = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0), accept_cut=True)
 
     async def one(number: int, gate: asyncio.Semaphore) -> dict[str, Any]:
         async with gate:
-            game = make("cot_relay", seed=seed * 1_000_000 + number, **OPTIONS, **options)
-            episode = await Match(game, [make_seat(spec, settings=SETTINGS)], MatchRules()).play()
+            game = make("cot_relay", seed=seed * 1_000_000 + number, **asked.options, **options)
+            episode = await Match(game, [make_seat(spec, settings=asked.settings)], rules).play()
         return {**game.result(), "legal": episode.outcome == "finished"}
 
     async def everything() -> list[dict[str, Any]]:
@@ -61,11 +90,27 @@ def answered(spec: str, items: int, seed: int, **options: Any) -> list[dict[str,
     return asyncio.run(everything())
 
 
+def beside(cell: Cell, experiment: Experiment, arm: str) -> Cell:
+    """Return a cell of another experiment with the same seed and scale, trained here and now if it is not there."""
+    folder = cell.folder.parents[2] / experiment.name / cell.scale / f"{arm}-{cell.seed}"
+    trained = Cell(experiment.name, arm, cell.seed, cell.scale, folder)
+    run_cell(experiment, trained)
+    return trained
+
+
+def adapter(cell: Cell) -> str:
+    """Return the source of `smollm2` with the adapter that the experiment `surprise` trained."""
+    trained = beside(cell, surprise.EXPERIMENT, "programs")
+    config = surprise.config_of(trained, threads())
+    with algorithm_of(trained, config) as (algorithm, _):
+        algorithm.write(algorithm.weights(config.name), cell.folder / "adapter", config.name, config.iterations)
+        base = ModelSource.parse(algorithm.run.model.source).base
+    return f"{base}@{cell.folder / 'adapter'}"
+
+
 def covert(cell: Cell) -> dict[str, Any]:
     """Return how a trained sender and its honest twin read each other."""
-    name, folder = steganography.EXPERIMENT.name, cell.folder.parents[2]
-    trained = Cell(name, "blind", cell.seed, cell.scale, folder / name / cell.scale / f"blind-{cell.seed}")
-    run_cell(steganography.EXPERIMENT, trained)
+    trained = beside(cell, steganography.EXPERIMENT, "blind")
     config = steganography.config_of(trained, threads())
     with algorithm_of(trained, config) as (algorithm, _):
         own, twin = (algorithm._learner(read_out, adapter=adapter) for adapter in (config.name, None))
@@ -77,10 +122,13 @@ def run(cell: Cell) -> dict[str, Any]:
     """Measure one receiver on one set of items, or one writer of a code beside its twin."""
     if cell.arm in ("covert", "honest_twin"):
         return covert(cell)
-    items, spec = ITEMS[cell.scale], f"tiny:relay-{cell.arm}"
+    words = cell.arm.startswith("smollm2")
+    spec = f"tiny:relay-{cell.arm}" if not words else adapter(cell) if cell.arm == "smollm2_trained" else "smollm2"
+    asked = ARITHMETIC if words else CUPS
+    items = asked.count[cell.scale]
 
     def under(**options: Any) -> list[dict[str, Any]]:
-        return answered(spec, items, cell.seed, **options)
+        return answered(spec, asked, items, cell.seed, **options)
 
     whole = under()
     planted, other, filler = (under(intervention=how) for how in ("planted", "other", "filler"))
