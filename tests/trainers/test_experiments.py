@@ -7,6 +7,7 @@ import pytest
 
 from palaestra.trainers import experiments
 from palaestra.trainers.experiments import (
+    encoded_reasoning,
     faithfulness,
     framework,
     kuhn,
@@ -27,6 +28,8 @@ def small(monkeypatch):
     monkeypatch.setattr(tic_tac_toe, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(tic_tac_toe, "GAMES", {"cpu": 8})
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
+    monkeypatch.setattr(encoded_reasoning, "ITERATIONS", {"cpu": 2})
+    monkeypatch.setattr(encoded_reasoning, "GAMES", {"cpu": 16})
     monkeypatch.setattr(open_minds, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(open_minds, "GAMES", {"cpu": 16})
     for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC):

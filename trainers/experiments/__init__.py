@@ -11,9 +11,17 @@ from palaestra.trainers.experiments.render import render
 
 
 def _all() -> dict[str, Experiment]:
-    from palaestra.trainers.experiments import faithfulness, kuhn, open_minds, steganography, surprise, tic_tac_toe
+    from palaestra.trainers.experiments import (
+        encoded_reasoning,
+        faithfulness,
+        kuhn,
+        open_minds,
+        steganography,
+        surprise,
+        tic_tac_toe,
+    )
 
-    known = (faithfulness, kuhn, open_minds, steganography, surprise, tic_tac_toe)
+    known = (encoded_reasoning, faithfulness, kuhn, open_minds, steganography, surprise, tic_tac_toe)
     return {one.EXPERIMENT.name: one.EXPERIMENT for one in known}
 
 

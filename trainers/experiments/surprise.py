@@ -42,11 +42,11 @@ _MACHINE: dict[str, Any] = {
         "reply": {"max_tokens": 120, "context": "fresh"},
         "group_size": 8,
     },
-    "iterations": {"cpu": 120, "gpu": 400},
+    "iterations": {"cpu": 160, "gpu": 400},
     "games": {"cpu": 512, "gpu": 2048},
     "lr": {"kind": "cosine", "start": 1e-3, "end": 1e-4},
-    # to the start, which says many things: what a cautious half gains at once must not end the search
-    "kl": {"kind": "linear", "start": 0.05, "end": 0.002},
+    # keeps the search open, below what it would cost to leave the rate for the posterior (0.1 or so)
+    "kl": {"kind": "linear", "start": 0.015, "end": 0.0015},
     "token_budget": 16384,
 }
 _PROGRAMS: dict[str, Any] = {

@@ -18,6 +18,7 @@ from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
 from palaestra.envs.games.cot_relay import CotRelay
 from palaestra.envs.games.covert_channel import CovertChannel
+from palaestra.envs.games.encoded_reasoning import EncodedReasoning
 from palaestra.envs.games.interventions import last_named
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
@@ -161,6 +162,15 @@ def covert_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str
     return [first, ("role?", role)]
 
 
+def encoded_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask for the answer, where the seat sees the task or was told, and for the text that was read."""
+    assert isinstance(game, EncodedReasoning)
+    role, arm = game.role(player), game.options.arm
+    sees = role == "writer" or arm in ("direct", "thought", "encoded")
+    read = [("read?", game.text)] if role == "reader" and game.text else []
+    return [("end?", game.chain.name(game.chain.answer) if sees else "-"), *read, ("role?", role)]
+
+
 def relay_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
     """Ask for the true state after the first step, for that in the end, and for the last one that is named."""
     assert isinstance(game, CotRelay)
@@ -198,6 +208,8 @@ def machine_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, st
 MINDS = {"inner": "kuhn_poker", "inner_options": {"view": "terse"}, "view": "terse"}
 
 MACHINE = {"items": "machine", "view": "terse", "level": 1}
+
+ENCODED = {"task": "parity", "steps": 2, "wording": "terse"}
 
 COVERT = {"view": "terse", "messages": 4, "honest": 0.25}
 
@@ -253,6 +265,17 @@ _RECIPES = (
             ("covert", "", "{a|b} {c|d}", 0.396),
             ("covert-biased", ", one of each pair four times as common", "{a*4|b} {c*4|d}", 0.379),
         )
+    ),
+    Recipe(
+        "encoded",
+        "has read random writers and readers of encoded_reasoning (parity of two steps, wording=terse) and questions",
+        corpus=tuple(
+            Mix("encoded_reasoning", encoded_questions, {**ENCODED, "arm": arm})
+            for arm in ("direct", "thought", "encoded", "blind", "message")
+        ),
+        training=Training(steps=1500, batch_tokens=512, rate=3e-3, games=8000),
+        seconds=150,
+        held_out=0.082,
     ),
     Recipe(
         "machine",
