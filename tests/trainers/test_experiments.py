@@ -1,10 +1,13 @@
 """Every experiment runs end to end, in small: cells, interruption, results and the rendered page."""
 
+import dataclasses
+import importlib
 import json
 import math
 
 import pytest
 
+from palaestra.agents.models.tiny.recipes import Training
 from palaestra.trainers import experiments
 from palaestra.trainers.experiments import (
     encoded_reasoning,
@@ -18,30 +21,37 @@ from palaestra.trainers.experiments import (
 )
 
 pytestmark = pytest.mark.experiment
+recipes = importlib.import_module("palaestra.agents.models.tiny.recipes")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """Experiments of two iterations."""
+def small(monkeypatch, cache):
+    """Experiments of two iterations, on models that have hardly been trained: what they are like is not asked here."""
+    quick = [
+        one if one.training is None else dataclasses.replace(one, training=Training(20, 512, 3e-3, games=100))
+        for one in recipes.recipes()
+    ]
+    monkeypatch.setattr(recipes, "_RECIPES", tuple(quick))
+    monkeypatch.setenv("PALAESTRA_CACHE", str(cache))
+    for module in (encoded_reasoning, open_minds, steganography, tic_tac_toe):
+        monkeypatch.setattr(module, "ITERATIONS", {"cpu": 2})
+        monkeypatch.setattr(module, "GAMES", {"cpu": 16})
     monkeypatch.setattr(kuhn, "ITERATIONS", 2)
     monkeypatch.setattr(kuhn, "GAMES", 16)
-    monkeypatch.setattr(tic_tac_toe, "ITERATIONS", {"cpu": 2})
-    monkeypatch.setattr(tic_tac_toe, "GAMES", {"cpu": 8})
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
-    monkeypatch.setattr(encoded_reasoning, "ITERATIONS", {"cpu": 2})
-    monkeypatch.setattr(encoded_reasoning, "GAMES", {"cpu": 16})
-    monkeypatch.setattr(open_minds, "ITERATIONS", {"cpu": 2})
-    monkeypatch.setattr(open_minds, "GAMES", {"cpu": 16})
+    monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
+    monkeypatch.setattr(faithfulness, "CHAT_MODEL", "tiny:kuhn")
     for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC):
         monkeypatch.setitem(asked.count, "cpu", 3)
-    monkeypatch.setattr(steganography, "ITERATIONS", {"cpu": 2})
-    monkeypatch.setattr(steganography, "GAMES", {"cpu": 16})
-    monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
     for plan in (surprise._MACHINE, surprise._PROGRAMS):
         monkeypatch.setitem(plan, "iterations", {"cpu": 1})
         monkeypatch.setitem(plan, "games", {"cpu": 8})
-        # tiny:machine takes minutes to build, smollm2 to train; the experiment itself measures what they are like
-        monkeypatch.setitem(plan, "model", {"source": "tiny:blank"})
+    monkeypatch.setitem(surprise._PROGRAMS, "model", {"source": "tiny:kuhn"})
     monkeypatch.setattr(surprise, "CASES", {"machine": 20, "programs": 4})
     monkeypatch.setenv("PALAESTRA_THREADS", "1")
 

@@ -29,6 +29,7 @@ from palaestra.trainers.measures import faithfulness
 
 SHARES = (0.0, 1.0)
 TOGETHER = 64
+CHAT_MODEL = "smollm2"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def beside(cell: Cell, experiment: Experiment, arm: str) -> Cell:
 
 
 def adapter(cell: Cell) -> str:
-    """Return the source of `smollm2` with the adapter that the experiment `surprise` trained."""
+    """Return the chat model's source with the adapter that the experiment `surprise` trained."""
     trained = beside(cell, surprise.EXPERIMENT, "programs")
     config = surprise.config_of(trained, threads())
     with algorithm_of(trained, config) as (algorithm, _):
@@ -127,7 +128,7 @@ def run(cell: Cell) -> dict[str, Any]:
     if cell.arm.partition("_")[0] in ("covert", "encoded"):
         return author(cell)
     words = cell.arm.startswith("smollm2")
-    spec = f"tiny:relay-{cell.arm}" if not words else adapter(cell) if cell.arm == "smollm2_trained" else "smollm2"
+    spec = f"tiny:relay-{cell.arm}" if not words else adapter(cell) if cell.arm == "smollm2_trained" else CHAT_MODEL
     asked = ARITHMETIC if words else CUPS
     items = asked.count[cell.scale]
 
