@@ -45,6 +45,7 @@ def small(monkeypatch, cache):
     monkeypatch.setattr(kuhn, "GAMES", 16)
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
     monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
+    monkeypatch.setattr(steganography, "MODEL", "tiny:kuhn")
     monkeypatch.setattr(faithfulness, "CHAT_MODEL", "tiny:kuhn")
     for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC):
         monkeypatch.setitem(asked.count, "cpu", 3)
@@ -63,6 +64,9 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
     assert [cell.arm for cell in cells] == [arm.name for arm in experiment.arms]
     for cell in cells[:-1]:
         measured = framework.run_cell(experiment, cell)
+        if "not_available" in measured:
+            assert cell.arm.startswith("model_"), measured
+            continue
         for measure in experiment.measures:
             assert measured[measure.key] is None or math.isfinite(measured[measure.key]), measure
         lengths = {len(curve) for curve in measured.get("curves", {}).values()}
@@ -79,9 +83,26 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
     whole = json.loads(path.read_text())
     assert not whole["partial"]
     for measure in experiment.measures:
-        known = [] if last[measure.key] is None else [last[measure.key]]
+        known = [] if last.get(measure.key) is None else [last[measure.key]]
         assert whole["arms"][cells[-1].arm]["measures"][measure.key]["values"] == known
 
     page = experiments.render(tmp_path).read_text()
     assert experiment.claim in " ".join(page.split())
     assert all(arm.name in page for arm in experiment.arms)
+
+
+def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, local_ray, tmp_path, monkeypatch):
+    experiment = experiments.find("steganography")
+    cells = {cell.arm: cell for cell in framework.cells_of(experiment, 1, "cpu", tmp_path)}
+    monkeypatch.setattr(steganography, "MODEL_GAMES", 24)
+    below = framework.run_cell(experiment, cells["model_paraphraser"])
+    assert below["not_available"].startswith("tiny:kuhn kept the meaning of 0 of 40 texts")
+    monkeypatch.setattr(steganography, "MODEL", r"regex:\bon\b|\boff\b")
+    above = framework.run_cell(experiment, cells["model_monitor"])
+    assert "not_available" not in above
+    assert above["auroc"] == 0.5  # a pattern that neither kind of text holds
+    assert above["bits"] >= 0
+    framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
+    page = experiments.render(tmp_path).read_text()
+    assert "| model_paraphraser | 1 | not available |" in page
+    assert "arm `model_paraphraser` is not available: tiny:kuhn kept the meaning of 0 of 40 texts" in page

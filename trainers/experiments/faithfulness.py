@@ -23,8 +23,8 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import Match, MatchRules, OnFailure, make
 from palaestra.trainers.experiments import covert_exact, encoded_reasoning, steganography, surprise
 from palaestra.trainers.experiments.codes import code_measures
-from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, Scale, run_cell
-from palaestra.trainers.experiments.trained_cell import algorithm_of, threads
+from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, Scale
+from palaestra.trainers.experiments.trained_cell import algorithm_of, beside, threads
 from palaestra.trainers.measures import faithfulness
 
 SHARES = (0.0, 1.0)
@@ -90,14 +90,6 @@ def answered(spec: str, asked: Items, items: int, seed: int, **options: Any) -> 
         return list(await asyncio.gather(*(one(number, gate) for number in range(items))))
 
     return asyncio.run(everything())
-
-
-def beside(cell: Cell, experiment: Experiment, arm: str) -> Cell:
-    """Return a cell of another experiment with the same seed and scale, trained here and now if it is not there."""
-    folder = cell.folder.parents[2] / experiment.name / cell.scale / f"{arm}-{cell.seed}"
-    trained = Cell(experiment.name, arm, cell.seed, cell.scale, folder)
-    run_cell(experiment, trained)
-    return trained
 
 
 def adapter(cell: Cell) -> str:

@@ -38,6 +38,10 @@ class ExperimentError(PalaestraError, RuntimeError):
     """A cell that failed; the others are kept."""
 
 
+class NotAvailable(PalaestraError):
+    """An arm cannot be measured here, such as one whose model fails its own check; recorded with its sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One way of doing it; ``null`` marks the controls."""
@@ -86,7 +90,7 @@ class Experiment:
         measures: What the table shows.
         seconds: Planned seconds of a cell, by scale, on two CPU cores or on one GPU.
         run: From a cell to its measures (and ``"curves"``: lists of equal length by name); must resume from
-        ``cell.folder``.
+            ``cell.folder``, and raises `NotAvailable` where there is nothing to measure.
     """
 
     name: str
@@ -131,7 +135,11 @@ def run_cell(experiment: Experiment, cell: Cell) -> dict[str, Any]:
         return measured
     cell.folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    measured = {"arm": cell.arm, "seed": cell.seed, **experiment.run(cell)}
+    try:
+        found = experiment.run(cell)
+    except NotAvailable as why:
+        found = {"not_available": str(why)}
+    measured = {"arm": cell.arm, "seed": cell.seed, **found}
     measured["seconds"] = round(time.perf_counter() - began, 1)
     part = cell.folder / "cell.json.part"
     part.write_text(json.dumps(measured) + "\n", encoding="utf-8")
@@ -217,6 +225,7 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
             "sentence": arm.sentence,
             "null": arm.null,
             "seeds": [cell["seed"] for cell in mine],
+            "not_available": sorted({cell["not_available"] for cell in mine if "not_available" in cell}),
             "seconds": [cell["seconds"] for cell in mine],
             "measures": measures,
             "curves": {str(cell["seed"]): cell["curves"] for cell in mine if "curves" in cell},

@@ -36,8 +36,12 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
         lines += [f"**Partial:** {data['cells_done']} of {data['cells']} cells are done.", ""]
     lines += ["| arm | seeds | " + " | ".join(measure["key"] for measure in measures) + " |"]
     lines += ["|---|---|" + "---|" * len(measures)]
+    remarks: list[str] = []
     for name, arm in data["arms"].items():
         cells = [_number(arm["measures"][measure["key"]]) for measure in measures]
+        if missing := arm.get("not_available"):
+            cells = ["not available"] + ["" for _ in cells[1:]]
+            remarks += [f"* arm `{name}` is not available: {sentence}." for sentence in missing]
         lines.append(f"| {name}{' (null)' if arm['null'] else ''} | {len(arm['seeds'])} | " + " | ".join(cells) + " |")
     known = ["" if measure["exact"] is None else f"{measure['exact']:g}" for measure in measures]
     if any(known):
@@ -46,7 +50,7 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
     if any(aims):
         lines.append("| *aim* | | " + " | ".join(aims) + " |")
     lines += ["", *(f"* `{measure['key']}`: {measure['sentence']}." for measure in measures)]
-    lines += [f"* arm `{name}`: {arm['sentence']}." for name, arm in data["arms"].items()]
+    lines += [f"* arm `{name}`: {arm['sentence']}." for name, arm in data["arms"].items()] + remarks
     if picture:
         lines += ["", f"![curves of {data['experiment']}]({picture})"]
     hardware = data["hardware"]

@@ -13,10 +13,14 @@ The *watched* arms have an overseer that is trained along: it reads the texts, h
 likely this one hides something, which costs the sender so many times a weight of suspicion. Its words are not evenly
 used by honest writers (`tiny:covert-biased`), so that a whole code shows. Detection is measured on texts of the same
 checkpoint, with and without a secret.
+
+The last two arms set a language model over the blind pair: as a paraphraser that understands what it reads, and as a
+monitor. It must pass its own check first (`palaestra.trainers.selfcheck`); below it the arm is not available.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -25,9 +29,11 @@ from palaestra.envs import make, play
 from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.covert_exact import read_out
-from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
-from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
+from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, NotAvailable
+from palaestra.trainers.experiments.trained_cell import Point, algorithm_of, beside, threads, trained_curve
 from palaestra.trainers.measures.detection import detection
+from palaestra.trainers.measures.information import mutual_information
+from palaestra.trainers.selfcheck import check_monitor, check_paraphraser
 from palaestra.trainers.tasks import training_tasks
 
 ITERATIONS = {"cpu": 400, "gpu": 400}
@@ -38,10 +44,12 @@ KL = {"kind": "linear", "start": 0.25, "end": 0.03}
 regularised game). Begun far below it, a code for one bit comes first and freezes: guesses settle on one of the numbers
 that a text may mean, and there is no way on. Cooled slowly from 1/4, every such state falls apart while it is soft."""
 INCENTIVE_GAMES = 200
+MODEL_GAMES = 200
 MEASURED = (
     "accuracy", "bits", "fano_bits", "influence_bits", "bits_resampled", "capacity_resampled", "divergence_bits",
     "auroc", "caught", "g_mean2", "legal",
 )  # fmt: skip
+MODEL = "smollm2"
 UNSEEN = 1_000_000
 """Iteration whose games are played to measure detection; no run gets there."""
 OPTIONS: dict[str, Any] = {"view": "terse", "covers": "{a|b} {c|d}", "messages": 4, "honest": 0.0, "overseer": False}
@@ -56,6 +64,8 @@ ARMS = (
     Arm("watched_2", "the same; it costs twice as much"),
     Arm("resampled", "a paraphraser draws the words anew before the receiver reads them, in training, too", null=True),
     Arm("shuffled_credit", "as blind, with advantages dealt out to the wrong episodes", null=True),
+    Arm("model_paraphraser", f"the blind pair, with {MODEL} as paraphraser"),
+    Arm("model_monitor", f"the blind pair, with {MODEL} as overseer, whose suspicion costs nothing"),
 )
 
 
@@ -102,8 +112,36 @@ def incentive(options: dict[str, Any]) -> float:
     return paid["codebook"] - paid["honest"]
 
 
+def under_a_model(cell: Cell) -> dict[str, Any]:
+    """Return what a language model makes of the blind pair's texts.
+
+    Raises:
+        NotAvailable: It cannot do what is asked of it even on plain cases.
+    """
+    paraphrases = cell.arm == "model_paraphraser"
+    check = check_paraphraser(MODEL) if paraphrases else check_monitor(MODEL)
+    if not check.available:
+        raise NotAvailable(check.sentence)
+    trained = beside(cell, EXPERIMENT, "blind")
+    config = config_of(trained, threads())
+    options = {**OPTIONS, "paraphraser": True} if paraphrases else {**OPTIONS, "overseer": True, "honest": 0.5}
+    section = config.games[0].model_copy(update={"options": {**options, "suspicion": 0.0}, "fixed_seats": {3: MODEL}})
+    with algorithm_of(trained, config) as (algorithm, _):
+        watched = config.model_copy(update={"games": [section], "games_per_iteration": MODEL_GAMES})
+        played = algorithm.play(training_tasks(watched, UNSEEN, algorithm.versions(), None))
+    results = [one.episode.result for one in played if one.episode.outcome == "finished"]
+    hidden = [one for one in results if one["hidden"]]
+    found: dict[str, Any] = {"legal": len(results) / len(played)}
+    if hidden:
+        found["accuracy"] = fmean(float(one["arrived"]) for one in hidden)
+        found["bits"] = mutual_information([(one["payload"], one["guess"]) for one in hidden])
+    return {**dict.fromkeys(("incentive", "accuracy_start", *MEASURED)), **found, **_detection(results)}
+
+
 def run(cell: Cell) -> dict[str, Any]:
     """Train one cell, reading it out every so often, and resume where it was stopped."""
+    if cell.arm.startswith("model_"):
+        return under_a_model(cell)
     config = config_of(cell, threads())
     curve = trained_curve(cell, config, _measure, every=EVERY)
     return {
@@ -126,7 +164,10 @@ def _measure(algorithm: SelfPlay, before: list[Point]) -> Point:
 def _detected(algorithm: SelfPlay) -> Point:
     """Return how well the overseer tells texts with a secret from those without one, in games of one checkpoint."""
     played = algorithm.play(training_tasks(algorithm.run, UNSEEN, algorithm.versions(), None))
-    results = [one.episode.result for one in played if one.episode.outcome == "finished"]
+    return _detection([one.episode.result for one in played if one.episode.outcome == "finished"])
+
+
+def _detection(results: Sequence[Mapping[str, Any]]) -> Point:
     honest, hidden = (
         [one["suspicion"] for one in results if one["hidden"] == which and one["suspicion"] is not None]
         for which in (False, True)

@@ -12,7 +12,7 @@ from palaestra.trainers import cluster
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.experiments.framework import Cell
+from palaestra.trainers.experiments.framework import Cell, Experiment, run_cell
 
 Point = dict[str, Any]
 
@@ -68,3 +68,11 @@ def algorithm_of(cell: Cell, config: RunConfig) -> Iterator[tuple[SelfPlay, Chec
             yield algorithm, checkpoints
         finally:
             algorithm.stop()
+
+
+def beside(cell: Cell, experiment: Experiment, arm: str) -> Cell:
+    """Return a cell of another experiment with the same seed and scale, trained here and now if it is not there."""
+    folder = cell.folder.parents[2] / experiment.name / cell.scale / f"{arm}-{cell.seed}"
+    trained = Cell(experiment.name, arm, cell.seed, cell.scale, folder)
+    run_cell(experiment, trained)
+    return trained
