@@ -4,7 +4,7 @@ posterior      states the exact probability that the machine's output was replac
 rate           states the rate that is shown, whatever the output, or ``rate:0.5`` always one half
 anchored:A     as posterior, but in hindsight moved by the share A towards what it was told: a known bias
 tracer         thinks rightly and concludes wrongly: its thought goes through the machine's program, digit by digit, and
-               then it states, in tenths, the rate, or how unlikely the output is, or, in half of the cases, anything.
+               then it states, in tenths, now and then the rate, or how unlikely the output is, and mostly anything.
                `tiny:machine` has read its play
 """
 
@@ -104,6 +104,6 @@ class Tracer:
         if view.game_id not in GAMES or known.get("kind") != "machine" or "output" not in known:
             raise InformationError("tracer plays terminal_surprise and hindsight_bias with items=machine only.")
         program, output, dice = read_terse(known["program"]), int(known["output"]), Dice(view.seed)
-        anything = dice.below(11) / 10
-        stated = dice.choice([anything, anything, known["rate"], 1 - program.odds()[output]])
+        followed = dice.below(10)
+        stated = {0: known["rate"], 1: 1 - program.odds()[output]}.get(followed, dice.below(11) / 10)
         return Reply(f"<think>{trace(program, output)}</think>{write_probability(round(stated, 1))}")
