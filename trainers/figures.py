@@ -72,8 +72,8 @@ def reliability(title: str, forecasts: Mapping[str, tuple[Sequence[float], Seque
             bins = reliability_bins(stated, happened)
             across, up = [one.forecast for one in bins], [one.outcome for one in bins]
             areas = [12 + 240 * one.count / len(stated) for one in bins]
-            axis.plot(across, up, color=colour, linewidth=1.2)
-            axis.scatter(across, up, s=areas, color=colour, alpha=0.75, label=name)
+            axis.plot(across, up, color=colour, linewidth=1.2, marker="o", markersize=3, label=name)
+            axis.scatter(across, up, s=areas, color=colour, alpha=0.6)
         axis.set_xlim(-0.04, 1.04)
         axis.set_ylim(-0.04, 1.04)
         axis.legend(frameon=False, fontsize=8, loc="upper left")

@@ -14,6 +14,7 @@ from palaestra.envs.errors import ReplayError
 from palaestra.envs.replay import read_replay
 from palaestra.trainers.figures import reliability
 from palaestra.trainers.measures.surprise import Calibration, surprise_measures
+from palaestra.trainers.summary import Estimate
 
 GAME = "terminal_surprise"
 
@@ -95,3 +96,10 @@ def _is_whole(result: Mapping[str, Any]) -> bool:
 def shown(value: float) -> str:
     """Return a number with three digits; a dash for one that is not known."""
     return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def bracket(estimate: Estimate) -> str:
+    """Return an estimate with its interval, if it has one."""
+    if math.isnan(estimate.low):
+        return shown(estimate.mean)
+    return f"{shown(estimate.mean)} [{shown(estimate.low)}, {shown(estimate.high)}]"

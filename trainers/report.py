@@ -22,7 +22,7 @@ from palaestra.envs.errors import PalaestraError, ReplayError
 from palaestra.envs.replay import read_replay
 from palaestra.trainers.derailment import Derailment, listed, merged, tallies
 from palaestra.trainers.figures import curves
-from palaestra.trainers.forecasts import forecast_section, shown
+from palaestra.trainers.forecasts import bracket, forecast_section, shown
 from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
 from palaestra.trainers.summary import Estimate, Score
@@ -89,6 +89,7 @@ def write_report(folder: str | Path) -> Path:
     environment.filters["interval"] = _interval
     environment.filters["percent"] = _percent
     environment.filters["number"] = shown
+    environment.filters["bracket"] = bracket
     page = environment.get_template("report.html").render(
         run=run,
         config=run.config,
