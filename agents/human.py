@@ -71,7 +71,8 @@ class HumanSeat:
             )
         async with _terminal_lock():
             session = self._session = self._session or PromptSession(input=self._input, output=self._output)
-            legal = view.legal_actions()
+            legal, spelled = view.legal_actions(), view.spelled_actions()
+            words = tuple(dict.fromkeys((*spelled, *legal)))
             if view.first:
                 self._print(HELP)
             self._print(f"\n{visible(view.observation())}")
@@ -79,7 +80,7 @@ class HumanSeat:
             while True:
                 try:
                     text = await session.prompt_async(
-                        asking, completer=_Moves(legal), complete_while_typing=False, handle_sigint=False
+                        asking, completer=_Moves(words), complete_while_typing=False, handle_sigint=False
                     )
                 except EOFError:
                     raise PlayerLeft(
@@ -87,7 +88,7 @@ class HumanSeat:
                         "are kept where the game is recorded, and `palaestra replay resume` goes on from there."
                     ) from None
                 if text.strip() == "?":
-                    self._print(listing(legal))
+                    self._print(listing(spelled))
                 elif text.strip():
                     return Reply(text)
 

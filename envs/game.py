@@ -164,6 +164,10 @@ class Game(ABC):
         """
         return self.legal_actions(player)
 
+    def spelled_actions(self, player: int) -> Sequence[str]:
+        """Return the legal actions, in the same order, as a person would write them; by default the canonical ones."""
+        return self.legal_actions(player)
+
     def parse(self, player: int, text: str) -> Action:
         """Read a player's text as a canonical action, leniently but never guessing.
 

@@ -104,6 +104,10 @@ class View:
         """Return the canonical legal actions (examples only if ``not facts.enumerable``)."""
         return tuple(self._match.game.legal_actions(self.player))
 
+    def spelled_actions(self) -> tuple[str, ...]:
+        """Return `legal_actions`, in the same order, as a person would write them."""
+        return tuple(self._match.game.spelled_actions(self.player))
+
     def sample_action(self) -> Action:
         """Return a random legal action, drawn with ``seed``."""
         return self._match.game.sample_action(self.player, Dice(self.seed))

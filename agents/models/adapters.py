@@ -62,9 +62,8 @@ def resolve(text: str, run: Path | None = None) -> Path:
         runs = [run] if run else sorted(Path("runs").glob("*"))
         found = [one / "adapters" / text for one in runs if is_adapter(one / "adapters" / text)]
         if len(found) > 1:
-            raise ModelError(
-                f"version {text!r} is in {len(found)} runs ({', '.join(map(str, runs))}); write RUN/{text}."
-            )
+            holders = ", ".join(str(one.parent.parent) for one in found)
+            raise ModelError(f"version {text!r} is in {len(found)} runs ({holders}); write RUN/{text}.")
         if not found:
             where = f"Run folder {run}" if run else "Folder ./runs"
             known = {name for one in runs for name in versions(one)}

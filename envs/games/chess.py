@@ -170,6 +170,9 @@ class Chess(Game):
     def legal_actions(self, player: int) -> Sequence[str]:
         return list(self.legal)
 
+    def spelled_actions(self, player: int) -> Sequence[str]:
+        return [self.position.san(move) for move in self.legal.values()]
+
     def parse(self, player: int, text: str) -> Action:
         if text in self.legal:
             return text

@@ -128,6 +128,9 @@ class ChessPuzzle(Game):
     def legal_actions(self, player: int) -> Sequence[str]:
         return [move.uci() for move in self._legal()]
 
+    def spelled_actions(self, player: int) -> Sequence[str]:
+        return [self.position.san(move) for move in self._legal()]
+
     def parse(self, player: int, text: str) -> Action:
         return read_move(self.position, self._legal(), text).uci()
 

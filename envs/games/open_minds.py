@@ -128,6 +128,9 @@ class OpenMinds(Game):
     def legal_actions(self, player: int) -> Sequence[str]:
         return [READY] if self.thinking else self.inner.legal_actions(player)
 
+    def spelled_actions(self, player: int) -> Sequence[str]:
+        return [READY] if self.thinking else self.inner.spelled_actions(player)
+
     def action_words(self, player: int) -> Sequence[str]:
         return [READY] if self.thinking else self.inner.action_words(player)
 

@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from palaestra.agents.human import HumanSeat, PlayerLeft, visible
+from palaestra.agents.human import HumanSeat, PlayerLeft, _Moves, visible
 from palaestra.envs import Match, RandomSeat, Scripted, make, play, read_replay, verify
 
 PLAY = """
@@ -136,3 +138,17 @@ def test_nobody_writes_on_somebody_elses_screen():
 def test_the_module_that_needs_a_terminal_is_loaded_by_nobody_else():
     code = "import sys, palaestra.agents, palaestra.envs; sys.exit('prompt_toolkit' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("game", ["chess", "chess_puzzle", "tic_tac_toe"])
+def test_what_is_listed_and_completed_is_written_as_the_game_says_and_can_be_read(game: str) -> None:
+    """Chess asks for moves such as Nf3, so that is what TAB must know, beside g1f3."""
+    table = make(game)
+    spelled, legal = table.spelled_actions(0), table.legal_actions(0)
+    assert [table.parse(0, word) for word in spelled] == list(legal)
+    known = _Moves(tuple(dict.fromkeys((*spelled, *legal))))
+    for word in (*spelled, *legal):
+        found = known.get_completions(Document(word[:-1]), CompleteEvent())
+        assert word in {one.text for one in found}
+    if game == "chess":
+        assert [one.text for one in known.get_completions(Document("Nf"), CompleteEvent())] == ["Nf3"]

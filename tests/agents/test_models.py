@@ -212,7 +212,8 @@ def test_an_adapter_that_is_not_there_names_the_nearest(tmp_path: Path, text: st
 def test_a_version_that_several_runs_have_is_not_guessed(tmp_path: Path) -> None:
     for run in ("x", "y"):
         make_adapter(tmp_path / "runs" / run / "adapters" / "kuhn@3")
-    with pytest.raises(ModelError, match="is in 2 runs"):
+    make_adapter(tmp_path / "runs" / "z" / "adapters" / "kuhn@4")
+    with pytest.raises(ModelError, match=r"is in 2 runs \(runs/x, runs/y\)"):
         adapters.resolve("kuhn@3")
 
 
