@@ -9,8 +9,9 @@ it cannot keep is not demanded and stands in `report.waived` with the reason: no
 `specimen` makes a small random model and adapters on which all clauses take seconds; it has a head size of 32, which
 every backend can compute. The oracle is the model's own forward pass, in float32, one context at a time.
 
-Replies are compared token by token until they part; they may part only where the oracle's two best scores are nearer
-than `NEAR_TIE`, because floating point differs with the shape of a batch.
+Replies are compared token by token until they part. Greedy ones may part only where the oracle's two best scores are
+nearer than `NEAR_TIE`, because floating point differs with the shape of a batch; of sampled ones, whose noise is the
+engine's own affair, one in forty may.
 """
 
 from __future__ import annotations

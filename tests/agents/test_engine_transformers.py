@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig, 
 from palaestra.agents.engines import attention  # noqa: E402
 from palaestra.agents.engines.base import AdapterError, EngineError, Sampling  # noqa: E402
 from palaestra.agents.engines.canary import canary, plain_score  # noqa: E402
-from palaestra.agents.engines.conformance import random_adapter, specimen  # noqa: E402
+from palaestra.agents.engines.conformance import NEAR_TIE, random_adapter, specimen  # noqa: E402
 from palaestra.agents.engines.sampling import gumbel  # noqa: E402
 from palaestra.agents.engines.transformers_engine import TransformersEngine  # noqa: E402
 
@@ -47,8 +47,11 @@ async def rounds(engine, jobs, size):
     return replies
 
 
-def independence(model, sequences: int, length: int) -> list[int]:
-    """Sample the same requests at batch sizes 1, 5 and 33; return the sequences that differ, with their near-ties."""
+def independence(model, sequences: int, length: int, capsys) -> list[int]:
+    """Sample the same requests at batch sizes 1, 5 and 33; return the sequences that differ.
+
+    Each must part at a near-tie, which is printed even if the test passes.
+    """
     prompts = contexts(sequences)
     jobs = [(prompt, Sampling(length, seed=number)) for number, prompt in enumerate(prompts)]
     runs = [
@@ -63,17 +66,19 @@ def independence(model, sequences: int, length: int) -> list[int]:
         with torch.inference_mode():
             best = (model(input_ids=tokens).logits[0, -1] + torch.from_numpy(noise)).topk(2)
         gap = (best.values[0] - best.values[1]).item()
-        print(f"sequence {number} parts at token {parted}: {best.indices.tolist()} are {gap:.2e} apart")
+        with capsys.disabled():
+            print(f"sequence {number} parts at token {parted}: {best.indices.tolist()} are {gap:.2e} apart")
+        assert gap < NEAR_TIE
     return different
 
 
-def test_a_thousand_sampled_tokens_do_not_depend_on_the_batch(made):
-    assert len(independence(made[0], 66, 15)) <= 1
+def test_a_thousand_sampled_tokens_do_not_depend_on_the_batch(made, capsys):
+    assert len(independence(made[0], 66, 15, capsys)) <= 1
 
 
 @pytest.mark.slow
-def test_ten_thousand_sampled_tokens_do_not_depend_on_the_batch(made):
-    assert len(independence(made[0], 400, 25)) <= 1
+def test_ten_thousand_sampled_tokens_do_not_depend_on_the_batch(made, capsys):
+    assert len(independence(made[0], 400, 25, capsys)) <= 1
 
 
 def test_greedy_is_generate_of_transformers(made):
