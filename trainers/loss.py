@@ -163,6 +163,22 @@ class TokenBatch:
         """Return bool[B, T]: the tokens whose log-probability any stream needs."""
         return self.member["pg"] | self.member["ce"] | self.member["kl"]
 
+    def once(self) -> tuple[TokenBatch, Tensor]:
+        """Return the batch with rows of the same tokens only once, and for each row its place in it, int64[B].
+
+        In small games most rows of a batch say what another says, and the model's pass is nearly all the work. The
+        result has the members that any of the copies has, and no weights.
+        """
+        shown = torch.where(self.attention, self.tokens, -1)
+        distinct, place = torch.unique(shown, dim=0, return_inverse=True)
+        attention = distinct >= 0
+        member = {
+            name: torch.zeros(distinct.shape, device=shown.device).index_add(0, place, member.float()) > 0
+            for name, member in self.member.items()
+        }
+        blank = torch.zeros(distinct.shape, device=shown.device)
+        return TokenBatch(distinct.clamp(min=0), attention, blank, {}, member), place
+
     def counts(self) -> Counts:
         """Count members; equal to `Counts.of` the rows."""
         return Counts(

@@ -86,15 +86,16 @@ class PolicyModule(TorchRLModule):
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """Score one micro-batch: ``batch`` holds a `TokenBatch`, the adapter's name (None: the reference), the
         temperature of sampling and whether the entropy needs a gradient. Returns ``logprobs`` and ``entropy``,
-        float32[B, T]."""
-        tokens: TokenBatch = batch["tokens"]
+        float32[B, T]. Rows of the same tokens are computed once; with dropout they share its draws."""
+        everything: TokenBatch = batch["tokens"]
+        tokens, place = everything.once()
         model = self.peft.get_base_model()
         entropy_grad = batch.get("entropy_grad", False)
         with self.using(batch.get("adapter")):
             if not self._plain_head:
                 logits = model(input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False).logits
                 logprobs, entropy = score_rows(logits, tokens.tokens, batch["temperature"], entropy_grad=entropy_grad)
-                return {"logprobs": logprobs, "entropy": entropy}
+                return {"logprobs": logprobs[place], "entropy": entropy[place]}
             body = model.get_decoder()
             hidden = body(
                 input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False
@@ -106,7 +107,7 @@ class PolicyModule(TorchRLModule):
                 batch["temperature"],
                 entropy_grad=entropy_grad,
             )
-        return {"logprobs": logprobs, "entropy": entropy}
+        return {"logprobs": logprobs[place], "entropy": entropy[place]}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         return self._forward(batch, **kwargs)

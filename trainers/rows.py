@@ -4,11 +4,11 @@ Words. A *row* is one segment of one seat: T tokens in the order in which the mo
 policy, the others observed. A *stream* gives each token of a row a weight in one term of the loss, and says which
 tokens are *members*, that is, count in that term's denominator. There are three: ``pg`` (policy gradient; the weight is
 an advantage), ``ce`` (cross-entropy) and ``kl`` (to the reference; the weight is the coefficient). A *micro-batch* is a
-set of rows padded to the longest of them.
+set of rows padded to the longest of them; rows of the same tokens stay together.
 
 Invariants, each with a test. A weight is exactly 0 where the token is no member. Members of ``pg`` and ``kl`` were
 sampled. The first token of a row is never a member, because nothing predicts it. Packing places every row exactly once,
-no micro-batch is larger than the budget after padding, and the same rows give the same micro-batches. A row longer than
+no micro-batch's distinct rows are larger than the budget after padding, and the same rows give the same micro-batches. A row longer than
 the budget is an error and is never cut: a cut row would train on a context that the policy did not see.
 
 Rows are numpy only, so that a runner without torch can make them. `palaestra.trainers.credit` fills the streams;
@@ -189,8 +189,9 @@ def check_lengths(rows: Iterable[Row], token_budget: int) -> None:
             )
 
 
-def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
-    """Split rows into micro-batches of at most ``token_budget`` tokens after padding.
+def pack(rows: Sequence[Row], token_budget: int, *, once: bool = True) -> list[list[Row]]:
+    """Split rows into micro-batches of at most ``token_budget`` tokens after padding. ``once`` counts rows of the same
+    tokens once, as the model sees them (`palaestra.trainers.loss.TokenBatch.once`).
 
     Longest first, each micro-batch filled in turn: for sorted rows the padded size is the first row's length times the
     number of rows, and the first micro-batch shows at once whether memory is enough. A row much shorter than the first
@@ -200,12 +201,18 @@ def pack(rows: Sequence[Row], token_budget: int) -> list[list[Row]]:
         RowError: A row alone is longer than the budget; nothing was packed.
     """
     check_lengths(rows, token_budget)
-    order = sorted(rows, key=lambda row: (-len(row), row.episode_id, row.player, row.segment))
+    order = sorted(rows, key=lambda row: (-len(row), row.tokens.tobytes(), row.episode_id, row.player, row.segment))
     batches: list[list[Row]] = []
+    distinct = 0
     for row in order:
-        longest, rows_in = (len(batches[-1][0]), len(batches[-1])) if batches else (0, 0)
-        if rows_in and longest * (rows_in + 1) <= token_budget and len(row) * SHORTEST >= longest:
+        if once and batches and np.array_equal(row.tokens, batches[-1][-1].tokens):
             batches[-1].append(row)
+            continue
+        longest = len(batches[-1][0]) if batches else 0
+        if batches and longest * (distinct + 1) <= token_budget and len(row) * SHORTEST >= longest:
+            batches[-1].append(row)
+            distinct += 1
         else:
             batches.append([row])
+            distinct = 1
     return batches

@@ -9,7 +9,7 @@ from palaestra.agents.engines.canary import plain_score
 from palaestra.trainers.base_model import base_model
 from palaestra.trainers.checkpoint import CheckpointError
 from palaestra.trainers.loss import TokenBatch
-from palaestra.trainers.rows import RowError
+from palaestra.trainers.rows import RowError, Stream
 from tests.trainers.run_kit import data, make_learner, play_rows, small
 from tests.trainers.test_module import TWO, stirred
 
@@ -50,6 +50,25 @@ def test_micro_batches_give_the_gradient_of_one_batch(rows, monkeypatch, denomin
     scale = max(gradient.abs().max() for gradient in one.values())
     for index, gradient in one.items():
         torch.testing.assert_close(many[index], gradient, rtol=1e-4, atol=float(scale) * 1e-5)
+
+
+def test_copies_of_a_row_add_up_as_rows_that_are_computed_one_by_one(rows, monkeypatch):
+    """Same tokens, other weights: the oracle computes every row in a micro-batch of its own."""
+    copied = [
+        dataclasses.replace(row, episode_id=f"{row.episode_id}-{copy}").with_streams(
+            pg=Stream.of(1.0 - copy, row.sampled), kl=Stream.of(0.1 * copy, row.sampled)
+        )
+        for row in rows[:4]
+        for copy in range(3)
+    ]
+    settings = {"lr": 1e-2, "max_grad_norm": 1e9}
+    together = gradients(stirred(make_learner(optimizer=settings), "small"), copied, monkeypatch)
+    monkeypatch.setattr("palaestra.trainers.learner.pack", lambda rows, budget: [[row] for row in rows])
+    alone = gradients(stirred(make_learner(optimizer=settings), "small"), copied, monkeypatch)
+    scale = max(float(gradient.abs().max()) for gradient in alone.values())
+    assert scale > 0
+    for index, gradient in alone.items():
+        torch.testing.assert_close(together[index], gradient, rtol=1e-4, atol=scale * 1e-5)
 
 
 def test_a_row_beyond_the_budget_is_one_sentence(rows):

@@ -104,6 +104,19 @@ def test_counts_of_parts_add_up_and_tensors_count_like_rows(seed, cut):
     assert TokenBatch.from_rows(rows).counts() == Counts.of(rows)
 
 
+@given(st.integers(0, 10_000), st.lists(st.integers(0, 5), min_size=1, max_size=20))
+def test_a_batch_once_holds_every_row_and_every_member(seed, picked):
+    rows = weighted_rows(seed)
+    batch = TokenBatch.from_rows([rows[number % len(rows)] for number in picked])
+    distinct, place = batch.once()
+    assert len(distinct.tokens) == len({tuple(rows[number % len(rows)].tokens) for number in picked})
+    shown = torch.where(batch.attention, batch.tokens, 0)
+    assert torch.equal(distinct.tokens[place], shown)
+    assert torch.equal(distinct.attention[place], batch.attention)
+    assert (distinct.scored[place] | ~batch.scored).all()
+    assert distinct.scored.sum() <= batch.scored.sum()
+
+
 @given(st.integers(0, 10_000))
 def test_tokens_that_are_no_members_have_no_influence(seed):
     rows = weighted_rows(seed)

@@ -98,16 +98,24 @@ def test_packing_places_every_row_once_and_keeps_the_budget_and_ignores_order(ro
     assert sorted(id(row) for batch in packed for row in batch) == sorted(id(row) for row in rows)
     for batch in packed:
         assert batch
-        assert max(len(row) for row in batch) * len(batch) <= budget
+        assert max(len(row) for row in batch) * len({row.tokens.tobytes() for row in batch}) <= budget
+    for copies in ([row.tokens.tobytes() for row in batch] for batch in packed):
+        assert len(set(copies)) == len(list(itertools.groupby(copies)))
     assert [[id(row) for row in batch] for batch in pack(rows[::-1], budget)] == [[id(r) for r in b] for b in packed]
 
 
 @given(lengths)
 def test_a_new_micro_batch_opens_only_when_the_next_row_does_not_fit_or_is_much_shorter(sizes):
-    packed = pack([make_row(size, episode_id=str(i)) for i, size in enumerate(sizes)], 40)
+    packed = pack([make_row(size, episode_id=str(i)) for i, size in enumerate(sizes)], 40, once=False)
     for batch, following in itertools.pairwise(packed):
         full = len(batch[0]) * (len(batch) + 1) > 40
         assert full or len(following[0]) * 1.5 < len(batch[0])
+
+
+def test_rows_of_the_same_tokens_are_counted_once_and_stay_together():
+    rows = [make_row(10, episode_id=str(number)) for number in range(30)]
+    assert [len(batch) for batch in pack(rows, 10)] == [30]
+    assert [len(batch) for batch in pack(rows, 25, once=False)] == [2] * 15
 
 
 def test_a_row_longer_than_the_budget_is_refused_and_never_cut():

@@ -105,7 +105,7 @@ def case_of(training: Training) -> Case:
     learner = make_learner(training)
     rows = play_rows(training, learner)
     with_kl = [row.with_streams(kl=Stream.of(KL, row.sampled)) for row in rows]
-    batches = [TokenBatch.from_rows(micro) for micro in pack(rows, training.token_budget)]
+    batches = [TokenBatch.from_rows(micro) for micro in pack(rows, training.token_budget, once=False)]
     sides = (
         Side(LEARNER, "`TokenLearner.update_rows`: loss, metrics, clipping, AdamW", lambda: learn(learner, rows)),
         Side(WITH_KL, "the same, and a KL to the frozen reference", lambda: learn(learner, with_kl)),
@@ -113,7 +113,8 @@ def case_of(training: Training) -> Case:
     )
     padding = 1 - sum(map(len, rows)) / sum(batch.tokens.numel() for batch in batches)
     sentence = (
-        f"{len(rows)} rows of {training.rollout.game}, the longest of {max(map(len, rows))} tokens, in {len(batches)} "
+        f"{len(rows)} rows of {training.rollout.game}, {len({row.tokens.tobytes() for row in rows})} of them distinct "
+        f"(the learner computes copies once), the longest of {max(map(len, rows))} tokens, in {len(batches)} "
         f"micro-batches of at most {training.token_budget:,} tokens ({padding:.0%} padding), LoRA rank "
         f"{training.lora['rank']} on all linear layers, {torch.get_num_threads()} threads"
     )
