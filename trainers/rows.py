@@ -8,8 +8,9 @@ set of rows padded to the longest of them; rows of the same tokens stay together
 
 Invariants, each with a test. A weight is exactly 0 where the token is no member. Members of ``pg`` and ``kl`` were
 sampled. The first token of a row is never a member, because nothing predicts it. Packing places every row exactly once,
-no micro-batch's distinct rows are larger than the budget after padding, and the same rows give the same micro-batches. A row longer than
-the budget is an error and is never cut: a cut row would train on a context that the policy did not see.
+a micro-batch's distinct rows are never larger than the budget after padding, and the same rows give the same
+micro-batches. A row longer than the budget is an error and is never cut: a cut row would train on a context that the
+policy did not see.
 
 Rows are numpy only, so that a runner without torch can make them. `palaestra.trainers.credit` fills the streams;
 `palaestra.trainers.loss` turns micro-batches into tensors.
