@@ -114,6 +114,7 @@ class PrefixStore:
         self.evictions = 0
         self._held: OrderedDict[tuple[str, str], Prefix] = OrderedDict()
         self._heads: dict[tuple[str, tuple[int, ...]], dict[tuple[str, str], Prefix]] = {}
+        self._policies: dict[str, set[str]] = {}  # under which each session has a prefix: thousands end one by one
 
     def __len__(self) -> int:
         return len(self._held)
@@ -126,6 +127,7 @@ class PrefixStore:
             self.evictions += 1
             return
         self._held[key] = prefix
+        self._policies.setdefault(session, set()).add(prefix.policy)
         self.nbytes += prefix.nbytes
         if len(prefix.tokens) >= SHARED:
             self._heads.setdefault(_head(prefix), {})[key] = prefix
@@ -147,7 +149,11 @@ class PrefixStore:
 
     def drop(self, policy: str | None = None, session: str | None = None) -> None:
         """Forget what matches; None matches everything."""
-        for key in [key for key in self._held if policy in (None, key[0]) and session in (None, key[1])]:
+        if session is not None:
+            matching = [(own, session) for own in self._policies.get(session, ()) if policy in (None, own)]
+        else:
+            matching = [key for key in self._held if policy in (None, key[0])]
+        for key in matching:
             self._remove(key)
 
     def _remove(self, key: tuple[str, str]) -> None:
@@ -155,6 +161,9 @@ class PrefixStore:
         if prefix is None:
             return
         self.nbytes -= prefix.nbytes
+        self._policies[key[1]].discard(key[0])
+        if not self._policies[key[1]]:
+            del self._policies[key[1]]
         if len(prefix.tokens) >= SHARED:
             alike = self._heads[_head(prefix)]
             del alike[key]

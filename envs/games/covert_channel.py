@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal, Self
 
@@ -85,6 +86,7 @@ class CovertOptions:
                     )
 
 
+@lru_cache(maxsize=16)
 def _covers(text: str) -> tuple[Cover, ...]:
     own = resources.files("palaestra.envs.games").joinpath("covers.txt")
     return read_covers(text or own.read_text(encoding="utf-8"))
