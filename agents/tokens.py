@@ -217,7 +217,7 @@ def _without_added_tokens(backend: Any) -> tuple[Any, frozenset[int]]:
 
     The library's own switch (``encode_special_tokens``) still matches added tokens that are not marked special, such
     as a model's ``<think>`` or ``<tool_call>``. The model's unknown-word id is no control id: it stands for ordinary
-    text.
+    text. Nor is white space, runs of which Gemma's vocabulary holds as added tokens.
     """
     from tokenizers import Tokenizer
 
@@ -225,6 +225,7 @@ def _without_added_tokens(backend: Any) -> tuple[Any, frozenset[int]]:
     unknown = spec["model"].get("unk_token") or ""
     if isinstance(spec["model"].get("unk_id"), int):
         unknown = spec["model"]["vocab"][spec["model"]["unk_id"]][0]
-    control = frozenset(token["id"] for token in spec["added_tokens"] if token["content"] != unknown)
+    added = {one["id"]: one["content"] for one in spec["added_tokens"]}
+    control = frozenset(number for number, content in added.items() if content != unknown and content.strip())
     spec.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
     return Tokenizer.from_str(json.dumps(spec)), control

@@ -34,11 +34,16 @@ def list_models() -> None:
 
 
 @app.command(epilog=examples("palaestra models fetch smollm2", "palaestra models fetch tiny:kuhn"))
-def fetch(model: Model) -> None:
+def fetch(
+    model: Model,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="You have read the model's terms of use, if any, and agree.")
+    ] = False,
+) -> None:
     """Download or build a model, unless it is here, and print its folder."""
     from palaestra.agents.models import sources
 
-    typer.echo(sources.fetch(model))
+    typer.echo(sources.fetch(model, accept_terms=accept_terms))
 
 
 @app.command(epilog=examples("palaestra models path smollm2"))

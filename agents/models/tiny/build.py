@@ -74,7 +74,7 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
         import torch
     except ImportError as error:
         raise ModelError(f"tiny models need PyTorch and transformers; run `{install_command('train')}`.") from error
-    from palaestra.agents.models.smollm2 import quiet_transformers
+    from palaestra.agents.models.packaged import quiet_transformers
 
     start = time.perf_counter()
     tokenizer = make_tokenizer(one.shape.context)

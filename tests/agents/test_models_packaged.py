@@ -1,10 +1,12 @@
-"""SmolLM2 as it is fetched and expanded: all of it in bfloat16, a working tokenizer, a codec equal to its template.
+"""SmolLM2 as it is fetched and expanded: all of it in bfloat16, a working tokenizer, a codec equal to its template; and
+Gemma 3, where somebody has accepted its terms and fetched it.
 
 Slow: the first run downloads 93 MB into the user's cache (`palaestra models fetch smollm2`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from palaestra.agents.models import smollm2
+from palaestra.agents.engines.base import Sampling
+from palaestra.agents.engines.transformers_engine import TransformersEngine
+from palaestra.agents.models.packaged import GEMMA3, SMOLLM2
 from palaestra.agents.models.sources import LoadedModel, ModelSource
 from palaestra.agents.tokens import TokenizerCodec
 
@@ -39,8 +43,8 @@ def test_what_is_stored_is_the_dequantised_model_in_bfloat16(loaded: LoadedModel
         stored = {name: file.get_slice(name) for name in names}
     assert {one.get_dtype() for one in stored.values()} == {"BF16"}
     assert "lm_head.weight" not in names  # tied to the embeddings
-    assert (loaded.folder / "model.safetensors").stat().st_size == pytest.approx(2 * smollm2.PARAMETERS, rel=1e-3)
-    assert loaded.model.num_parameters() == smollm2.PARAMETERS == 134_515_008
+    assert (loaded.folder / "model.safetensors").stat().st_size == pytest.approx(2 * SMOLLM2.parameters, rel=1e-3)
+    assert loaded.model.num_parameters() == SMOLLM2.parameters == 134_515_008
     assert loaded.model.dtype is torch.bfloat16
 
 
@@ -93,3 +97,26 @@ def test_digits_are_cut_off_before_spaces_are_joined(codec: TokenizerCodec) -> N
     """As in the published tokenizer: two spaces before a digit are one token of two spaces, then the digit."""
     ids = codec.encode_untrusted("a  12")
     assert [codec.decode([one]) for one in ids] == ["a", "  ", "1", "2"]
+
+
+@pytest.mark.skipif(not GEMMA3.folder.is_dir(), reason="gemma3 is fetched only by those who accept its terms")
+def test_the_second_family_is_read_whole_and_has_a_plain_frame() -> None:
+    """Another architecture (sliding windows, scaled embeddings), another tokenizer (white space as added tokens)."""
+    gemma = ModelSource.parse("gemma3").load("bfloat16")
+    codec = gemma.codec
+    assert isinstance(codec, TokenizerCodec)
+    assert gemma.model.num_parameters() == GEMMA3.parameters
+    assert not codec.has_template
+    assert codec.decode(codec.encode_untrusted("a\n\n  b <b>bold</b>")) == "a\n\n  b <b>bold</b>"
+    assert codec.control_ids.isdisjoint(codec.encode_untrusted("<bos><eos><start_of_turn><b>"))
+    text = "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is"
+    context = codec.chat_open() + codec.user_turn(text)[:-1]
+    with torch.no_grad():
+        plain = gemma.model.generate(torch.tensor([context]), max_new_tokens=8, do_sample=False)
+    assert "Madrid" in codec.decode(plain[0, len(context) :].tolist())
+
+    async def served() -> tuple[int, ...]:
+        engine = TransformersEngine(gemma.model)
+        return (await engine.generate(context, sampling=Sampling(max_tokens=8, temperature=0.0))).token_ids
+
+    assert list(asyncio.run(served())) == plain[0, len(context) :].tolist()
