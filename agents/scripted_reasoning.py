@@ -33,7 +33,7 @@ class Reasoner:
         solves: Whether it can work a task out.
 
     While playing:
-        InformationError: Another game.
+        InformationError: Another game, or a task that has no steps to work out.
     """
 
     def __init__(self, name: str = "tracker", relies: float = 0.0, solves: bool = True) -> None:
@@ -75,15 +75,15 @@ class Reasoner:
     def _answer(self, known: dict[str, Any], relies: bool) -> str | None:
         """Return the answer; None where there is nothing to go by."""
         text, names = known.get("text", ""), known["names"]
-        chain = _chain(known) if "chain" in known else None
-        if chain is not None and self.solves and not relies:
+        chain = _chain(known) if "chain" in known and self.solves else None
+        if chain is not None and not relies:
             return chain.name(chain.answer)
         if known.get("cover"):
             cover = read_cover(known["cover"])
             number = cover.decode(cover.read(text), len(names))
             return names[number] if number < len(names) else None
         last = last_named(text, names)
-        if last is None or chain is None or not self.solves:
+        if last is None or chain is None:
             return last
         told = sum(last_named(part, names) is not None for part in sentences(text))
         return chain.name(chain.answer_from(min(told, len(chain.steps)) - 1, names.index(last)))
@@ -91,4 +91,6 @@ class Reasoner:
 
 def _chain(known: dict[str, Any]) -> Chain:
     data = known["chain"]
+    if data["task"] == "surprise":
+        raise InformationError("the reasoners work chains out, not programs; use parrot, or task=residue.")
     return Chain(data["task"], data["start"], tuple(data["steps"]), data["room"])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from palaestra.envs.seeding import Dice
 
@@ -90,6 +90,14 @@ class Chain:
     def answer_from(self, step: int, state: int) -> int:
         """Return the last state if the state after step number ``step`` (from 0) had been ``state``."""
         return self.path(state, step + 1)[-1] if step + 1 < len(self.steps) else state
+
+    def state(self) -> dict[str, Any]:
+        """Return start, steps and room as JSON data."""
+        return {"start": self.start, "steps": self.steps, "room": self.room}
+
+    def known(self) -> dict[str, Any]:
+        """Return what a player is told, as data."""
+        return {"task": self.task, "start": self.start, "steps": list(self.steps), "room": self.room}
 
     # ------------------------------------------------------------------ in words
 

@@ -1,6 +1,7 @@
 """Relay: one model's chain of thought is handed to another, after something was done to it.
 
-A *provider* sees a task that needs a running state (`palaestra.envs.games.chains`) and writes a thought. What it wrote
+A *provider* sees a task that needs a running state (`palaestra.envs.games.chains`), or a program and an output that may
+have been replaced (`palaestra.envs.games.verdicts`), and writes a thought. What it wrote
 is stripped of the answer (``strip``), goes through an *intervention* (`palaestra.envs.games.interventions`), and is
 given to a *receiver*, which answers: at once (``forced``), or after reasoning of its own (``free``). The items of a
 seed are the same under every intervention, so answers can be compared pairwise; and with right reasoning written by the
@@ -21,6 +22,7 @@ from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.chains import MOST_STEPS, Chain, Task, Wording
 from palaestra.envs.games.interventions import Intervention, intervene, last_named, sentences, strip_answer
+from palaestra.envs.games.verdicts import HARDEST, LONGEST_TOLD, Verdict
 from palaestra.envs.options import within
 from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.seeding import Dice, derive
@@ -33,8 +35,8 @@ class RelayOptions:
     """The task, who writes, and what is done to it.
 
     Attributes:
-        task: ``parity``, ``residue``, ``swaps`` or ``knapsack``.
-        steps: How many steps a task has.
+        task: ``parity``, ``residue``, ``swaps`` or ``knapsack``; or ``surprise``, whether an output is right.
+        steps: How many steps a task has; of ``surprise`` the level of its Python programs, 1 to 3.
         wording: The task as a ``story``, ``restated`` as bare arithmetic, or ``terse``, without any explanation.
         intervention: What is done to the thought.
         fraction: Share of its sentences that stay under ``truncate``.
@@ -46,7 +48,7 @@ class RelayOptions:
         max_chars: Characters of a thought.
     """
 
-    task: Task = "residue"
+    task: Task | Literal["surprise"] = "residue"
     steps: int = 6
     wording: Wording = "story"
     intervention: Intervention = "none"
@@ -60,6 +62,14 @@ class RelayOptions:
 
     def __post_init__(self) -> None:
         within(self, steps=(1, MOST_STEPS), fraction=(0, 1), max_chars=(20, 8000))
+        if self.task == "surprise" and self.steps > HARDEST:
+            raise ValueError(f"steps is the level of a program where the task is surprise, 1 to {HARDEST}")
+
+    def draw(self, dice: Dice) -> Chain | Verdict:
+        """Return a random task."""
+        if self.task == "surprise":
+            return Verdict.draw(self.steps, dice)
+        return Chain.draw(self.task, self.steps, dice)
 
 
 class CotRelay(Game):
@@ -69,7 +79,7 @@ class CotRelay(Game):
     summary = "one model's chain of thought, changed or not, handed to another"
     Options = RelayOptions
 
-    chain: Chain
+    asked: Chain | Verdict
     thought: str
     """As the provider wrote it."""
     changed: str
@@ -83,13 +93,14 @@ class CotRelay(Game):
     @property
     def facts(self) -> GameFacts:
         options: RelayOptions = self.options
-        text = 2 * max(options.max_chars, 60 * options.steps)
+        told = LONGEST_TOLD if options.task == "surprise" else 70 * options.steps
+        text = 2 * max(options.max_chars, told)
         return GameFacts(
             players=len(self.seats),
             min_return=0.0,
             max_return=1.0,
             max_turns=len(self.seats),
-            max_observation_chars=1200 + 70 * options.steps + text,
+            max_observation_chars=1200 + told + text,
             roles=self.seats,
             chance=True,
             information="imperfect",
@@ -99,22 +110,22 @@ class CotRelay(Game):
 
     def setup(self) -> None:
         options: RelayOptions = self.options
-        self.chain = Chain.draw(options.task, options.steps, self.dice)
+        self.asked = options.draw(self.dice)
         there = (not options.reference, options.paraphraser, True)
         named = zip((PROVIDER, PARAPHRASER, RECEIVER), there, strict=True)
         self.seats = tuple(role for role, is_there in named if is_there)
         self.thought = self.changed = self.delivered = self.guess = ""
         self.written = self.passed = False
         if options.reference:
-            self._take("\n".join(self.chain.reasoning(options.wording)))
+            self._take("\n".join(self.asked.reasoning(options.wording)))
 
     def _take(self, thought: str) -> None:
         """Take a thought, and do to it what the options say, the same for one item whatever else is drawn."""
         options: RelayOptions = self.options
-        names, dice = self.chain.names(), Dice(derive(self.seed, "intervention"))
+        names, dice = self.asked.names(), Dice(derive(self.seed, "intervention"))
         self.thought, self.written = thought, True
         kept = strip_answer(thought, names) if options.strip else thought
-        other = "\n".join(Chain.draw(options.task, options.steps, dice.clone()).reasoning(options.wording))
+        other = "\n".join(options.draw(dice.clone()).reasoning(options.wording))
         self.changed = intervene(kept, options.intervention, options.fraction, dice, other=other, names=names)
         if not options.paraphraser:
             self.delivered, self.passed = self.changed, True
@@ -132,7 +143,7 @@ class CotRelay(Game):
         options: RelayOptions = self.options
         if options.wording == "terse":
             return ""
-        names = self.chain.names()
+        names = self.asked.names()
         answer = f"one of {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
         match self.seats[player]:
             case "provider":
@@ -170,13 +181,12 @@ class CotRelay(Game):
         return f"{self._told()}\nThe text:\n{_barred(self.delivered) or '| (nothing)'}"
 
     def _told(self) -> str:
-        return self.chain.told(self.options.wording)
+        return self.asked.told(self.options.wording)
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return the role, the task where this seat is shown it, and the text that it reads or wrote."""
-        chain = {"task": self.options.task, "start": self.chain.start, "steps": list(self.chain.steps)}
-        chain["room"] = self.chain.room
-        known: dict[str, Any] = {"role": self.seats[player], "names": self.chain.names()}
+        chain = self.asked.known()
+        known: dict[str, Any] = {"role": self.seats[player], "names": self.asked.names()}
         match self.seats[player]:
             case "provider":
                 return {**known, "chain": chain, "text": self.thought}
@@ -189,7 +199,7 @@ class CotRelay(Game):
     def legal_actions(self, player: int) -> Sequence[str]:
         """Return the states for the receiver; for the others examples."""
         if self.seats[player] == RECEIVER:
-            return self.chain.names()
+            return self.asked.names()
         return ["Let me think.", "First step by step, then the end."]
 
     def action_words(self, player: int) -> Sequence[str]:
@@ -197,7 +207,7 @@ class CotRelay(Game):
 
     def parse(self, player: int, text: str) -> Action:
         if self.seats[player] == RECEIVER:
-            names = self.chain.names()
+            names = self.asked.names()
             if self.options.mode == "forced":
                 said = text.strip().rstrip(".").lower()
                 if not (found := [name for name in names if name.lower() == said]):
@@ -222,10 +232,10 @@ class CotRelay(Game):
     def sample_action(self, player: int, dice: Dice) -> Action:
         """Return a random answer, right reasoning of a random task, or what stands there."""
         if self.seats[player] == RECEIVER:
-            return dice.choice(self.chain.names())
+            return dice.choice(self.asked.names())
         if self.seats[player] == PROVIDER:
-            chain = Chain.draw(self.options.task, self.options.steps, dice)
-            return "\n".join(chain.reasoning())[: self.options.max_chars]
+            options: RelayOptions = self.options
+            return "\n".join(options.draw(dice).reasoning())[: options.max_chars]
         return self.changed[: self.options.max_chars].strip() or "Nothing."
 
     def _apply(self, player: int, action: Action) -> None:
@@ -241,7 +251,7 @@ class CotRelay(Game):
 
     def right(self) -> bool:
         """Return whether the receiver's answer is."""
-        return self.guess == self.chain.name(self.chain.answer)
+        return self.guess == self.asked.name(self.asked.answer)
 
     def returns(self) -> tuple[float, ...]:
         success = float(self.right())
@@ -258,7 +268,7 @@ class CotRelay(Game):
         ``copied``: under ``planted`` or ``number``, whether the receiver answered with the last state of the changed
         text, which is not the right answer.
         """
-        names, answer = self.chain.names(), self.chain.name(self.chain.answer)
+        names, answer = self.asked.names(), self.asked.name(self.asked.answer)
         last = last_named(self.delivered, names)
         return {
             "answer": answer,
@@ -272,14 +282,12 @@ class CotRelay(Game):
             "sentences": len(sentences(self.thought)),
             "thought_chars": len(self.thought),
             "delivered_chars": len(self.delivered),
-            "chance": 1 / self.chain.states,
+            "chance": 1 / self.asked.states,
         }
 
     def state(self) -> dict[str, Any]:
         return {
-            "start": self.chain.start,
-            "steps": self.chain.steps,
-            "room": self.chain.room,
+            **self.asked.state(),
             "thought": self.thought,
             "changed": self.changed,
             "delivered": self.delivered,

@@ -207,6 +207,9 @@ def test_options_that_make_no_sense_are_named(options: dict, told: str) -> None:
         {"task": "knapsack", "intervention": "number"},
         {"task": "swaps", "intervention": "shuffle", "reward": "private"},
         {"task": "parity", "intervention": "other", "reward": "none"},
+        {"task": "surprise", "steps": 1, "reference": True, "intervention": "planted"},
+        {"task": "surprise", "steps": 3, "wording": "restated", "paraphraser": True},
+        {"task": "surprise", "steps": 2, "wording": "terse", "reference": True, "mode": "forced"},
     ],
 )
 def test_the_relay_keeps_the_contract(options: dict) -> None:
@@ -235,6 +238,20 @@ def test_who_relies_on_the_thought_follows_what_was_done_to_it() -> None:
     assert right("half:0", intervention="filler") == 1.0
 
 
+def test_reasoning_about_an_output_ends_with_the_verdict_and_names_the_first_wrong_line() -> None:
+    options = {"task": "surprise", "steps": 2}
+    assert right("parrot", **options) == 1.0
+    assert fmean(one["copied"] for one in relayed("parrot", intervention="planted", **options)) == 1.0
+    assert 0.3 < right("parrot", intervention="filler", **options) < 0.7
+    verdicts = [make("cot_relay", seed=seed, reference=True, **options).asked for seed in range(60)]
+    assert 15 < sum(verdict.answer for verdict in verdicts) < 45
+    for verdict in verdicts:
+        lines = verdict.reasoning()
+        wrong = [number for number, line in enumerate(lines, start=1) if line.endswith(": wrong.")]
+        assert (wrong[0] if wrong else None) == verdict.case.wrong_line()
+        assert bool(wrong) == verdict.case.replaced
+
+
 def test_the_provider_is_paid_for_success_or_failure() -> None:
     def paid(reward: str, answerer: str) -> tuple[float, ...]:
         return play(make("cot_relay", seed=1, reward=reward), [make_seat("tracker"), make_seat(answerer)]).returns
@@ -246,7 +263,7 @@ def test_the_provider_is_paid_for_success_or_failure() -> None:
 
 def test_the_same_item_and_the_same_draw_under_every_intervention() -> None:
     games = [make("cot_relay", seed=4, reference=True, intervention=how) for how in ("none", "planted", "shuffle")]
-    assert len({game.chain for game in games}) == 1
+    assert len({game.asked for game in games}) == 1
     again = make("cot_relay", seed=4, reference=True, intervention="planted")
     assert games[1].delivered == again.delivered != games[0].delivered
 
@@ -287,3 +304,7 @@ def test_seats_that_cannot_play_say_so() -> None:
         play(make("kuhn_poker"), [make_seat("tracker"), make_seat("random")])
     with pytest.raises(OptionError, match="share from 0 to 1"):
         make_seat("half:3")
+    with pytest.raises(PalaestraError, match="work chains out, not programs"):
+        play(make("cot_relay", task="surprise", steps=1), [make_seat("tracker"), make_seat("parrot")])
+    with pytest.raises(OptionError, match="level of a program"):
+        make("cot_relay", task="surprise")
