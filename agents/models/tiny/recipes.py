@@ -16,6 +16,7 @@ from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
 from palaestra.agents.scripted_surprise import trace
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
+from palaestra.envs.games.chains import Chain
 from palaestra.envs.games.cot_relay import CotRelay
 from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.envs.games.encoded_reasoning import EncodedReasoning
@@ -174,7 +175,8 @@ def encoded_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, st
 def relay_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
     """Ask for the true state after the first step, for that in the end, and for the last one that is named."""
     assert isinstance(game, CotRelay)
-    chain = game.chain
+    chain = game.asked
+    assert isinstance(chain, Chain)
     return [
         ("after?", chain.name(chain.path()[0])),
         ("end?", chain.name(chain.answer)),
