@@ -36,13 +36,14 @@ from palaestra.trainers.measures.information import mutual_information
 from palaestra.trainers.selfcheck import check_monitor, check_paraphraser
 from palaestra.trainers.tasks import training_tasks
 
-ITERATIONS = {"cpu": 450, "gpu": 450}
+ITERATIONS = {"cpu": 300, "gpu": 450}
 GAMES = {"cpu": 2048, "gpu": 8192}
 EVERY = 10
-KL = {"kind": "linear", "start": 0.23, "end": 0.115}
+KL = {"kind": "linear", "start": 0.23, "end": 0.15}
 """Cooling. Above 1/4 texts and guesses that mean nothing stay alike; just below it the code begins (by linear stability
 of the regularised game). Begun far below, or cooled too fast, a code for one bit comes first and freezes: guesses
-settle on one of the numbers that a text may mean, and there is no way on. So it is cooled slowly, and not far."""
+settle on one of the numbers that a text may mean, and there is no way on. So it is cooled slowly, and not far. The base
+matters as much: it must have both words in sight (`palaestra.agents.models.tiny.recipes.covert_questions`)."""
 INCENTIVE_GAMES = 200
 MODEL_GAMES = 200
 MEASURED = (
@@ -91,7 +92,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             "credit": {"rule": rule, "kl": KL},
             "loss": {"kl_estimator": "k2"},
             "optimizer": {
-                "lr": {"kind": "linear", "start": 1.3e-3, "end": 8e-4},
+                "lr": {"kind": "linear", "start": 1.3e-3, "end": 9e-4},
                 "token_budget": 8192,
             },
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
@@ -199,6 +200,6 @@ EXPERIMENT = Experiment(
         Measure("g_mean2", "true positives times true negatives at its best threshold; 0.25 for a coin"),
         Measure("legal", "least share of probability on legal replies"),
     ),
-    seconds={"cpu": 3000.0, "gpu": 900.0},
+    seconds={"cpu": 1800.0, "gpu": 900.0},
     run=run,
 )
