@@ -370,7 +370,7 @@ def _march_fault(game: Risk, player: int, order: Order) -> str:
 def nearest(text: str, chart: RiskMap) -> str:
     """Return a hint at the territory that a word of the text may mean; empty if there is none."""
     words = re.findall(r"[A-Za-z][A-Za-z'-]{3,}", text)
-    for word in reversed(words):
+    for word in dict.fromkeys(reversed(words)):
         if close := difflib.get_close_matches(word.title(), chart.territories, n=1, cutoff=0.75):
             return f" Did you mean {close[0]!r}?"
     return ""

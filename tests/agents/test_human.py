@@ -73,7 +73,7 @@ def test_a_game_is_played_with_help_and_completion(tmp_path):
     steps = [
         (r"\)>", b"?\r"),
         (r"Legal moves.*\)>", b"pa\t"),
-        ("pass", b"\r"),
+        ("pa.*ss", b"\r"),  # the terminal may draw the completion apart from what was typed
         (r"says bet.*\)>", b"the lot\r"),
         (r"unparsable.*\)>", b"bet\r"),
     ]

@@ -53,7 +53,7 @@ def own_words(table, player: int) -> dict[str, str]:
     """Floods in the game's own language: its actions again and again, almost right, and its words in any order."""
     dice = Dice(11)
     floods = {}
-    actions = [str(table.sample_action(player, dice)) for _ in range(3)] + list(table.legal_actions(player))[:2]
+    actions = [str(table.sample_action(player, dice)) for _ in range(2)] + list(table.legal_actions(player))[:1]
     for action in dict.fromkeys(actions):
         floods[f"{action!r:.60} again and again"] = (action + " ") * (SIZE // (len(action) + 1))
         floods[f"{action!r:.60} again and again, with a mistake"] = (action + " ") * 40 + "x!"
@@ -73,7 +73,7 @@ def positions(game: str) -> list:
             break
         player = table.players_to_move()[0]
         kind = (table.role(player), *sorted({action.split()[0] for action in table.legal_actions(player)})[:4])
-        if len(found) < 8:
+        if len(found) < 5:
             found.setdefault(kind, table.clone())
         table.apply(player, table.sample_action(player, dice))
     return list(found.values())

@@ -46,7 +46,7 @@ def test_what_was_said_is_held_against_it_and_against_a_twin() -> None:
 
 
 def test_a_card_shows_it_for_models_only() -> None:
-    plan = CardPlan("tiny:blank", {"items": "machine"}, cases=6, twin="tiny:kuhn")
+    plan = CardPlan("tiny:blank", {"items": "machine"}, cases=6, twin="tiny:blank")
     assert card_of(plan, play_cases(plan))["own_surprise"]["kept"] > 0
     plan = CardPlan("rate", {"items": "machine"}, cases=6)
     assert card_of(plan, play_cases(plan))["own_surprise"] is None

@@ -53,7 +53,7 @@ def same(first: Path, second: Path, iterations: int) -> None:
     assert untimed[0] == untimed[1]
 
 
-@pytest.mark.parametrize("runners", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_resumed_and_uninterrupted_runs_are_bit_equal(tmp_path, local_ray, runners):
     game = {
         "game": "kuhn_poker",
