@@ -84,6 +84,7 @@ async def play_tasks(
             make(task.game, seed=task.seed, **task.options),
             [seat(task, player) for player in range(len(task.seats))],
             task.rules,
+            record=task.replay is not None,
             recorder=ReplayWriter(task.replay, meta=task.meta) if recorded and task.replay else None,
             seed=task.match_seed,
         )

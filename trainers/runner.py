@@ -31,6 +31,8 @@ from palaestra.trainers.config import RunConfig
 from palaestra.trainers.module import REFERENCE
 from palaestra.trainers.tasks import MatchTask, Played
 
+MOST_ROWS = 512
+"""Sequences of one step of the engine: as many as there are games, until longer batches save no time."""
 HERE = ".here"
 """A file with a random name that the driver puts beside replays: a runner that can read it shares the driver's disk."""
 
@@ -61,7 +63,8 @@ class MatchRunner(EnvRunner, Checkpointable):
 
     def renew(self) -> None:
         """Make a new engine, which knows no version: after a checkpoint was loaded, a name may mean other weights."""
-        self.engine: Engine = TransformersEngine(self.base.loaded.model)
+        rows = min(self.run_config.resources.concurrent_games, MOST_ROWS)
+        self.engine: Engine = TransformersEngine(self.base.loaded.model, max_rows=rows)
         self.reference = BASE
         if self.base.loaded.adapter is not None:
             self.reference = REFERENCE
