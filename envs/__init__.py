@@ -41,6 +41,7 @@ for _id, _path in {
     "hindsight_bias": "hindsight_bias:HindsightBias",
     "encoded_reasoning": "encoded_reasoning:EncodedReasoning",
     "cot_relay": "cot_relay:CotRelay",
+    "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
 register("liars", "palaestra.envs.games.liars:Liars", visibility="public")

@@ -50,7 +50,7 @@ class GameFacts:
         chance: Whether ``dice`` is ever used.
         information: ``"perfect"`` if all players see the whole state.
         utility: How the returns of the players hang together.
-        action: The type of part an action is.
+        actions: The types of part an action may be; what a player says as text is always read by ``parse``.
         enumerable: Whether ``legal_actions`` lists all legal actions (false for free text).
     """
 
@@ -64,7 +64,7 @@ class GameFacts:
     chance: bool = False
     information: Literal["perfect", "imperfect"] = "perfect"
     utility: Literal["zero_sum", "constant_sum", "general_sum", "identical"] = "zero_sum"
-    action: PartKind = "text"
+    actions: tuple[PartKind, ...] = ("text",)
     enumerable: bool = True
 
 

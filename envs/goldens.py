@@ -26,6 +26,7 @@ from palaestra.envs.replay import ReplayLines, read_replay, rematch, write_repla
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "go": {"size": 5},
+    "next_token": {"settings": "group=z2,length=2"},
     "openspiel/goofspiel": {"num_cards": 5},
     "risk": {"map": "small", "max_rounds": 3, "max_attacks": 3},
 }

@@ -298,8 +298,8 @@ class Match:
                     if reply.truncated:
                         return thought, None, "truncated", "it was cut off by the token limit; answer more briefly."
                     raise
-            elif part_kind(action) != game.facts.action:
-                wanted = game.facts.action
+            elif part_kind(action) not in game.facts.actions:
+                wanted = " or ".join(game.facts.actions)
                 raise UnparsableAction(f"the action is of kind {part_kind(action)}, but {game.id} takes {wanted}.")
             if apply:
                 game.apply(player, action)

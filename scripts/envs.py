@@ -100,7 +100,7 @@ def _show(name: str) -> None:
         "returns": f"{facts.min_return:g} to {facts.max_return:g}",
         "longest game": f"{facts.max_turns} turns",
         "observation": f"up to {facts.max_observation_chars} characters",
-        "actions": f"{facts.action}, {'listed' if facts.enumerable else 'free, examples are listed'}",
+        "actions": f"{' or '.join(facts.actions)}, {'listed' if facts.enumerable else 'free, examples are listed'}",
         "thoughts": f"{entry(name).visibility} by default",
     }
     rows = table(show_header=False)

@@ -19,6 +19,8 @@ from palaestra.envs import registry
 
 NAMESPACE = "palaestra"
 ENTRY_POINT = "palaestra.envs.bridges.gymnasium:SeatEnv"
+IN_NUMBERS = {"next_token": "palaestra.envs.bridges.next_token:NextTokenEnv"}
+"""Games whose environment of their own speaks in arrays."""
 
 
 def gymnasium_id(game: str, version: int) -> str:
@@ -47,6 +49,6 @@ def _offer(game: str, version: int) -> None:
     id = gymnasium_id(game, version)
     known = gymnasium.registry.get(id)
     if known is None:
-        gymnasium.register(id, ENTRY_POINT, kwargs={"game": game, "version": version})
+        gymnasium.register(id, IN_NUMBERS.get(game, ENTRY_POINT), kwargs={"game": game, "version": version})
     elif known.kwargs.get("game") != game:
         raise ValueError(f"games {game!r} and {known.kwargs.get('game')!r} would share the gymnasium id {id!r}")

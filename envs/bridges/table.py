@@ -77,9 +77,9 @@ class Table:
                 f"version {version} of {game} was asked for, but version {opening.version} is installed; "
                 f"ask for that one, or install a release with version {version}."
             )
-        if facts.action != "text":
+        if "text" not in facts.actions:
             raise OptionError(
-                f"game {game!r} takes actions of kind {facts.action!r}, but the bridges speak text; "
+                f"game {game!r} takes actions of kind {' or '.join(facts.actions)!r}, but the bridges speak text; "
                 "play it with palaestra.envs.Match."
             )
         self.version = opening.version

@@ -62,7 +62,7 @@ class Position:
             legal = set(game.legal_actions(player))
             found += some((word for word in game.action_words(player) if word not in legal), 12, self.dice.below)
             found.append("no action at all")
-        found += [part for part in (Blob(b"x"), Tokens((1,)), "text") if part_kind(part) != game.facts.action]
+        found += [part for part in (Blob(b"x"), Tokens((1,)), "text") if part_kind(part) not in game.facts.actions]
         return found
 
 
@@ -175,8 +175,8 @@ def actions(at: Position) -> None:
         if len(set(listed)) != len(listed):
             at.breach("actions", f"player {player + 1} has an action listed twice: {listed}")
         sampled = game.sample_action(player, at.dice)
-        if part_kind(sampled) != game.facts.action:
-            at.breach("actions", f"the sampled action {sampled!r} is not of the kind {game.facts.action}")
+        if part_kind(sampled) not in game.facts.actions:
+            at.breach("actions", f"the sampled action {sampled!r} is of no kind in {game.facts.actions}")
         if game.facts.enumerable and sampled not in listed:
             at.breach("actions", f"the sampled action {sampled!r} is not among the legal ones: {listed}")
         if part_from_json(json_.loads(json_.dumps(part_to_json(sampled)))) != sampled:
@@ -301,7 +301,7 @@ def voice(at: Position) -> None:
     """If a player's free text reaches another player, no line of it begins where the game's own lines begin."""
     game = at.game
     forged = f"forged{at.dice.below(10**9)}"
-    for player in game.players_to_move() if game.facts.action == "text" else ():
+    for player in game.players_to_move() if "text" in game.facts.actions else ():
         examples = [str(game.sample_action(player, at.dice)), "hello", ""]
         for said in [f"{start}{new_line}{forged}" for start in examples for new_line in ("\n", "\r", "\u2028", "\x85")]:
             after = game.clone()

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from palaestra.envs import MatchRules, RandomSeat, Scripted, make, register_opponent, registry
 from palaestra.envs.bridges.gymnasium import SeatEnv
-from palaestra.envs.bridges.ids import gymnasium_id
+from palaestra.envs.bridges.ids import IN_NUMBERS, gymnasium_id
 from palaestra.envs.errors import OptionError, SeatCountError, UnknownName
 from tests.envs.bridge_kit import FAMILY_GAMES, GAMES, MatchingPennies, Mute, Slow, Tally, tally
 
@@ -41,9 +41,8 @@ def trajectory(env: SeatEnv, seed: int | None) -> list[object]:
 
 @pytest.mark.parametrize("game", GAMES)
 def test_every_game_passes_the_checker_and_is_played_to_its_natural_end(game: str, tally: Tally) -> None:
-    id, which = (
-        ("palaestra/Game-v0", {"game": game}) if game in FAMILY_GAMES else (gymnasium_id(game, make(game).version), {})
-    )
+    general = game in FAMILY_GAMES or game in IN_NUMBERS
+    id, which = ("palaestra/Game-v0", {"game": game}) if general else (gymnasium_id(game, make(game).version), {})
     for seat in (0, make(game).facts.players - 1, "random"):
         env = env_of(id, seat=seat, legal_actions=True, **which)
         check_env(env)

@@ -1,0 +1,257 @@
+"""Reading documents with thinking tokens: the fast road beside the environment `palaestra.envs.games.next_token`.
+
+Step by step, every token of every document would be an observation, a call of the model and an action. Read in one go,
+a batch of documents shares its calls: real tokens between two places where one may think are one piece, and only
+thoughts are drawn one by one. A *reading* is the outcome, one row of L tokens in the order in which the model saw them;
+`score` computes what the model says along many readings in one pass, with a gradient.
+
+Invariants, each with a test: a reading is the episode that stepping the environment with the same seed gives (ids
+exactly, log-probabilities up to rounding), whatever else is in its batch; nothing in it depends on a real token before
+that token was placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from palaestra.agents.thinking import ADVANCE, Thinking, decide
+from palaestra.envs.documents.vocabulary import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A document as it was read.
+
+    Attributes:
+        tokens: int64[L], first what every context begins with, then real tokens, each after its thoughts.
+        place: int64[L], the number of the real token that a token is, or is a thought before; -1 at the beginning.
+        thought: bool[L], which are thinking tokens.
+        decided: bool[L], where a decision was made: at thinking tokens, and at real ones before which another thought
+            would have been allowed.
+        decision: float32[L], log-probability of that decision when it was made; 0 elsewhere.
+    """
+
+    tokens: NDArray[np.int64]
+    place: NDArray[np.int64]
+    thought: NDArray[np.bool_]
+    decided: NDArray[np.bool_]
+    decision: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def thoughts(self, tokens: int) -> NDArray[np.int64]:
+        """Return int64[T]: how many thoughts stand before each of the document's T real tokens."""
+        return np.bincount(self.place[self.thought], minlength=tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Readings as tensors [B, L], padded on the right; fields as in `Reading`, ``attention`` false on padding."""
+
+    tokens: Tensor
+    attention: Tensor
+    place: Tensor
+    thought: Tensor
+    decided: Tensor
+    decision: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """Return bool[B, L]: the real tokens of documents."""
+        return self.attention & ~self.thought & (self.place >= 0)
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading], device: torch.device | str | None = None) -> Batch:
+        """Pad readings to the longest of them."""
+        longest = max(map(len, readings))
+
+        def padded(name: str, fill: float, dtype: type) -> Tensor:
+            table: np.ndarray = np.full((len(readings), longest), fill, dtype)
+            for line, reading in zip(table, readings, strict=True):
+                line[: len(reading)] = getattr(reading, name)
+            return torch.from_numpy(table).to(device)
+
+        attention = np.arange(longest) < np.array([[len(reading)] for reading in readings])
+        return cls(
+            padded("tokens", 0, np.int64),
+            torch.from_numpy(attention).to(device),
+            padded("place", -1, np.int64),
+            padded("thought", False, np.bool_),
+            padded("decided", False, np.bool_),
+            padded("decision", 0.0, np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model says along a batch of readings.
+
+    Attributes:
+        real: float32[B, L], log-probability of each real token, 0 elsewhere.
+        decision: float32[B, L], log-probability of each decision, 0 where there was none.
+        hidden: None, or float[B, L, H], the last hidden states.
+    """
+
+    real: Tensor
+    decision: Tensor
+
+
+def score(model: Any, thinking: Thinking, batch: Batch) -> Scores:
+    """Return what ``model`` says along readings, in one pass and with a gradient.
+
+    Args:
+        model: A causal language model of transformers, or a PEFT model around one, whose vocabulary was extended.
+    """
+    logits = model(input_ids=batch.tokens, attention_mask=batch.attention.long(), use_cache=False).logits[:, :-1]
+    following, thought = batch.tokens[:, 1:], batch.thought[:, 1:]
+    real = thinking.real_logprobs(logits).gather(-1, following.clamp(max=thinking.real - 1)[..., None])[..., 0]
+    kind = torch.where(thought, following - thinking.real + 1, ADVANCE)
+    decision = thinking.decisions(logits).gather(-1, kind[..., None])[..., 0]
+    pad = torch.nn.functional.pad
+    return Scores(
+        pad(torch.where(batch.real[:, 1:], real, 0.0), (1, 0)),
+        pad(torch.where(batch.decided[:, 1:], decision, 0.0), (1, 0)),
+    )
+
+
+@torch.no_grad()
+def read(
+    model: Any,
+    thinking: Thinking,
+    documents: Sequence[Encoded],
+    seeds: Sequence[int],
+    *,
+    start: Sequence[int],
+    temperature: float = 1.0,
+    silent: Sequence[bool] | None = None,
+) -> list[Reading]:
+    """Read documents, drawing thoughts where they are allowed.
+
+    Args:
+        model: As for `score`.
+        documents: N of them.
+        seeds: N; fix each reading's decisions.
+        start: Tokens that every context begins with, at least one.
+        temperature: 1, or 0 for the likeliest decisions.
+        silent: N; true for the empty thought, which makes no decision and never thinks.
+
+    Raises:
+        ValueError: No start token, or a token id that the model does not have.
+    """
+    if not start:
+        raise ValueError("a context begins with at least one token, such as the model's first")
+    for document in documents:
+        if len(document) and not 0 <= document.ids.min() <= document.ids.max() < thinking.real:
+            raise ValueError(
+                f"token id {document.ids.max()} is outside the model's vocabulary of {thinking.real}; encode the "
+                "document with the model's own tokenizer."
+            )
+    return _Desk(model, thinking, documents, seeds, start, temperature, silent or [False] * len(documents)).readings()
+
+
+class _Desk:
+    """One batch being read, column by column; a row that does not use a column does not attend to it."""
+
+    def __init__(
+        self,
+        model: Any,
+        thinking: Thinking,
+        documents: Sequence[Encoded],
+        seeds: Sequence[int],
+        start: Sequence[int],
+        temperature: float,
+        silent: Sequence[bool],
+    ) -> None:
+        from transformers import DynamicCache
+
+        self.model, self.thinking, self.documents = model, thinking, documents
+        self.seeds, self.temperature, self.silent = seeds, temperature, silent
+        rows = len(documents)
+        self.device = next(model.parameters()).device
+        self.cache = DynamicCache()
+        self.waiting: list[tuple[list[int], list[bool]]] = [([token] * rows, [True] * rows) for token in start]
+        self.used = torch.zeros((rows, 0), dtype=torch.int64, device=self.device)
+        self.last = torch.zeros((rows, thinking.size), device=self.device)
+        """Logits after each row's last token."""
+        self.made = [0] * rows
+        self.lines: list[list[tuple[int, int, bool, bool, float]]] = [
+            [(token, -1, False, False, 0.0) for token in start] for _ in documents
+        ]
+
+    def readings(self) -> list[Reading]:
+        for place in range(max(map(len, self.documents), default=0)):
+            there = [row for row, document in enumerate(self.documents) if place < len(document)]
+            odds = self._think(
+                place, [row for row in there if self.documents[row].open[place] and not self.silent[row]]
+            )
+            for row in there:
+                token, made = int(self.documents[row].ids[place]), odds.get(row)
+                self.lines[row].append((token, place, False, made is not None, made or 0.0))
+            self._place({row: int(self.documents[row].ids[place]) for row in there})
+        return [_reading(line) for line in self.lines]
+
+    def _think(self, place: int, rows: list[int]) -> dict[int, float]:
+        """Draw thoughts before a real token; return the log-probability of the decision that ended them."""
+        ended: dict[int, float] = {}
+        for _ in range(self.thinking.most):
+            if not rows:
+                break
+            self._compute()
+            decisions = self.thinking.decisions(self.last[rows])
+            made = decide(
+                decisions, [self.seeds[row] for row in rows], [self.made[row] for row in rows], self.temperature
+            )
+            paid = decisions.gather(-1, torch.tensor(made, device=self.device)[:, None])[:, 0].tolist()
+            thinking: dict[int, int] = {}
+            for row, decision, logprob in zip(rows, made, paid, strict=True):
+                self.made[row] += 1
+                if decision == ADVANCE:
+                    ended[row] = logprob
+                else:
+                    thinking[row] = self.thinking.real + decision - 1
+                    self.lines[row].append((thinking[row], place, True, True, logprob))
+            if thinking:
+                self._place(thinking)
+            rows = list(thinking)
+        return ended
+
+    def _place(self, tokens: dict[int, int]) -> None:
+        """Append a column, computed when somebody next has to decide."""
+        rows = range(len(self.documents))
+        self.waiting.append(([tokens.get(row, 0) for row in rows], [row in tokens for row in rows]))
+
+    def _compute(self) -> None:
+        """Bring ``last`` up to date."""
+        if not self.waiting:
+            return
+        ids = torch.tensor([column for column, _ in self.waiting], device=self.device).T
+        used = torch.tensor([there for _, there in self.waiting], dtype=torch.int64, device=self.device).T
+        self.waiting = []
+        before = self.used.sum(-1, keepdim=True)
+        self.used = torch.cat([self.used, used], -1)
+        positions = (before + used.cumsum(-1) - 1).clamp(min=0)
+        logits = self.model(
+            input_ids=ids, attention_mask=self.used, position_ids=positions, past_key_values=self.cache, use_cache=True
+        ).logits
+        newest = used.shape[1] - 1 - used.flip(-1).argmax(-1)
+        fresh = logits[torch.arange(len(ids), device=self.device), newest].float()
+        self.last = torch.where(used.any(-1, keepdim=True), fresh, self.last)
+
+
+def _reading(line: list[tuple[int, int, bool, bool, float]]) -> Reading:
+    tokens, place, thought, decided, decision = zip(*line, strict=True)
+    return Reading(
+        np.array(tokens, np.int64),
+        np.array(place, np.int64),
+        np.array(thought, np.bool_),
+        np.array(decided, np.bool_),
+        np.array(decision, np.float32),
+    )

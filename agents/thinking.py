@@ -1,0 +1,119 @@
+"""Thinking tokens in a model: extra rows of its vocabulary, and what its logits mean with them.
+
+Words. A *thinking token* is one of K new tokens that never reach a reader. The *gate* is one more new row: its logit z
+says how likely the model thinks before the next real token, P(think) = sigmoid(z). What the model says of real tokens
+is its softmax over the V *real* rows alone, and which thinking token it takes is its softmax over the K rows alone. So
+the three are separate heads, and what is paid for a real token does not contain the entropy of the decision to think.
+
+    rows 0 .. V-1     real tokens
+    rows V .. V+K-1   thinking tokens
+    row  V+K          the gate (never an input)
+
+A *decision* is one of K + 1: to advance, or thinking token k; where no thinking is allowed there is none to make.
+`decide` draws it with counter-based Gumbel noise (`palaestra.agents.engines.sampling`), so that it depends on the
+reader's seed and the number of the decision, and on nothing that is computed beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
+
+from palaestra.agents.engines.sampling import gumbel
+
+ADVANCE = 0
+"""The decision to advance; thinking token k is decision k + 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Where thinking tokens stand in a vocabulary.
+
+    Attributes:
+        real: V, real tokens of the model.
+        kinds: K, thinking tokens.
+        most: Most of them before one real token.
+    """
+
+    real: int
+    kinds: int
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.real < 1 or self.kinds < 1 or self.most < 0:
+            raise ValueError(f"{self} needs at least one real and one thinking token, and most must not be negative")
+
+    @property
+    def gate(self) -> int:
+        """Return the row of the gate."""
+        return self.real + self.kinds
+
+    @property
+    def size(self) -> int:
+        """Return how many rows the vocabulary has."""
+        return self.gate + 1
+
+    def real_logprobs(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities [..., V] of real tokens, from logits [..., V + K + 1]."""
+        return log_softmax(logits[..., : self.real].float(), -1)
+
+    def decisions(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities [..., K + 1] of the decisions, to advance first, from logits [..., V + K + 1]."""
+        gate = logits[..., self.gate].float()
+        kinds = log_softmax(logits[..., self.real : self.gate].float(), -1)
+        return torch.cat([logsigmoid(-gate)[..., None], logsigmoid(gate)[..., None] + kinds], -1)
+
+
+def decide(decisions: Tensor, seeds: Sequence[int], numbers: Sequence[int], temperature: float = 1.0) -> list[int]:
+    """Draw a decision for each row.
+
+    Args:
+        decisions: [N, K + 1], log-probabilities.
+        seeds: N, each reader's own.
+        numbers: N, how many decisions that reader has made before.
+        temperature: 0 is greedy; else 1: decisions are learned from at the temperature of the model.
+
+    Raises:
+        ValueError: Another temperature.
+    """
+    if temperature not in (0, 1):
+        raise ValueError(f"temperature is {temperature:g}; decisions are drawn at 1, or greedily at 0")
+    scores = decisions.detach().float().cpu().numpy()
+    if temperature:
+        noise = np.empty_like(scores)
+        for row, (seed, number) in enumerate(zip(seeds, numbers, strict=True)):
+            gumbel(seed, number, noise[row])
+        scores = scores + noise
+    found: list[int] = scores.argmax(-1).tolist()
+    return found
+
+
+def extend(model: Any, kinds: int, most: int) -> Thinking:
+    """Add the rows of thinking tokens and of the gate to a transformers model, in place, and return where they stand.
+
+    A thinking token begins as the mean of the real ones, moved by as much as these differ in a direction of its own;
+    the gate begins at even odds. Directions have a fixed seed: the same base is always extended in the same way.
+
+    Raises:
+        ValueError: The model's vocabulary cannot be extended.
+    """
+    if not hasattr(model, "resize_token_embeddings"):
+        raise ValueError(f"{type(model).__name__} has no vocabulary that can be extended; use a transformers model")
+    real = int(model.get_input_embeddings().weight.shape[0])
+    thinking = Thinking(real, kinds, most)
+    model.resize_token_embeddings(thinking.size, mean_resizing=False)
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    with torch.no_grad():
+        for table in {id(end.weight): end.weight for end in ends}.values():  # one, where they are tied
+            directions = np.random.Generator(np.random.PCG64(real)).standard_normal((kinds, table.shape[1]))
+            table[real : thinking.gate] = table[:real].mean(0) + table[:real].std() * torch.from_numpy(directions).to(
+                table
+            )
+            table[thinking.gate] = 0.0
+    return thinking

@@ -1,0 +1,133 @@
+"""Found documents: windows of natural text, and games of chess as they are written down.
+
+A corpus is a text file: the shipped one, or a user's own. In text paragraphs are parted by empty lines; in moves each
+line is a game's movetext, such as ``1. e4 e5 2. Nf3``. Lines that begin with ``#`` are left out. A file is read once,
+as text; nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from palaestra.envs.documents.document import Document, Piece, Where
+from palaestra.envs.errors import PalaestraError
+from palaestra.envs.options import within
+from palaestra.envs.seeding import Dice
+
+LARGEST = 200_000_000
+_PLY = re.compile(r"(?:\d+\.\s*)?\S+\s*")
+
+
+class CorpusError(PalaestraError, ValueError):
+    """A file that is no corpus."""
+
+
+@lru_cache(maxsize=8)
+def read_corpus(path: str, kind: Literal["text", "moves"]) -> tuple[str, ...]:
+    """Return the paragraphs or games of a file; of the shipped one for an empty path.
+
+    Raises:
+        CorpusError: It cannot be read, is empty, too large, or not text.
+    """
+    if not path:
+        name = "text.txt" if kind == "text" else "games.txt"
+        whole = resources.files("palaestra.envs.documents").joinpath("data", name).read_text(encoding="utf-8")
+    else:
+        whole = _read(Path(path).expanduser())
+    lines = [line for line in whole.splitlines() if not line.startswith("#")]
+    parts = "\n".join(lines).split("\n\n") if kind == "text" else lines
+    found = tuple(part for part in (" ".join(part.split()) for part in parts) if part)
+    if not found:
+        raise CorpusError(f"{path} holds nothing to read but empty lines and remarks; give a file of text.")
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise CorpusError(f"{path} has {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}; cut it into files.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror}); give a file of text.") from error
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise CorpusError(f"{path} is not UTF-8 text; convert it, or give another file.")
+    return text
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Attributes: length (characters of a document), file (a corpus of one's own), where one may think."""
+
+    length: int = 256
+    file: str = ""
+    where: Literal["every", "never"] = "every"
+
+    def __post_init__(self) -> None:
+        within(self, length=(1, 1 << 16))
+
+
+def text(options: TextOptions, dice: Dice) -> Document:
+    """Return a window that begins with a paragraph, or within the last one that is long enough to fill it.
+
+    Raises:
+        CorpusError: The corpus is shorter than a document.
+    """
+    whole, starts = _joined(options.file)
+    if len(whole) < options.length:
+        raise CorpusError(
+            f"the corpus has {len(whole)} characters, a document {options.length}; lower length or give more text."
+        )
+    last = len(whole) - options.length
+    start = min(dice.choice(starts), last)
+    piece = Piece(whole[start : start + options.length], open=options.where)
+    return Document((piece,), f"text({options.length})")
+
+
+@lru_cache(maxsize=8)
+def _joined(file: str) -> tuple[str, tuple[int, ...]]:
+    """Return a corpus as one text, and where its paragraphs begin."""
+    starts, length = [], 0
+    paragraphs = read_corpus(file, "text")
+    for paragraph in paragraphs:
+        starts.append(length)
+        length += len(paragraph) + 1
+    return "\n".join(paragraphs), tuple(starts)
+
+
+@dataclass(frozen=True)
+class MovesOptions:
+    """Attributes: length (most characters of a document), file (games of one's own), where one may think: before each
+    move, before every token, or never."""
+
+    length: int = 256
+    file: str = ""
+    where: Literal["first", "every", "never"] = "first"
+
+    def __post_init__(self) -> None:
+        within(self, length=(1, 1 << 16))
+
+
+def moves(options: MovesOptions, dice: Dice) -> Document:
+    """Return the beginning of a game, a piece for each move; moves are hard."""
+    where: Where = options.where
+    game = dice.choice(read_corpus(options.file, "moves"))[: options.length]
+    pieces: list[Piece] = []
+    for ply in _PLY.findall(game):
+        number, dot, move = ply.rpartition(".")
+        if dot and move.strip():
+            gap = move[: len(move) - len(move.lstrip())]
+            pieces.append(Piece(number + dot + gap))
+            move = move.lstrip()
+        else:
+            move = ply
+        pieces.append(Piece(move, open=where, hard=True))
+    return Document(tuple(pieces), f"moves({options.length})")

@@ -1,0 +1,1 @@
+"""Thinktoks: learning when and how to think during next-token prediction."""
