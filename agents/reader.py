@@ -52,6 +52,22 @@ class Reading:
         return np.bincount(self.place[self.thought], minlength=tokens)
 
 
+def laid_out(document: Encoded, thoughts: Sequence[Sequence[int]], thinking: Thinking, start: Sequence[int]) -> Reading:
+    """Return a document as it would have been read with given thoughts, whose decisions have no log-probability.
+
+    Args:
+        document: T real tokens.
+        thoughts: T, the thinking tokens before each real one, by their numbers from 0.
+        start: Tokens that every context begins with.
+    """
+    line = [(token, -1, False, False, 0.0) for token in start]
+    for place, (token, before) in enumerate(zip(document.ids.tolist(), thoughts, strict=True)):
+        line += [(thinking.real + kind, place, True, True, 0.0) for kind in before]
+        free = bool(document.open[place]) and len(before) < thinking.most and not thinking.fixed
+        line.append((token, place, False, free, 0.0))
+    return _reading(line)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Readings as tensors [B, L], padded on the right; fields as in `Reading`, ``attention`` false on padding."""
@@ -97,7 +113,6 @@ class Scores:
     Attributes:
         real: float32[B, L], log-probability of each real token, 0 elsewhere.
         decision: float32[B, L], log-probability of each decision, 0 where there was none.
-        hidden: None, or float[B, L, H], the last hidden states.
     """
 
     real: Tensor
@@ -110,11 +125,17 @@ def score(model: Any, thinking: Thinking, batch: Batch) -> Scores:
     Args:
         model: A causal language model of transformers, or a PEFT model around one, whose vocabulary was extended.
     """
-    logits = model(input_ids=batch.tokens, attention_mask=batch.attention.long(), use_cache=False).logits[:, :-1]
+    logits = model(input_ids=batch.tokens, attention_mask=batch.attention.long(), use_cache=False).logits
+    return scored(logits, thinking, batch)
+
+
+def scored(logits: Tensor, thinking: Thinking, batch: Batch) -> Scores:
+    """Return what logits [B, L, V + K + 1], at the tokens of readings, say of the tokens that follow them."""
+    logits = logits[:, :-1]
     following, thought = batch.tokens[:, 1:], batch.thought[:, 1:]
     real = thinking.real_logprobs(logits).gather(-1, following.clamp(max=thinking.real - 1)[..., None])[..., 0]
     kind = torch.where(thought, following - thinking.real + 1, ADVANCE)
-    decision = thinking.decisions(logits).gather(-1, kind[..., None])[..., 0]
+    decision = thinking.decisions(logits).gather(-1, torch.where(batch.decided[:, 1:], kind, 1)[..., None])[..., 0]
     pad = torch.nn.functional.pad
     return Scores(
         pad(torch.where(batch.real[:, 1:], real, 0.0), (1, 0)),

@@ -9,13 +9,16 @@ the three are separate heads, and what is paid for a real token does not contain
     rows V .. V+K-1   thinking tokens
     row  V+K          the gate (never an input)
 
-A *decision* is one of K + 1: to advance, or thinking token k; where no thinking is allowed there is none to make.
+A *decision* is one of K + 1: to advance, or thinking token k; where no thinking is allowed there is none to make. With
+``fixed`` thinking is no choice: before a token that allows it there are always ``most`` thoughts, and a decision is
+only which one.
 `decide` draws it with counter-based Gumbel noise (`palaestra.agents.engines.sampling`), so that it depends on the
 reader's seed and the number of the decision, and on nothing that is computed beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,11 +42,13 @@ class Thinking:
         real: V, real tokens of the model.
         kinds: K, thinking tokens.
         most: Most of them before one real token.
+        fixed: Whether there are always so many.
     """
 
     real: int
     kinds: int
     most: int
+    fixed: bool = False
 
     def __post_init__(self) -> None:
         if self.real < 1 or self.kinds < 1 or self.most < 0:
@@ -61,13 +66,20 @@ class Thinking:
 
     def real_logprobs(self, logits: Tensor) -> Tensor:
         """Return log-probabilities [..., V] of real tokens, from logits [..., V + K + 1]."""
-        return log_softmax(logits[..., : self.real].float(), -1)
+        return log_softmax(_precise(logits[..., : self.real]), -1)
 
     def decisions(self, logits: Tensor) -> Tensor:
         """Return log-probabilities [..., K + 1] of the decisions, to advance first, from logits [..., V + K + 1]."""
-        gate = logits[..., self.gate].float()
-        kinds = log_softmax(logits[..., self.real : self.gate].float(), -1)
+        kinds = log_softmax(_precise(logits[..., self.real : self.gate]), -1)
+        if self.fixed:
+            return torch.nn.functional.pad(kinds, (1, 0), value=-math.inf)
+        gate = _precise(logits[..., self.gate])
         return torch.cat([logsigmoid(-gate)[..., None], logsigmoid(gate)[..., None] + kinds], -1)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Return logits in float32 at least: differences of log-probabilities in bfloat16 are mostly rounding."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def decide(decisions: Tensor, seeds: Sequence[int], numbers: Sequence[int], temperature: float = 1.0) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ class Piece:
         scored: Whether predicting its tokens counts.
         hard: Whether it takes computation, such as an answer.
         state: The hidden state that its first token needs; None where there is none.
+        worked: Hidden states on the way there, in order, as the thinking tokens of a demonstration; empty where there
+            is none.
     """
 
     text: str
@@ -25,6 +28,7 @@ class Piece:
     scored: bool = True
     hard: bool = False
     state: int | None = None
+    worked: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -55,13 +59,17 @@ def shown(text: str) -> list[Piece]:
     return [Piece(sign, scored=False) for sign in text]
 
 
-def asked(answer: str, where: Literal["hard", "every", "never"], state: int | None = None) -> list[Piece]:
-    """Return "=" and an answer: the sign is easy, the answer hard; one may think before the answer or before both."""
+def asked(answer: str, where: Literal["hard", "every", "never"], worked: Sequence[int]) -> list[Piece]:
+    """Return "=" and an answer: the sign is easy, the answer hard; one may think before the answer or before both.
+
+    Args:
+        worked: The hidden states on the way, the answer's own last.
+    """
     easy: Where = "every" if where == "every" else "never"
     hard: Where = "never" if where == "never" else "first"
     first, rest = answer[0], answer[1:]
     return [
         Piece("=", open=easy),
-        Piece(first, open=hard, hard=True, state=state),
+        Piece(first, open=hard, hard=True, state=worked[-1], worked=tuple(worked)),
         *(Piece(sign, open=easy, hard=True) for sign in rest),
     ]

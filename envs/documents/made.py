@@ -49,8 +49,8 @@ def chain(options: ChainOptions, dice: Dice) -> Document:
     for place, element in enumerate(word, start=1):
         pieces += shown(over.write(element))
         if options.show == "prefix" or place == options.length:
-            state = over.product(word[:place])
-            pieces += asked(over.write(state), options.where, state)
+            states = [over.product(word[:seen]) for seen in range(1, place + 1)]
+            pieces += asked(over.write(states[-1]), options.where, states)
     return Document(tuple(pieces), f"chain({options.group},{options.length})", 0.0)
 
 
@@ -74,7 +74,7 @@ def parity(options: ParityOptions, dice: Dice) -> Document:
     if dice.random() < options.long:
         pieces.append(Piece(":"))
         pieces += [Piece(str(state), hard=True, state=state) for state in running]
-    pieces += asked(str(running[-1]), options.where, running[-1])
+    pieces += asked(str(running[-1]), options.where, running)
     share = options.long
     entropy = -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
     return Document(tuple(pieces), f"parity({options.bits},{options.long:g})", entropy)
@@ -108,7 +108,7 @@ def reach(options: ReachOptions, dice: Dice) -> Document:
     ends = [own[-1], other[-1]]
     dice.shuffle(ends)
     question = f"{','.join(edges)};{own[0]}:{ends[0]}{ends[1]}"
-    pieces = [*shown(question), *asked(own[-1], options.where, ends.index(own[-1]))]
+    pieces = [*shown(question), *asked(own[-1], options.where, [string.ascii_lowercase.index(node) for node in own])]
     return Document(tuple(pieces), f"reach({options.nodes},{options.distance})", 0.0)
 
 
@@ -131,15 +131,15 @@ def hops(options: HopOptions, dice: Dice) -> Document:
     """Return a string in which all hops are defined, and where they end."""
     while True:
         text = "".join(string.ascii_lowercase[dice.below(options.letters)] for _ in range(options.length))
-        place = len(text) - 1
+        place, seen = len(text) - 1, list[int]()
         for _ in range(options.hops):
             before = text.rfind(text[place], 0, place)
             if before < 0:
                 break
             place = before + 1
+            seen.append(ord(text[place]) - ord("a"))
         else:
-            state = ord(text[place]) - ord("a")
-            pieces = [*shown(text), *asked(text[place], options.where, state)]
+            pieces = [*shown(text), *asked(text[place], options.where, seen)]
             return Document(tuple(pieces), f"hops({options.length},{options.hops})", 0.0)
 
 
@@ -159,10 +159,11 @@ def squaring(options: SquaringOptions, dice: Dice) -> Document:
     """Return a digit, what is done to it, and what comes out."""
     modulus = options.modulus
     state = dice.below(modulus)
-    text = str(state)
+    text, states = str(state), list[int]()
     for _ in range(options.steps):
         sign, number = dice.choice("+*^"), 1 + dice.below(modulus - 1)
         text += sign if sign == "^" else f"{sign}{number}"
         state = {"+": state + number, "*": state * number, "^": state * state}[sign] % modulus
-    pieces = [*shown(text), *asked(str(state), options.where, state)]
+        states.append(state)
+    pieces = [*shown(text), *asked(str(state), options.where, states)]
     return Document(tuple(pieces), f"squaring({options.steps},{modulus})", 0.0)

@@ -75,6 +75,8 @@ class Encoded:
         ids: int64[T]. open: bool[T], whether one may think before the token. scored: bool[T], whether predicting it
             counts. hard: bool[T], whether it takes computation.
         state: int64[T], the hidden state that the token needs; -1 where there is none.
+        worked: T, the hidden states on the way there, as thinking tokens of a demonstration; empty where there are
+            none.
     """
 
     ids: NDArray[np.int64]
@@ -82,6 +84,7 @@ class Encoded:
     scored: NDArray[np.bool_]
     hard: NDArray[np.bool_]
     state: NDArray[np.int64]
+    worked: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,6 +101,7 @@ def encode(document: Document, words: Vocabulary) -> Encoded:
     scored: list[bool] = []
     hard: list[bool] = []
     state: list[int] = []
+    worked: list[tuple[int, ...]] = []
     for piece in document.pieces:
         own = words.encode(piece.text)
         if not own:
@@ -108,10 +112,12 @@ def encode(document: Document, words: Vocabulary) -> Encoded:
         scored += [piece.scored] * len(own)
         hard += [piece.hard] * len(own)
         state += [-1 if piece.state is None else piece.state, *([-1] * rest)]
+        worked += [piece.worked, *([()] * rest)]
     return Encoded(
         np.array(ids, np.int64),
         np.array(open_, np.bool_),
         np.array(scored, np.bool_),
         np.array(hard, np.bool_),
         np.array(state, np.int64),
+        tuple(worked),
     )

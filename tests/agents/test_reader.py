@@ -1,5 +1,6 @@
 """Reading in one go against stepping the environment: the same thoughts, the same log-probabilities."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -112,7 +113,7 @@ def test_a_reading_does_not_depend_on_its_neighbours(thinker, picked, seed):
 def test_what_follows_changes_nothing_before_it(thinker, place, seed):
     model, thinking = thinker
     one = game_of(seed, **TASKS[1]).encoded
-    other = Encoded(np.concatenate([one.ids[:place], one.ids[place:] ^ 1]), one.open, one.scored, one.hard, one.state)
+    other = dataclasses.replace(one, ids=np.concatenate([one.ids[:place], one.ids[place:] ^ 1]))
     first, second = (read(model, thinking, [document], [seed], start=[256])[0] for document in (one, other))
     until = [int(np.flatnonzero((reading.place == place) & ~reading.thought)[0]) for reading in (first, second)]
     assert first.tokens[: until[0]].tolist() == second.tokens[: until[1]].tolist()
@@ -156,7 +157,7 @@ def test_scores_have_gradients_and_the_three_heads_do_not_touch_each_other(think
     (gradient,) = torch.autograd.grad(thinking.real_logprobs(logits).sum(0)[3], logits, retain_graph=True)
     assert gradient[:, thinking.real :].abs().max() == 0
     odds = thinking.decisions(logits)
-    torch.testing.assert_close(odds.exp().sum(-1), torch.ones(5))
+    torch.testing.assert_close(odds.exp().sum(-1), torch.ones(5, dtype=torch.float64))
     (gradient,) = torch.autograd.grad(odds[:, ADVANCE].sum(), logits)
     assert gradient[:, : thinking.gate].abs().max() == 0
     reading = read(model, thinking, [game_of(1, **TASKS[1]).encoded], [3], start=[256])
@@ -186,7 +187,7 @@ def test_what_cannot_be_read_is_refused(thinker):
     document = game_of(1, **TASKS[1]).encoded
     with pytest.raises(ValueError, match="begins with at least one token"):
         read(model, thinking, [document], [1], start=[])
-    unknown = Encoded(document.ids + thinking.real, document.open, document.scored, document.hard, document.state)
+    unknown = dataclasses.replace(document, ids=document.ids + thinking.real)
     with pytest.raises(ValueError, match="outside the model's vocabulary of 260"):
         read(model, thinking, [unknown], [1], start=[256])
     with pytest.raises(ValueError, match="at least one real and one thinking token"):

@@ -167,6 +167,7 @@ def test_made_documents_are_single_ascii_signs_open_where_they_are_asked_to_be(t
         assert all(len(piece.text) == 1 and piece.text.isascii() for piece in document.pieces)
         answer = document.pieces[-1]
         assert (answer.hard, answer.scored, answer.state is not None) == (True, True, True)
+        assert answer.worked[-1] == answer.state
         opened = [piece.text for piece in document.pieces if piece.open != "never"]
         assert opened == {"hard": [answer.text], "every": ["=", answer.text], "never": []}[where]
         assert document == drawn(task, seed, where=where)

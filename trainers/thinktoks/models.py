@@ -1,0 +1,60 @@
+"""Models that begin from nothing: small Llamas over a vocabulary with thinking tokens, to be trained whole.
+
+``loops`` sends a token through the same layers again and again: the same parameters, as many times the compute, and no
+thoughts. It is the control for learners that think.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from palaestra.agents.thinking import Thinking
+
+SPREAD = 0.06
+"""Of the first weights; transformers' 0.02 suits widths ten times as large, and starts much more slowly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a model is.
+
+    Attributes:
+        layers, width, heads: Of the transformer; the inner width is four times ``width``.
+        loops: How often the layers are gone through.
+        context: Longest context, thoughts included.
+    """
+
+    layers: int = 2
+    width: int = 128
+    heads: int = 4
+    loops: int = 1
+    context: int = 512
+
+
+def fresh_model(thinking: Thinking, shape: Shape, seed: int) -> Any:
+    """Return a model whose first weights follow from the seed; every parameter is trained."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=thinking.size,
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        initializer_range=SPREAD,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = LlamaForCausalLM(config)
+    body = model.get_decoder()
+    body.layers = torch.nn.ModuleList(list(body.layers) * shape.loops)
+    config.num_hidden_layers = len(body.layers)
+    return model
