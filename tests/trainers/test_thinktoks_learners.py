@@ -175,7 +175,7 @@ def test_the_policy_gradient_is_the_one_that_is_written(reader):
     assert not readings[0].decided.any()
     assert sum(int(reading.thought.sum()) for reading in readings) > 0
     total, decisions = torch.zeros(()), 0
-    for number, document in enumerate(documents):
+    for number in range(len(documents)):
         own = readings[number * group : (number + 1) * group]
         batch = Batch.of(own)
         scores = score(reader.model, reader.thinking, batch)
