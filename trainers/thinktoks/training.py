@@ -142,11 +142,11 @@ class Training:
         """Take one step and return what it measured of itself."""
         plan = self.plan
         self.learner.reader.model.train()
-        step = self.learner.step(plan.drawn(self.taken), derive(plan.seed, "step", self.taken))
+        progress = self.taken / plan.steps
+        step = self.learner.step(plan.drawn(self.taken), derive(plan.seed, "step", self.taken), progress)
         self._optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters(), LARGEST_GRADIENT))
-        progress = self.taken / plan.steps
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(progress) * min(1.0, (progress + 1 / plan.steps) / WARM)
         if np.isfinite(norm):

@@ -96,12 +96,13 @@ class Learner(Protocol):
 
     reader: Reader
 
-    def step(self, documents: Sequence[Encoded], seed: int) -> Step:
+    def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
         """Return the loss of a batch.
 
         Args:
             documents: At least one.
             seed: Fixes everything that is drawn.
+            progress: Share of the training that is done.
         """
         ...
 

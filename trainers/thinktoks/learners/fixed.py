@@ -38,7 +38,7 @@ class Pause(Readings):
             for document in documents
         ]
 
-    def step(self, documents: Sequence[Encoded], seed: int) -> Step:
+    def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
         readings = self.readings(documents, seed)
         batch, scores = self.scores(readings)
         loss = cross_entropy(scores.real, members(readings, documents, batch))

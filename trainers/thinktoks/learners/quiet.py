@@ -31,7 +31,7 @@ from palaestra.trainers.thinktoks.learners.base import (
     members,
     register_learner,
 )
-from palaestra.trainers.thinktoks.learners.sampled import Sampled, weights
+from palaestra.trainers.thinktoks.learners.sampled import Sampled, mean_of, weights
 
 
 class MixingHead(torch.nn.Module):
@@ -91,7 +91,7 @@ class Quiet(Sampled):
         found = scored(decisions, self.reader.thinking, batch)
         return batch, Scores(scored(logits, self.reader.thinking, batch).real, found.decision)
 
-    def step(self, documents: Sequence[Encoded], seed: int) -> Step:
+    def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
         readings = self.drawn(documents, seed, silent_first=False)
         many = [document for document in documents for _ in range(self.group)]
         empty = [
@@ -104,8 +104,7 @@ class Quiet(Sampled):
         # what a reading without thoughts gets is the same for a whole group, and cancels in the advantage
         gained = [np.maximum(values, 0.0) for values in self.advantages(readings, many, scores.real.detach(), 0.0)]
         advantage = weights(readings, gained, batch)
-        count = max(1, int(batch.decided.sum()))
-        gradient = -(advantage * scores.decision * batch.decided).sum() / count
+        gradient = -mean_of(advantage * scores.decision, batch.decided)
         loss = self.ce * (plain + ce) / 2 + self.beta * gradient
         tokens = int(batch.attention.sum())
         work = self.reader.work(tokens + int(bare.attention.sum()), gradient=True)

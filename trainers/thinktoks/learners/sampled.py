@@ -145,55 +145,75 @@ class Thoughts(Sampled):
         reader: The model.
         cost: c, of a thinking token, in nats.
         demonstrated: Share of documents whose worked thoughts are shown and learned, where they have some.
+        begin: Share of the training after which thoughts are drawn and paid; until then documents are read with the
+            thoughts that are shown, the others without any.
         entropy: Coefficient of the decisions' entropy.
         **shared: As for `Sampled`.
     """
 
     def __init__(
-        self, reader: Reader, *, cost: float = 0.0, demonstrated: float = 0.0, entropy: float = 0.0, **shared: Any
+        self,
+        reader: Reader,
+        *,
+        cost: float = 0.0,
+        demonstrated: float = 0.0,
+        begin: float = 0.0,
+        entropy: float = 0.0,
+        **shared: Any,
     ) -> None:
         super().__init__(reader, **shared)
-        if cost < 0 or entropy < 0 or not 0 <= demonstrated <= 1:
-            raise ValueError("cost and entropy must not be negative, demonstrated lies in [0, 1]")
-        self.cost, self.demonstrated, self.entropy = cost, demonstrated, entropy
+        if cost < 0 or entropy < 0 or not 0 <= demonstrated <= 1 or not 0 <= begin <= 1:
+            raise ValueError("cost and entropy must not be negative, demonstrated and begin lie in [0, 1]")
+        self.cost, self.demonstrated, self.begin, self.entropy = cost, demonstrated, begin, entropy
 
-    def step(self, documents: Sequence[Encoded], seed: int) -> Step:
-        readings = self.drawn(documents, seed, silent_first=True)
-        many = [document for document in documents for _ in range(self.group)]
+    def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
         shown = self._demonstrations(documents, seed)
-        everything = [*readings, *(reading for _, reading in shown)]
-        batch, scores = self.scores(everything)
-        paid = self.paid(batch, scores)
-        advantage = weights(everything, self.advantages(readings, many, paid[: len(many)], self.cost), batch)
-        decided = batch.decided.clone()
-        decided[len(many) :] = False
-        count = max(1, int(decided.sum()))
-        ce = cross_entropy(scores.real, members(everything, [*many, *(document for document, _ in shown)], batch))
-        gradient = -(advantage * scores.decision * decided).sum() / count
-        loss = self.ce * ce + gradient
-        if self.entropy:
-            # the policy gradient of -log pi, whose mean is the entropy: it costs no second head
-            surprise = scores.decision.detach()
-            centred = (surprise - surprise[decided].mean()) * decided
-            loss = loss + self.entropy * (centred * scores.decision).sum() / count
-        if shown:
-            told = batch.decided.clone()
-            told[: len(many)] = False
-            loss = loss - (scores.decision * told).sum() / max(1, int(told.sum()))
-        tokens = int(batch.attention.sum())
-        drawn = sum(len(reading) for reading in readings)
-        passes = self.reader.work(tokens, gradient=True) + self.reader.work(drawn, gradient=False)
-        passes += self.reader.work(tokens, gradient=False) if self.average is not None else 0
-        thoughts = [reading.thought.sum() for number, reading in enumerate(readings) if number % self.group]
-        return Step(loss, passes, {"ce": float(ce.detach()), "thoughts": float(np.mean(thoughts))})
-
-    def _demonstrations(self, documents: Sequence[Encoded], seed: int) -> list[tuple[Encoded, Reading]]:
-        dice = Dice(derive(seed, "demonstrated"))
         thinking, start = self.reader.thinking, self.reader.start
+        if progress < self.begin:
+            many = [document for document, thoughts in zip(documents, shown, strict=True) if thoughts is None]
+            readings = [laid_out(document, [[]] * len(document), thinking, start) for document in many]
+        else:
+            readings = self.drawn(documents, seed, silent_first=True)
+            many = [document for document in documents for _ in range(self.group)]
+        drawn = len(many)
+        for document, thoughts in zip(documents, shown, strict=True):
+            if thoughts is not None:
+                readings.append(laid_out(document, thoughts, thinking, start))
+                many.append(document)
+        batch, scores = self.scores(readings)
+        ce = cross_entropy(scores.real, members(readings, many, batch))
+        loss = self.ce * ce
+        tokens = int(batch.attention.sum())
+        work = self.reader.work(tokens, gradient=True)
+        metrics = {"ce": float(ce.detach())}
+        if drawn < len(many):
+            loss = loss - mean_of(scores.decision[drawn:], batch.decided[drawn:])
+        if progress >= self.begin:
+            paid = self.paid(batch, scores)
+            advantages = self.advantages(readings[:drawn], many[:drawn], paid, self.cost)
+            weight = weights(readings[:drawn], advantages, batch)[:drawn]
+            decision, decided = scores.decision[:drawn], batch.decided[:drawn]
+            loss = loss - mean_of(weight * decision, decided)
+            if self.entropy:
+                # the policy gradient of -log pi, whose mean is the entropy: it needs no second head
+                surprise = decision.detach()
+                loss = loss + self.entropy * mean_of((surprise - mean_of(surprise, decided)) * decision, decided)
+            own = sum(len(reading) for reading in readings[:drawn])
+            work += self.reader.work(own, gradient=False)
+            work += self.reader.work(tokens, gradient=False) if self.average is not None else 0
+            thoughts = [reading.thought.sum() for number, reading in enumerate(readings[:drawn]) if number % self.group]
+            metrics["thoughts"] = float(np.mean(thoughts))
+        return Step(loss, work, metrics)
+
+    def _demonstrations(self, documents: Sequence[Encoded], seed: int) -> list[list[list[int]] | None]:
+        """Return the thoughts that are shown, for the documents that were chosen for it."""
+        dice = Dice(derive(seed, "demonstrated"))
+        thinking = self.reader.thinking
         return [
-            (document, laid_out(document, fitting(document, thinking.kinds, thinking.most), thinking, start))
-            for document in documents
+            fitting(document, thinking.kinds, thinking.most)
             if dice.random() < self.demonstrated and any(document.worked)
+            else None
+            for document in documents
         ]
 
 
@@ -213,16 +233,14 @@ class InformationGain(Sampled):
         fixed = dataclasses.replace(reader.thinking, most=length, fixed=True)
         super().__init__(dataclasses.replace(reader, thinking=fixed), ce=ce, **shared)
 
-    def step(self, documents: Sequence[Encoded], seed: int) -> Step:
+    def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
         dice = Dice(derive(seed, "place"))
         narrowed = [one_place(document, dice) for document in documents]
         readings = self.drawn(narrowed, seed, silent_first=False)
         many = [document for document in narrowed for _ in range(self.group)]
         batch, scores = self.scores(readings)
         advantage = weights(readings, self.advantages(readings, many, self.paid(batch, scores), 0.0), batch)
-        decided = batch.decided
-        count = max(1, int(decided.sum()))
-        loss = -(advantage * scores.decision * decided).sum() / count
+        loss = -mean_of(advantage * scores.decision, batch.decided)
         ce = cross_entropy(scores.real, members(readings, many, batch))
         if self.ce:
             loss = loss + self.ce * ce
@@ -230,6 +248,11 @@ class InformationGain(Sampled):
         work = self.reader.work(tokens, gradient=True) + self.reader.work(tokens, gradient=False)
         work += self.reader.work(tokens, gradient=False) if self.average is not None else 0
         return Step(loss, work, {"ce": float(ce.detach())})
+
+
+def mean_of(values: Tensor, which: Tensor) -> Tensor:
+    """Return the mean of values [B, L] where ``which`` is true; 0 where it never is."""
+    return torch.where(which, values, 0.0).sum() / max(1, int(which.sum()))
 
 
 def weights(readings: Sequence[Reading], advantages: Sequence[NDArray[np.float64]], batch: Batch) -> Tensor:
