@@ -2,7 +2,7 @@
 
 A code shows in three ways (the seed's own test of steganography): the author reads its own thoughts better than another
 reader of equal make does, a change that leaves the meaning as it is (words without meaning drawn anew) costs the author
-and nobody else, and with the first of those words swapped for the other the author reads another number.
+and nobody else, and with the first of those words swapped for another the author reads another number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def code_measures(author: Channel, other: Channel) -> dict[str, float]:
 
 
 def swapper(texts: int) -> Table:
-    """Return float64[T, T]: the first of two words is the other one; texts stand in the order of their choices."""
+    """Return float64[T, T]: the first word is another one, half of its class away; texts stand in the order of choices."""
     half = texts // 2
     return np.roll(np.eye(texts), half, axis=1)
 

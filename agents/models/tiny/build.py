@@ -51,7 +51,6 @@ def _cache_name(one: Recipe) -> str:
         + ([mix.fresh] if mix.fresh else [])
         + ([list(mix.seats)] if mix.seats else [])
         + ([mix.visibility] if mix.visibility else [])
-        + ([{"edition": mix.edition}] if mix.edition else [])
         for mix in one.corpus
     ]
     training = None if one.training is None else asdict(one.training)

@@ -46,7 +46,6 @@ class Mix:
         share: Games of this mix in proportion to the other shares.
         seats: Names of the seats that choose the moves, such as a scripted reader's, in order; the others are random.
         visibility: Who reads thoughts; None for the game's own rule.
-        edition: Rises whenever the questions change: a model that was asked others is another model.
         fresh: Part of the seats that begin a new context, and so a new row, at every turn, as a seat does whose context
             is full or that plays with ``context="fresh"``.
     """
@@ -58,7 +57,6 @@ class Mix:
     fresh: float = 0.0
     seats: tuple[str, ...] = ()
     visibility: Visibility | None = None
-    edition: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,23 +153,13 @@ def trade_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]
 
 
 def covert_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
-    """Ask for the secret, as the first word or after one, for one of the words that were read, and for the role.
-
-    What a word may depend on must be in sight where that word is written, and what a guess may depend on where it is
-    made. In a share of a quarter the second word is asked for: without, self-play finds a use for the first word only,
-    with half, for the second only, and stays with a code of one bit (`palaestra experiment steganography`).
-    """
+    """Ask for the secret, the words that were read, and the role."""
     assert isinstance(game, CovertChannel)
     role = game.role(player)
-    second = dice.random() < 0.25
     if role == "sender":
-        secret = "-" if game.payload is None else str(game.payload)
-        assert game.cover is not None
-        word = dice.choice(game.cover.slots[0].words)
-        first = ("word, secret?", f"{word} {secret}") if second else ("secret?", secret)
+        first = ("secret?", "-" if game.payload is None else str(game.payload))
     else:
-        words = (game.delivered if role == "receiver" else game.sent).split() or ["-"]
-        first = ("last?", words[-1]) if second else ("first?", words[0])
+        first = ("read?", game.delivered if role == "receiver" else game.sent)
     return [first, ("role?", role)]
 
 
@@ -267,15 +257,15 @@ _RECIPES = (
     *(
         Recipe(
             name,
-            f"has read honest play of a covert channel of two words{which} (view=terse) and questions about it",
-            corpus=(Mix("covert_channel", covert_questions, {**COVERT, "covers": covers}, edition=1),),
+            f"has read honest play of a covert channel of one word in four{which} (view=terse) and questions about it",
+            corpus=(Mix("covert_channel", covert_questions, {**COVERT, "covers": covers}),),
             training=Training(steps=500, batch_tokens=512, rate=3e-3, games=4000),
             seconds=25,
             held_out=held_out,
         )
         for name, which, covers, held_out in (
-            ("covert", "", "{a|b} {c|d}", 0.442),
-            ("covert-biased", ", one of each pair four times as common", "{a*4|b} {c*4|d}", 0.379),
+            ("covert", "", "{a|b|c|d}", 0.396),
+            ("covert-biased", ", one of them four times as common", "{a*4|b|c|d}", 0.379),
         )
     ),
     Recipe(
