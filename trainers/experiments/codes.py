@@ -36,7 +36,7 @@ def code_measures(author: Channel, other: Channel) -> dict[str, float]:
 
 
 def swapper(texts: int) -> Table:
-    """Return float64[T, T]: the first word is another one, half of its class away; texts stand in the order of choices."""
+    """Return float64[T, T]: the first word is another one, half its class away; texts stand in order of choices."""
     half = texts // 2
     return np.roll(np.eye(texts), half, axis=1)
 
