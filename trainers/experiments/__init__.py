@@ -18,10 +18,11 @@ def _all() -> dict[str, Experiment]:
         open_minds,
         steganography,
         surprise,
+        thinktoks,
         tic_tac_toe,
     )
 
-    known = (encoded_reasoning, faithfulness, kuhn, open_minds, steganography, surprise, tic_tac_toe)
+    known = (encoded_reasoning, faithfulness, kuhn, open_minds, steganography, surprise, thinktoks, tic_tac_toe)
     return {one.EXPERIMENT.name: one.EXPERIMENT for one in known}
 
 

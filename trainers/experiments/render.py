@@ -86,23 +86,38 @@ def _picture(data: dict[str, Any], path: Path) -> Path | None:
     matplotlib.rcParams["svg.hashsalt"] = "palaestra"
     from matplotlib import pyplot
 
-    first = next(iter(next(iter(curves.values())).values()))
-    axis, *panels = first
+    found: dict[tuple[str, str], None] = {}  # (axis, key) in order; arms may have axes of their own
+    for seeds in curves.values():
+        axis, *keys = next(iter(seeds.values()))
+        found |= dict.fromkeys((axis, key) for key in keys)
+    panels = list(found)
+    colours = (
+        COLOURS
+        if len(curves) <= len(COLOURS)
+        else [pyplot.cm.nipy_spectral(at / len(curves)) for at in range(len(curves))]
+    )
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False, layout="constrained"
     )
-    for panel, key in zip(axes[0], panels, strict=True):
-        for colour, (name, seeds) in zip(COLOURS * 3, curves.items(), strict=False):
-            longest = max(len(curve[axis]) for curve in seeds.values())
-            whole = [curve for curve in seeds.values() if len(curve[axis]) == longest]
-            for curve in seeds.values():
+    for panel, (axis, key) in zip(axes[0], panels, strict=True):
+        for colour, (name, seeds) in zip(colours, curves.items(), strict=False):
+            own = [curve for curve in seeds.values() if axis in curve and key in curve]
+            if not own:
+                continue
+            longest = max(len(curve[axis]) for curve in own)
+            whole = [curve for curve in own if len(curve[axis]) == longest]
+            for curve in own:
                 panel.plot(curve[axis], curve[key], color=colour, alpha=0.25, linewidth=0.8)
             mean = [sum(curve[key][at] for curve in whole) / len(whole) for at in range(longest)]
             panel.plot(whole[0][axis], mean, color=colour, linewidth=1.8, label=name)
         panel.set_xlabel(axis)
         panel.set_title(key.replace("_", " "))
         panel.grid(alpha=0.25)
-    axes[0][0].legend(frameon=False, fontsize=8)
+    shown: list[str] = []
+    for panel in axes[0]:
+        if (names := panel.get_legend_handles_labels()[1]) != shown:
+            panel.legend(frameon=False, fontsize=8)
+            shown = names
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path

@@ -1,0 +1,200 @@
+"""Thinktoks: does a model that may think while it predicts learn what one that may not does not?
+
+Words of T elements of a group, then "=" and their product: the answer takes a running state that nobody writes down.
+Everything begins from nothing (two layers, no pre-training) and reads the same documents in the same order; T is where
+the models without thoughts stay at chance, which the sweep shows. Z7 and S3 are solvable, so that the gap is one of
+what is learned, not of what can be expressed.
+
+The null arms are the same model without thoughts, and one that goes through its layers so often that it computes as
+much as the thinking learner does. What a learner has computed stands in ``work``, in millions of tokens times layers.
+
+Reinforcement alone begins from random thoughts; two arms give it help: words that grow longer, and worked thoughts
+beside one document in twenty. One more has that help and a cost above what thinking can pay (`worth_thinking`), under
+which it must end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import torch
+
+from palaestra.envs.documents.groups import GroupName, group
+from palaestra.trainers.checkpoint import Checkpoints
+from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
+from palaestra.trainers.experiments.trained_cell import threads
+from palaestra.trainers.thinktoks.learners.base import Readings
+from palaestra.trainers.thinktoks.measures import account
+from palaestra.trainers.thinktoks.models import Shape
+from palaestra.trainers.thinktoks.training import Lesson, Plan, Training
+
+LENGTH = 8
+SWEEP = (1, 2, 3, 4, 6, 8, 12)
+STEPS = {"cpu": 1600, "gpu": 8000}
+EVERY = 100
+DOCUMENTS = 64
+HELD_OUT = 256
+SHAPE = Shape(layers=2, width=64, heads=4)
+LOOPS = 9
+"""As much computing as four readings with eight thoughts each, drawn and then learned from."""
+GROUPS: tuple[GroupName, ...] = ("s3", "z7")
+COST = 0.02
+THINKING: dict[str, Any] = {"group": 4, "cost": COST}
+SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "begin": 0.7}
+TOO_DEAR = 1.3
+"""Times the cost at which thinking through a whole word pays nothing."""
+
+_LEARNERS: tuple[tuple[str, str, dict[str, Any], str, bool], ...] = (
+    ("plain", "plain", {}, "no thoughts", True),
+    ("looped", "plain", {}, f"no thoughts; every token goes through the layers {LOOPS} times", True),
+    ("pause", "pause", {"count": LENGTH}, f"{LENGTH} empty tokens before the answer", True),
+    ("ponder", "ponder", {"rounds": 3}, "embeddings mixed of own predictions, three times", False),
+    ("continuous", "continuous", {"count": LENGTH}, f"{LENGTH} hidden states before the answer", False),
+    ("rlp", "rlp", {"group": 4, "length": LENGTH, "ce": 1.0}, "thoughts of a fixed length, information gain", False),
+    ("quiet", "quiet", {"group": 4, "length": LENGTH, "horizon": 1}, "the same with a mixing head", False),
+    ("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, from nothing", False),
+    ("growing", "thoughts", THINKING, "the same, on words that grow from one element", False),
+    ("shown", "thoughts", SHOWN, "the same, with worked thoughts beside one document in twenty at first", False),
+    ("dear", "thoughts", SHOWN, f"as shown, at {TOO_DEAR:g} times the cost at which thinking pays nothing", True),
+)
+
+ARMS = tuple(
+    Arm(f"{name}_{arm}", f"{name.upper()}: {sentence}", null)
+    for name in GROUPS
+    for arm, _, _, sentence, null in (
+        ("sweep", "", {}, f"no thoughts, words of {', '.join(map(str, SWEEP))} elements", True),
+        *_LEARNERS,
+    )
+)
+
+
+def plan_of(cell: Cell) -> Plan:
+    """Return what a cell trains."""
+    name, _, arm = cell.arm.partition("_")
+    learner, options = next((learner, options) for known, learner, options, _, _ in _LEARNERS if known == arm)
+    whole = Lesson("chain", {"group": name, "length": LENGTH})
+    if arm == "dear":
+        options = {**options, "cost": TOO_DEAR * bound(name)}
+    growing = [Lesson("chain", {"group": name, "length": length}) for length in range(1, LENGTH)]
+    return Plan(
+        lessons=(*growing, Lesson("chain", whole.settings, share=float(LENGTH))) if arm == "growing" else (whole,),
+        learner=learner,
+        options=options,
+        shape=Shape(SHAPE.layers, SHAPE.width, SHAPE.heads, loops=LOOPS) if arm == "looped" else SHAPE,
+        kinds=8,
+        most=LENGTH,
+        steps=STEPS[cell.scale],
+        documents=DOCUMENTS,
+        held_out=HELD_OUT,
+        rate=1e-3 if arm == "looped" else 3e-3,
+        seed=cell.seed,
+    )
+
+
+def bound(name: str) -> float:
+    """Return the cost in nats, ln |G| / T, above which thinking through a whole word does not pay."""
+    return math.log(group(name).size) / LENGTH
+
+
+def run(cell: Cell) -> dict[str, Any]:
+    """Train one cell and measure it, or sweep over the length of words."""
+    if number := threads():
+        torch.set_num_threads(number)
+    if cell.arm.endswith("_sweep"):
+        return _sweep(cell)
+    plan = plan_of(cell)
+    training, curve = trained(cell, plan)
+    last = curve[-1]
+    chance = math.log(group(cell.arm.partition("_")[0]).size)
+    found: dict[str, Any] = {
+        "answer": last["hard"],
+        "of_chance": last["hard"] / chance,
+        "thoughts": last["hard_thoughts"],
+        "work": last["work"] / 1e6,
+        **dict.fromkeys(("without", "random", "other", "saved", "held_bits")),
+        "curves": {
+            "step": [point["step"] for point in curve],
+            "answer": [round(point["hard"], 4) for point in curve],
+            "thoughts": [round(point["hard_thoughts"], 3) for point in curve],
+        },
+    }
+    learner = training.learner
+    if isinstance(learner, Readings) and plan.learner in ("thoughts", "rlp", "quiet"):
+        spent = account(learner, plan.measured())
+        found |= {"without": spent.without["none"], "random": spent.without["random"], "other": spent.without["other"]}
+        found["saved"] = None if math.isnan(spent.saved) else spent.saved
+        found["held_bits"] = spent.held.corrected if spent.held else 0.0
+    return found
+
+
+def trained(cell: Cell, plan: Plan) -> tuple[Training, list[dict[str, Any]]]:
+    """Train a plan to its end, saving as it goes, and return it with its curve."""
+    checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
+    curve_file = cell.folder / "curve.json"
+    training = Training(plan)
+    if (latest := checkpoints.latest()) is not None:
+        training.load_checkpoint(str(latest))
+    saved = json.loads(curve_file.read_text(encoding="utf-8")) if curve_file.is_file() else []
+    curve = [point for point in saved if point["step"] <= training.taken] or [training.measure()]
+    while training.taken < plan.steps:
+        training.take()
+        if training.taken % EVERY == 0 or training.taken == plan.steps:
+            curve.append(training.measure())
+            curve_file.write_text(json.dumps(curve) + "\n", encoding="utf-8")
+            checkpoints.save(training, training.taken)
+    return training, curve
+
+
+def _sweep(cell: Cell) -> dict[str, Any]:
+    name = cell.arm.partition("_")[0]
+    chance = math.log(group(name).size)
+    answers = []
+    for length in SWEEP:
+        part = Cell(cell.experiment, cell.arm, cell.seed, cell.scale, cell.folder / str(length))
+        part.folder.mkdir(parents=True, exist_ok=True)
+        plan = Plan(
+            (Lesson("chain", {"group": name, "length": length}),),
+            "plain",
+            shape=SHAPE,
+            kinds=8,
+            most=LENGTH,
+            steps=STEPS[cell.scale],
+            documents=DOCUMENTS,
+            held_out=HELD_OUT,
+            rate=3e-3,
+            seed=cell.seed,
+        )
+        answers.append(trained(part, plan)[1][-1]["hard"])
+    whole = answers[SWEEP.index(LENGTH)]
+    return {
+        **dict.fromkeys(measure.key for measure in MEASURES),
+        "answer": whole,
+        "of_chance": whole / chance,
+        "curves": {"length": list(SWEEP), "answer_by_length": [round(value, 4) for value in answers]},
+    }
+
+
+MEASURES = (
+    Measure("answer", "cross-entropy of the answer after training, in nats", None, "< 0.1 (shown)"),
+    Measure("of_chance", "the same over ln |G|, what a guess pays", None, "> 0.8 (plain, looped)"),
+    Measure("thoughts", "thoughts before the answer", None, "0 (dear)"),
+    Measure("without", "cross-entropy of the answer with the thoughts left out"),
+    Measure("random", "with thoughts drawn at random in their place"),
+    Measure("other", "with another document's thoughts in their place"),
+    Measure("saved", "nats that a thinking token saves"),
+    Measure("held_bits", "bits of the last thought about the answer, less the permutation null"),
+    Measure("work", "million tokens times layers computed, backward passes counted twice"),
+)
+
+EXPERIMENT = Experiment(
+    name="thinktoks",
+    claim=f"On words of {LENGTH} elements a model that learns to think brings the answer below 0.1 nats, where the "
+    "same model without thoughts, and one that computes as much without them, stay near chance; and it stops thinking "
+    "where that costs more than it can pay.",
+    arms=ARMS,
+    measures=MEASURES,
+    seconds={"cpu": 180.0, "gpu": 600.0},
+    run=run,
+)
