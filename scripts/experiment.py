@@ -24,6 +24,9 @@ def experiment(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every arm.")] = 3,
     scale: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size: at most two hours on a CPU, or larger.")] = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="Cells that run at once.")] = 1,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only cells that results/NAME.json does not hold yet.")
+    ] = False,
     render: Annotated[
         bool, typer.Option("--render", help="Write RESULTS.md from results/*.json, and run nothing.")
     ] = False,
@@ -41,6 +44,11 @@ def experiment(
         out.print(rows)
     else:
         path = experiments.run_experiment(
-            name, seeds=seeds, scale=scale, jobs=jobs, say=lambda line: out.print(untrusted(line), soft_wrap=True)
+            name,
+            seeds=seeds,
+            scale=scale,
+            jobs=jobs,
+            missing=missing,
+            say=lambda line: out.print(untrusted(line), soft_wrap=True),
         )
         out.print(untrusted(f"{path}; `palaestra experiment --render` writes RESULTS.md."), soft_wrap=True)

@@ -110,3 +110,29 @@ def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, loca
     page = experiments.render(tmp_path).read_text()
     assert "| model_paraphraser | 1 | not available |" in page
     assert "arm `model_paraphraser` is not available: tiny:kuhn kept the meaning of 0 of 40 texts" in page
+
+
+def test_cells_of_another_machine_are_kept_as_long_as_the_experiment_is_the_same(tmp_path, monkeypatch):
+    experiment = dataclasses.replace(
+        experiments.find("kuhn"),
+        arms=(framework.Arm("one", "an arm"), framework.Arm("other", "another")),
+        measures=(framework.Measure("value", "a number"),),
+        run=lambda cell: {"value": float(cell.seed), "curves": {"step": [0, 1], "value": [0.0, float(cell.seed)]}},
+    )
+    there, here = tmp_path / "there", tmp_path / "here"
+    for cell in framework.cells_of(experiment, 1, "cpu", there):
+        framework.run_cell(experiment, cell)
+    path = framework.write_results(experiment, seeds=1, scale="cpu", root=there)
+    (here / "results").mkdir(parents=True)
+    (here / "results" / path.name).write_bytes(path.read_bytes())
+    second = framework.Cell("kuhn", "one", 1, "cpu", here / "runs" / "experiments" / "kuhn" / "cpu" / "one-1")
+    framework.run_cell(experiment, second)
+    whole = json.loads(framework.write_results(experiment, seeds=2, scale="cpu", root=here).read_text())
+    assert (whole["cells"], whole["cells_done"]) == (4, 3)
+    assert whole["arms"]["one"]["measures"]["value"]["values"] == [0.0, 1.0]
+    assert whole["arms"]["one"]["curves"]["0"] == {"step": [0, 1], "value": [0.0, 0.0]}
+    assert {(cell["arm"], cell["seed"]) for cell in framework.recorded(experiment, "cpu", here)} == {
+        ("one", 0), ("one", 1), ("other", 0),
+    }  # fmt: skip
+    monkeypatch.setattr(framework, "definition", lambda experiment: "another")
+    assert framework.recorded(experiment, "cpu", here) == []

@@ -51,11 +51,12 @@ def run_experiment(
     jobs: int = 1,
     root: Path | None = None,
     say: Callable[[str], None] = print,
+    missing: bool = False,
 ) -> Path:
     """Run an experiment's missing cells; return its result file. States the planned cost first."""
     experiment = find(name)
     say(experiment.plan(seeds, scale, jobs))
-    return run_cells(experiment, seeds=seeds, scale=scale, jobs=jobs, root=root or Path.cwd(), say=say)
+    return run_cells(experiment, seeds=seeds, scale=scale, jobs=jobs, root=root or Path.cwd(), say=say, missing=missing)
 
 
 __all__ = ["find", "names", "render", "run_experiment"]

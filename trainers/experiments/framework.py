@@ -6,7 +6,8 @@ reports; the experiment's JSON holds, for every arm and measure, all values, the
 seeds (Student's), beside what is known exactly.
 
     runs/experiments/NAME/SCALE/ARM-SEED/cell.json    what a cell measured
-    results/NAME.json    all cells, hardware, versions; marked partial while cells are missing
+    results/NAME.json    all cells, hardware, versions; marked partial while cells are missing. Cells that were measured
+                         elsewhere, by the same source, are kept in it
     RESULTS.md           rendered from results/*.json by `palaestra experiment --render`
 
 A null result, honestly measured, is a result; a number that no command reproduces is not.
@@ -14,7 +15,9 @@ A null result, honestly measured, is a result; a number that no command reproduc
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -155,8 +158,16 @@ def run_cells(
     jobs: int,
     root: Path,
     say: Callable[[str], None],
+    missing: bool = False,
 ) -> Path:
-    """Run every missing cell, ``jobs`` at a time, and write ``results/NAME.json`` after each.
+    """Run every cell that is not done, ``jobs`` at a time, and write ``results/NAME.json`` after each.
+
+    Args:
+        experiment, seeds, scale: What is run.
+        jobs: Cells that run at once.
+        root: Folder that holds ``runs`` and ``results``.
+        say: Told of progress.
+        missing: Leave out cells that ``results/NAME.json`` holds already, such as from another machine.
 
     Raises:
         ExperimentError: Cells failed; what the others measured is kept.
@@ -165,10 +176,11 @@ def run_cells(
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
     failed: list[str] = []
     began = time.perf_counter()
+    known = {(cell["arm"], cell["seed"]) for cell in recorded(experiment, scale, root)} if missing else set()
 
     def one(cell: Cell) -> None:
         name = f"{cell.arm}, seed {cell.seed}"
-        if (cell.folder / "cell.json").is_file():
+        if (cell.folder / "cell.json").is_file() or (cell.arm, cell.seed) in known:
             say(f"{name}: done before")
             return
         cell.folder.mkdir(parents=True, exist_ok=True)
@@ -211,9 +223,14 @@ def run_cells(
 def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Path) -> Path:
     """Gather the finished cells into ``results/NAME.json`` (``NAME-gpu.json`` at GPU scale)."""
     cells = cells_of(experiment, seeds, scale, root)
-    done = [
-        json.loads(path.read_text(encoding="utf-8")) for cell in cells if (path := cell.folder / "cell.json").is_file()
-    ]
+    here = {"hardware": hardware(), "versions": versions()}
+    found = {(cell["arm"], cell["seed"]): cell for cell in recorded(experiment, scale, root)}
+    for cell in cells:
+        if (path := cell.folder / "cell.json").is_file():
+            found[cell.arm, cell.seed] = {**here, **json.loads(path.read_text(encoding="utf-8"))}
+    seeds = max([seeds, *(seed + 1 for _, seed in found)])
+    cells = cells_of(experiment, seeds, scale, root)
+    done = [found[key] for cell in cells if (key := (cell.arm, cell.seed)) in found]
     arms: dict[str, Any] = {}
     for arm in experiment.arms:
         mine = [cell for cell in done if cell["arm"] == arm.name]
@@ -234,21 +251,47 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
         "experiment": experiment.name,
         "claim": experiment.claim,
         "scale": scale,
+        "definition": definition(experiment),
         "command": f"palaestra experiment {experiment.name} --seeds {seeds} --scale {scale}",
         "partial": len(done) < len(cells),
         "cells": len(cells),
         "cells_done": len(done),
         "measures": [asdict(measure) for measure in experiment.measures],
         "arms": arms,
-        "hardware": hardware(),
-        "versions": versions(),
+        "measured": [{key: value for key, value in cell.items() if key != "curves"} for cell in done],
+        **here,
     }
-    path = root / "results" / (f"{experiment.name}.json" if scale == "cpu" else f"{experiment.name}-{scale}.json")
+    path = _results_file(experiment, scale, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
     return path
+
+
+def _results_file(experiment: Experiment, scale: Scale, root: Path) -> Path:
+    return root / "results" / (f"{experiment.name}.json" if scale == "cpu" else f"{experiment.name}-{scale}.json")
+
+
+def definition(experiment: Experiment) -> str:
+    """Return 16 hex digits over the source of the experiment's module: cells of another one are not comparable."""
+    source = inspect.getsource(sys.modules[experiment.run.__module__])
+    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
+
+
+def recorded(experiment: Experiment, scale: Scale, root: Path) -> list[dict[str, Any]]:
+    """Return the cells that ``results/NAME.json`` holds, none if they were measured by another definition."""
+    path = _results_file(experiment, scale, root)
+    if not path.is_file():
+        return []
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    if whole.get("definition") != definition(experiment):
+        return []
+    curves = {name: arm["curves"] for name, arm in whole["arms"].items()}
+    return [
+        {**cell, "curves": own} if (own := curves[cell["arm"]].get(str(cell["seed"]))) else cell
+        for cell in whole["measured"]
+    ]
 
 
 def hardware() -> dict[str, Any]:

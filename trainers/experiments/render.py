@@ -57,9 +57,10 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
     seconds = [value for arm in data["arms"].values() for value in arm["seconds"]]
     took = f", {sum(seconds) / len(seconds) / 60:.1f} min a cell" if seconds else ""
     gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""
+    machines = {cell["hardware"]["cpu"] for cell in data.get("measured", [])} | {hardware["cpu"]}
     lines += [
         "",
-        f"`{data['command']}` on {hardware['cores']} cores of {hardware['cpu']}{gpu}{took}; "
+        f"`{data['command']}` on {hardware['cores']} cores of {' and '.join(sorted(machines))}{gpu}{took}; "
         + ", ".join(f"{name} {version}" for name, version in data["versions"].items())
         + ".",
         "",
