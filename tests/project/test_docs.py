@@ -203,6 +203,17 @@ def test_figures_in_the_readme_are_the_stored_ones():
     stays = arms["shuffled_credit"]["measures"]["regret_end"]["mean"]
     span = [f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in (start, end)]
     assert f"from {span[0]} to {span[1]} minimax regret per move; with shuffled credit it stays at {stays:.2f}" in text
+    means = {
+        name: {key: value["mean"] for key, value in json.loads((ROOT / "results" / file).read_text())["arms"][name][
+            "measures"].items()}
+        for file, name in (("steganography.json", "blind"), ("surprise.json", "machine"))
+    }  # fmt: skip
+    code, paid = means["blind"], means["machine"]
+    assert f"carries {code['bits']:.2f} of 2 bits ({code['bits_resampled']:.2f} behind a paraphraser)" in text
+    assert (
+        f"a Brier score of {paid['brier']:.3f}, between the exact posterior's {paid['brier_oracle']:.3f} and the shown "
+        f"rate's {paid['brier_rate']:.3f}"
+    ) in text
 
 
 def test_the_ladder_in_the_readme_is_the_stored_one_and_its_intervals_are_apart():

@@ -8,9 +8,9 @@ from typing import Any
 
 HEAD = """# Results
 
-Rendered from `results/*.json` by `palaestra experiment --render`; do not edit. Every row is one arm; *null* marks
-controls. Numbers are means over seeds with 95 % intervals (Student's), so two or three seeds give wide ones; all values
-stand in the JSON.
+Rendered from `results/*.json` by `palaestra experiment --render`; do not edit. A section begins with the claim that was
+put to the test; the table says how far it holds. Every row is one arm; *null* marks controls. Numbers are means over
+seeds with 95 % intervals (Student's), so two or three seeds give wide ones, and one none; all values stand in the JSON.
 """
 COLOURS = ("#2563a8", "#c2552d", "#4d8f4a", "#8457a3", "#7a7a7a", "#b8860b")
 
