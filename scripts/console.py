@@ -68,7 +68,7 @@ def table(*columns: str, right: Iterable[int] = (), **options: Any) -> Any:
     return made
 
 
-TEXTS = (".epd", ".pgn", ".txt")
+TEXTS = (".epd", ".jsonl", ".pgn", ".txt")
 
 
 def key_values(given: Iterable[str], what: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ GROUPS = (
     Group("default", 15, marker="", flags=("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")),
     Group("slow", 35, marker=f"slow and not ({OTHERS})"),
     Group("openspiel-all", 8, marker="openspiel_all"),
-    Group("experiment", 6, marker="experiment"),
+    Group("experiment", 12, marker="experiment"),
     Group("browser", 5, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),
     Group("programs", 6, marker="programs", need=all_of(program("stockfish"), program("gnugo"))),
     Group("oracle", 6, marker="oracle", prepare=("make", "oracle"), python=".venv-oracle/bin/python"),

@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise, product
 
 from palaestra.envs.seeding import Dice
 
@@ -219,9 +220,17 @@ def read_cover(line: str) -> Cover:
     cover = Cover(tuple(parts), line)
     if not 1 <= len(cover.slots) <= MOST_SLOTS:
         raise ValueError(f"the cover has {len(cover.slots)} slots, expected 1 to {MOST_SLOTS}")
+    for left, right in pairwise(parts):
+        for one, other in product(_words(left), _words(right)):
+            if _tokens(one + other) != [*_tokens(one), *_tokens(other)]:
+                raise ValueError(f"the cover is ambiguous: {one + other!r:.60} runs together; put a space between")
     if (twice := _ambiguous(cover)) is not None:
         raise ValueError(f"the cover is ambiguous: {twice!r} can be read in two ways; change the words of its classes")
     return cover
+
+
+def _words(part: str | Slot) -> tuple[str, ...]:
+    return (part,) if isinstance(part, str) else part.words
 
 
 def _slot(text: str) -> Slot:

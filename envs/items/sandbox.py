@@ -15,6 +15,7 @@ import ast
 import contextlib
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -58,7 +59,10 @@ COMMANDS = frozenset([
 _REFUSED = {
     "sort": re.compile(r"-[^-]*[oT]|--(?:o|t|f|comp|random-so)"),  # writes or starts something
     "tail": re.compile(r"-[^-]*[fF]|--(?:f|retry|pid)"),  # never ends
+    "grep": re.compile(r"-[^-]*[fdDrR]|--(?:fi|ex|in|rec|der|dir|dev)"),  # reads other files than it is given
+    "wc": re.compile(r"--f"),
 }
+_SEPARATOR = re.compile(r"-[a-z]/")
 _NOTHING = re.compile("(?!)")
 
 _RUNNER = """
@@ -138,10 +142,12 @@ def run_pipeline(command: str, files: Mapping[str, str], *, seconds: float = SEC
         for file, content in files.items():
             if not re.fullmatch(r"\w[\w.-]{0,40}", file, re.ASCII):
                 return Ran("refused", reason=f"{file[:40]!r} is no name of a file")
+            if not _is_text(content):
+                return Ran("refused", reason=f"the file {file} is no text")
             (folder / file).write_text(content, encoding="utf-8")
         ran = Ran("ok")
         for stage in stages:
-            ran = _run(stage, ran.output + "\n" if ran.output else "", folder, seconds)
+            ran = _run(stage, ran.output + "\n" if ran.output else "", folder, seconds, MEGABYTES << 20)
             if ran.status != "ok":
                 return ran
         return ran
@@ -149,6 +155,8 @@ def run_pipeline(command: str, files: Mapping[str, str], *, seconds: float = SEC
 
 def pipeline(command: str) -> list[list[str]] | str:
     """Return the words of each stage of a pipeline, or why it is not run."""
+    if not _is_text(command):
+        return "it is no text"
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     stages: list[list[str]] = [[]]
@@ -168,13 +176,23 @@ def pipeline(command: str) -> list[list[str]] | str:
             return f"{stage[0] if stage else 'an empty command'!r} is not one of {', '.join(sorted(COMMANDS))}"
         refused = _REFUSED.get(stage[0], _NOTHING)
         for word in stage[1:]:
-            if word.startswith(("/", "~")) or ".." in word or refused.match(word):
+            path = word[0] == "-" and "/" in word and not _SEPARATOR.fullmatch(word) if word else False
+            if path or word.startswith(("/", "~")) or ".." in word or refused.match(word):
                 return f"the word {word!r} is not allowed"
     return stages
 
 
-def _run(command: Sequence[str], given: str, folder: Path, seconds: float) -> Ran:
-    """Run one program with nothing but its input; kill it and what it started when its time is over."""
+def _is_text(text: str) -> bool:
+    """Return whether a text can be handed to a program: it has no NUL and no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _run(command: Sequence[str], given: str, folder: Path, seconds: float, memory: int | None = None) -> Ran:
+    """Run one program with nothing but its input; kill it and what it started when its time is over.
+
+    Args:
+        memory: Most bytes of its address space; None for a program that limits itself.
+    """
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
     try:
         process = subprocess.Popen(
@@ -183,6 +201,9 @@ def _run(command: Sequence[str], given: str, folder: Path, seconds: float) -> Ra
         )  # fmt: skip
     except OSError as error:
         return Ran("failed", reason=f"{command[0]} cannot be started ({error.strerror})")
+    if memory is not None:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
     late = threading.Event()
 
     def stop() -> None:

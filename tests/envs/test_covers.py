@@ -112,6 +112,13 @@ def test_what_is_no_cover_is_refused(line: str, said: str) -> None:
         read_cover(line)
 
 
+@pytest.mark.parametrize("line", ["x {ab|a}{c|bc} y", "The {old|new}ish {dog|cat} ran.", "un{tie|pack} it"])
+def test_words_that_run_together_are_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="runs together; put a space between"):
+        read_cover(line)
+    assert read_cover("{old|new}, {dog|cat}!").texts == 4
+
+
 def test_words_that_begin_alike_are_not_ambiguous() -> None:
     cover = read_cover("{In|In fact} the {old|old and grey} man {left|left town}.")
     assert cover.read("in fact the old and grey man left.") == (1, 1, 0)

@@ -86,6 +86,7 @@ def actions(played):
     return [(one.task.index, one.episode.actions, one.episode.returns) for one in played]
 
 
+@pytest.mark.slow
 def test_games_of_a_runner_that_dies_in_the_middle_are_played_by_others_and_it_comes_back(algorithm, tasks):
     undisturbed = actions(algorithm.play(tasks))
     before = on_runner(algorithm, 1, pid)
