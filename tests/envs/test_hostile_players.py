@@ -79,7 +79,11 @@ def positions(game: str) -> list:
     return list(found.values())
 
 
-@pytest.mark.parametrize("game", GAMES)
+LONG = ("go", "risk")
+"""Games with so many words that a flood of each takes seconds."""
+
+
+@pytest.mark.parametrize("game", [pytest.param(game, marks=[pytest.mark.slow] * (game in LONG)) for game in GAMES])
 def test_a_hundred_kilobytes_are_read_at_once_and_end_nothing(game: str) -> None:
     opening = make(game, seed=3, **options_of(game))
     for table in positions(game):

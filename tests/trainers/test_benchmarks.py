@@ -45,6 +45,7 @@ def work(case, count):
     return {name: side["counts"][count] for name, side in case["sides"].items()}
 
 
+@pytest.mark.slow
 def test_every_registered_game_is_played_alike_by_match_and_raw_engine(tmp_path):
     cases = quick("envs", tmp_path)
     assert set(game_ids()) < set(cases)
