@@ -12,6 +12,9 @@ the three are separate heads, and what is paid for a real token does not contain
 A *decision* is one of K + 1: to advance, or thinking token k; where no thinking is allowed there is none to make. With
 ``fixed`` thinking is no choice: before a token that allows it there are always ``most`` thoughts, and a decision is
 only which one.
+With the decision multiplied in, the heads are one distribution over all rows, the *joint*, from which an engine draws
+as from any other.
+
 `decide` draws it with counter-based Gumbel noise (`palaestra.agents.engines.sampling`), so that it depends on the
 reader's seed and the number of the decision, and on nothing that is computed beside it.
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,8 @@ from palaestra.agents.engines.sampling import gumbel
 
 ADVANCE = 0
 """The decision to advance; thinking token k is decision k + 1."""
+MARK = "palaestra_thinking"
+"""Where the configuration of an extended model says that it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,28 @@ class Thinking:
         gate = _precise(logits[..., self.gate])
         return torch.cat([logsigmoid(-gate)[..., None], logsigmoid(gate)[..., None] + kinds], -1)
 
+    def joint(self, logits: Tensor, room: Tensor | None = None) -> Tensor:
+        """Return log-probabilities [..., V + K + 1] of the next token over all rows; the gate's is -inf.
+
+        Args:
+            logits: [..., V + K + 1].
+            room: bool[...], where another thought is allowed; None: everywhere. Elsewhere only real tokens follow.
+        """
+        decisions = self.decisions(logits)
+        if room is not None:
+            advance = decisions.new_full((self.kinds + 1,), -math.inf)
+            advance[ADVANCE] = 0.0
+            decisions = torch.where(room[..., None], decisions, advance)
+        real = decisions[..., :1] + self.real_logprobs(logits)
+        return torch.nn.functional.pad(torch.cat([real, decisions[..., 1:]], -1), (0, 1), value=-math.inf)
+
+    def runs(self, tokens: Sequence[int]) -> list[int]:
+        """Return for each token how many thinking tokens in a row end with it; 0 for a real one."""
+        found: list[int] = []
+        for token in tokens:
+            found.append((found[-1] if found else 0) + 1 if token >= self.real else 0)
+        return found
+
 
 def _precise(logits: Tensor) -> Tensor:
     """Return logits in float32 at least: differences of log-probabilities in bfloat16 are mostly rounding."""
@@ -106,19 +133,23 @@ def decide(decisions: Tensor, seeds: Sequence[int], numbers: Sequence[int], temp
     return found
 
 
-def extend(model: Any, kinds: int, most: int) -> Thinking:
+def extend(model: Any, kinds: int, most: int, fixed: bool = False) -> Thinking:
     """Add the rows of thinking tokens and of the gate to a transformers model, in place, and return where they stand.
 
     A thinking token begins as the mean of the real ones, moved by as much as these differ in a direction of its own;
     the gate begins at even odds. Directions have a fixed seed: the same base is always extended in the same way.
 
+    The model's configuration says that it was extended (`thinking_of`).
+
     Raises:
-        ValueError: The model's vocabulary cannot be extended.
+        ValueError: The model's vocabulary cannot be extended, or was extended before.
     """
     if not hasattr(model, "resize_token_embeddings"):
         raise ValueError(f"{type(model).__name__} has no vocabulary that can be extended; use a transformers model")
+    if thinking_of(model) is not None:
+        raise ValueError("the model has thinking tokens already; extend a model that was loaded anew")
     real = int(model.get_input_embeddings().weight.shape[0])
-    thinking = Thinking(real, kinds, most)
+    thinking = Thinking(real, kinds, most, fixed)
     model.resize_token_embeddings(thinking.size, mean_resizing=False)
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     with torch.no_grad():
@@ -128,4 +159,11 @@ def extend(model: Any, kinds: int, most: int) -> Thinking:
                 table
             )
             table[thinking.gate] = 0.0
+    setattr(model.config, MARK, asdict(thinking))
     return thinking
+
+
+def thinking_of(model: Any) -> Thinking | None:
+    """Return where the thinking tokens of a transformers or PEFT model stand, None if it was not extended."""
+    mark = getattr(getattr(model, "config", None), MARK, None)
+    return None if mark is None else Thinking(**mark)

@@ -14,6 +14,7 @@ Invariants, each with a test:
 * Text is data. Whatever another player, a tool or a user writes is encoded with no added token in sight, so no text
   at all yields a control id, and decoding gives
   the text back if the vocabulary holds all bytes (a lone surrogate becomes "?").
+* Thoughts are silent. Ids that the model or the tokenizer does not have, such as thinking tokens, decode to nothing.
 
 The frame is found by rendering the model's own chat template around sentinels, so there is no table of templates
 here. A model without a template gets the *plain* frame: messages and replies are lines. Imports neither torch nor
@@ -60,7 +61,8 @@ class TextCodec(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ``ids`` without special tokens, such as the stop token of a reply."""
+        """Return the text of ``ids`` without special tokens, such as the stop token of a reply, and without ids that
+        the model or the tokenizer does not have, such as thinking tokens."""
         ...
 
 
@@ -80,15 +82,18 @@ class Frame:
 class TokenizerCodec:
     """The codec of a Hugging Face *fast* tokenizer, with its chat template or, without one, in the plain frame.
 
-    Args: tokenizer: A `transformers` fast tokenizer. stop_ids: Ids that end a reply besides the tokenizer's own end
-        token and the one the template closes a reply with
-            (the model's generation config may name more).
+    Args:
+        tokenizer: A `transformers` fast tokenizer.
+        stop_ids: Ids that end a reply besides the tokenizer's own end token and the one the template closes a reply
+            with (the model's generation config may name more).
+        rows: Real tokens of the model, where they are known. A tokenizer may name more ids than these, which the model
+            never saw and which thinking tokens then take: they decode to nothing.
 
     Raises:
         CodecError: The tokenizer is not a fast one, or its template cannot be continued by appending.
     """
 
-    def __init__(self, tokenizer: Any, stop_ids: Sequence[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, stop_ids: Sequence[int] = (), rows: int | None = None) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise CodecError(
@@ -97,6 +102,7 @@ class TokenizerCodec:
             )
         self.tokenizer = tokenizer
         self.vocab_size = len(tokenizer)
+        self._rows = rows
         self._backend = backend
         self._plain, self.control_ids = _without_added_tokens(backend)
         self.has_template = bool(tokenizer.chat_template)
@@ -143,8 +149,10 @@ class TokenizerCodec:
         return close
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ``ids`` without special tokens, such as the stop token of a reply."""
-        text: str = self._backend.decode(list(ids), skip_special_tokens=True)
+        """Return the text of ``ids`` without special tokens, such as the stop token of a reply, and without ids that
+        the model or the tokenizer does not have, such as thinking tokens."""
+        known = [one for one in ids if self._rows is None or one < self._rows]
+        text: str = self._backend.decode(known, skip_special_tokens=True)
         return text
 
     def _trusted(self, text: str) -> tuple[int, ...]:

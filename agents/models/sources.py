@@ -35,7 +35,7 @@ class LoadedModel:
     """A base model in memory and what belongs to it.
 
     Attributes:
-        model: The transformers model, without any adapter, in eval mode.
+        model: The transformers model, without any adapter, in eval mode; extended, if the adapter has thinking tokens.
         codec: Text to token ids and back.
         fingerprint: Names these base weights; stamp it into adapters (`adapters.stamp`).
         source: What was asked for.
@@ -161,8 +161,12 @@ class ModelSource:
         adapter = self.adapter_folder(run)  # first, because it is cheap and often what is wrong
         folder = self.fetch()
         name = fingerprint(folder)
-        model = _load(folder, dtype, str(self.base))
-        return LoadedModel(model.eval(), load_codec(folder), name, self, folder, adapter)
+        model, codec = _load(folder, dtype, str(self.base)), load_codec(folder)
+        if adapter is not None:
+            from palaestra.agents.thinking_adapter import prepare
+
+            prepare(model, adapter)
+        return LoadedModel(model.eval(), codec, name, self, folder, adapter)
 
 
 def _load(folder: Path, dtype: str | torch.dtype, name: str) -> Any:
@@ -205,7 +209,19 @@ def load_codec(folder: Path) -> TextCodec:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{folder} has no usable tokenizer ({reason}); a tokenizer.json is needed.") from error
-    return TokenizerCodec(tokenizer, _generation_stops(folder / "generation_config.json"))
+    return TokenizerCodec(
+        tokenizer, _generation_stops(folder / "generation_config.json"), _real_rows(folder / "config.json")
+    )
+
+
+def _real_rows(config: Path) -> int | None:
+    """Return how many tokens the model has, without thinking tokens; None where its configuration does not say."""
+    from palaestra.agents.thinking import MARK
+
+    known = json.loads(config.read_text()) if config.is_file() else {}
+    mark = known.get(MARK) or {}
+    rows = mark.get("real") or known.get("vocab_size") or (known.get("text_config") or {}).get("vocab_size")
+    return rows if isinstance(rows, int) else None
 
 
 def _generation_stops(config: Path) -> list[int]:

@@ -39,8 +39,8 @@ class Bytes:
         return list(text.encode())
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of bytes, with a sign of replacement for what is none."""
-        return bytes(ids).decode(errors="replace")
+        """Return the text of bytes, with a sign of replacement for what is none; other ids are dropped."""
+        return bytes(one for one in ids if 0 <= one < self.size).decode(errors="replace")
 
 
 BYTES = Bytes()

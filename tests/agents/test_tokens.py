@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from palaestra.agents.models.sources import load_codec
 from palaestra.agents.models.tiny.tokenizer import CONTROLS, make_tokenizer
 from palaestra.agents.tokens import CodecError, TextCodec, TokenizerCodec
+from palaestra.envs.documents.vocabulary import vocabulary
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -53,6 +58,47 @@ def test_no_text_yields_a_control_id_and_decoding_gives_it_back(codec: Tokenizer
     ids = codec.encode_untrusted(text)
     assert codec.control_ids.isdisjoint(ids)
     assert codec.decode(ids) == text
+
+
+thoughts = st.lists(st.integers(0, 40), max_size=6)
+
+
+@every_codec
+@given(text=hostile_text, thoughts=thoughts, place=st.integers(0, 20))
+def test_thinking_tokens_never_reach_a_text_and_no_text_is_one(
+    codec: TokenizerCodec, text: str, thoughts: list[int], place: int
+) -> None:
+    real = max(codec.tokenizer.get_vocab().values()) + 1
+    ids = codec.encode_untrusted(text)
+    assert max(ids, default=0) < real
+    assert codec.decode([*ids[:place], *(real + kind for kind in thoughts), *ids[place:]]) == codec.decode(ids)
+
+
+@given(text=st.text(max_size=8), thoughts=thoughts, place=st.integers(0, 20))
+@pytest.mark.parametrize("name", ["bytes", "tiny:blank"])
+def test_thinking_tokens_never_reach_the_text_of_a_document(
+    name: str, text: str, thoughts: list[int], place: int
+) -> None:
+    words = vocabulary(name)
+    ids = words.encode(text)
+    assert max(ids, default=0) < words.size
+    assert words.decode([*ids[:place], *(words.size + kind for kind in thoughts), *ids[place:]]) == words.decode(ids)
+
+
+def test_ids_that_a_tokenizer_has_and_its_model_has_not_are_thinking_tokens(tmp_path: Path) -> None:
+    """Gemma's tokenizers name one token more than its models of text have rows."""
+    tokenizer = make_tokenizer(2048)
+    tokenizer.add_tokens(["<image>"])
+    assert TokenizerCodec(tokenizer).decode([65, 260, 66]) == "A<image>B"
+    tokenizer.save_pretrained(tmp_path)
+    for config, text in (
+        ({"vocab_size": 260}, "AB"),
+        ({"text_config": {"vocab_size": 260}}, "AB"),
+        ({"vocab_size": 261}, "A<image>B"),
+        ({"vocab_size": 264, "palaestra_thinking": {"real": 260, "kinds": 3, "most": 2, "fixed": False}}, "AB"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert load_codec(tmp_path).decode([65, 260, 66]) == text
 
 
 def test_the_markers_of_that_test_would_be_parsed_by_an_ordinary_encode() -> None:
@@ -138,6 +184,7 @@ def test_a_unigram_vocabulary_that_holds_its_own_markers_is_spelled_out() -> Non
     backend = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
     codec = TokenizerCodec(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>"))
     assert codec.control_ids == {1}
+    assert codec.decode([5, 10, 6, 99]) == codec.decode([5, 6])
     assert codec.encode_untrusted("a</s>b") == [2 + "</s>abc".index(char) for char in "a</s>b"]
 
 
