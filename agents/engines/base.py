@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 BASE = "base"
 """Name of the frozen base model: the policy without an adapter."""
 
-Adapter: TypeAlias = "str | Path | tuple[Any, dict[str, Any]]"
-"""A PEFT folder, or (`peft.LoraConfig`, state dict as `peft.get_peft_model_state_dict` returns it)."""
+Adapter: TypeAlias = "str | Path | tuple[Any, dict[str, Any]] | tuple[Any, dict[str, Any], Any]"
+"""A PEFT folder, or (`peft.LoraConfig`, state dict as `peft.get_peft_model_state_dict` returns it), and with thinking
+tokens also their `palaestra.agents.thinking.Thinking`."""
 
 
 class EngineError(PalaestraError):

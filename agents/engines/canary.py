@@ -13,16 +13,29 @@ from typing import Any
 import torch
 
 from palaestra.agents.engines.base import AdapterError, Engine
+from palaestra.agents.thinking import Thinking, thinking_of
 
 
-def plain_score(model: Any, tokens: Sequence[int]) -> list[float]:
-    """log p(tokens[i] | tokens[:i]) for i >= 1, by one forward pass of a transformers or PEFT model as it stands."""
+def plain_score(model: Any, tokens: Sequence[int], thinking: Thinking | None = None) -> list[float]:
+    """log p(tokens[i] | tokens[:i]) for i >= 1, by one forward pass of a transformers or PEFT model as it stands.
+
+    Args:
+        model: Whose extended rows count only with ``thinking``: without it, it says what its base does.
+        tokens: Any.
+        thinking: Where an adapter that is active has its thinking tokens.
+    """
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         ids = torch.tensor([list(tokens)], device=model.device)
         with torch.inference_mode():
-            logprobs = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+            logits = model(input_ids=ids).logits[0, :-1].float()
+            if thinking is not None:
+                room = torch.tensor([run < thinking.most for run in thinking.runs(tokens)[:-1]], device=model.device)
+                logprobs = thinking.joint(logits, room)
+            else:
+                extended = thinking_of(model)
+                logprobs = logits[:, : extended.real if extended else None].log_softmax(-1)
         scores: list[float] = logprobs.gather(-1, ids[0, 1:, None])[:, 0].tolist()
     finally:
         for module in training:  # each its own: a frozen base is not in training mode, its adapters are

@@ -6,6 +6,8 @@ registers hooks on every layer in every step and sorts the names of all tokens a
 adapters of seven matrices a layer that took 6.3 of 15.7 ms a step of 64 rows on a model of 1M parameters, and 100 of
 240 ms on one of 135M in bfloat16; this takes 1.6 and 22 ms (one core).
 
+An adapter may bring thinking tokens, whose rows are read beside its matrices (`palaestra.agents.engines.thoughts`).
+
 Shapes: N tokens, r rank; A is kept as [in, r], B times the scaling as [r, out], both in the adapter's own type.
 """
 
@@ -15,7 +17,7 @@ import copy
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,30 @@ from peft.tuners import lora as peft_lora
 from transformers import PreTrainedModel
 
 from palaestra.agents.engines.base import BASE, Adapter, AdapterError
+from palaestra.agents.engines.thoughts import Rows, split
+from palaestra.agents.models.cache import ModelError
+from palaestra.agents.thinking import Thinking
+from palaestra.agents.thinking_adapter import recorded
 
-_REFUSED = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters", "alora_invocation_tokens")
+_REFUSED = ("use_dora", "modules_to_save", "target_parameters", "alora_invocation_tokens")
 
 Matrices = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """Per adapted module: A [in, r] and scaled B [r, out]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An adapter as it was read.
+
+    Attributes:
+        digest: Of all that decides what it computes.
+        matrices: By module.
+        rows: Of its thinking tokens, if it has some.
+    """
+
+    digest: str
+    matrices: Matrices
+    rows: Rows | None
 
 
 @dataclass(slots=True)
@@ -88,16 +109,23 @@ class AdapterReader:
         self._base = base
         self._peft: PeftModel | None = None
 
-    def read(self, name: str, adapter: Adapter) -> tuple[str, Matrices]:
-        """Return a digest of the adapter and its matrices by module.
+    def read(self, name: str, adapter: Adapter) -> Parts:
+        """Return what the adapter consists of.
 
         Raises:
             AdapterError: It cannot be read, was made for another base, or is of a kind that cannot share a batch.
         """
-        config, tensors = _open(name, adapter)
-        digest = _digest(config, tensors)
+        config, tensors, thinking = _open(name, adapter)
+        digest = _digest(config, tensors, thinking)
         try:
-            return digest, self._matrices(config, tensors)
+            rows = None
+            if thinking is not None:
+                tensors, rows = split(self._base, config, tensors, thinking)
+            if strange := sorted(key for key in tensors if ".lora_" not in key):
+                raise ValueError(
+                    f"it holds {strange[0]!r}, which is no LoRA matrix; save it without the base's tensors."
+                )
+            return Parts(digest, self._matrices(config, tensors), rows)
         except Exception as error:
             cause = _first_line(error)
             raise AdapterError(f"adapter {name!r} does not fit {type(self._base).__name__}: {cause}") from error
@@ -136,9 +164,11 @@ class AdapterReader:
                 self._peft.delete_adapter("read")
 
 
-def _open(name: str, adapter: Adapter) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+def _open(name: str, adapter: Adapter) -> tuple[LoraConfig, dict[str, torch.Tensor], Thinking | None]:
+    thinking: Thinking | None
     if isinstance(adapter, tuple):
         config, tensors = copy.deepcopy(adapter[0]), adapter[1]
+        thinking = adapter[2] if len(adapter) == 3 else None
     else:
         folder = Path(adapter)
         if not (folder / "adapter_model.safetensors").is_file():
@@ -148,6 +178,9 @@ def _open(name: str, adapter: Adapter) -> tuple[LoraConfig, dict[str, torch.Tens
         try:
             config = PeftConfig.from_pretrained(str(folder))
             tensors = load_peft_weights(str(folder), device="cpu")
+            thinking = recorded(folder)
+        except ModelError as error:
+            raise AdapterError(str(error)) from error
         except Exception as error:
             raise AdapterError(f"adapter {name!r} in {str(folder)!r} cannot be read: {_first_line(error)}") from error
     if not isinstance(config, LoraConfig):
@@ -155,13 +188,20 @@ def _open(name: str, adapter: Adapter) -> tuple[LoraConfig, dict[str, torch.Tens
     refused = [option for option in _REFUSED if getattr(config, option, None)]
     if refused:
         raise AdapterError(f"adapter {name!r} uses {refused[0]}, which cannot share a batch; train it without.")
+    if config.trainable_token_indices and thinking is None:
+        raise AdapterError(
+            f"adapter {name!r} trains single tokens and does not say that they are thinking tokens; save it with "
+            "palaestra.agents.thinking_adapter.save, or train it without."
+        )
     config.inference_mode = True
-    return config, tensors
+    return config, tensors, thinking
 
 
-def _digest(config: LoraConfig, tensors: dict[str, Any]) -> str:
+def _digest(config: LoraConfig, tensors: dict[str, Any], thinking: Thinking | None) -> str:
     """Hash what decides the output: the weights, and what scales them."""
     facts = {key: getattr(config, key) for key in ("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern")}
+    if thinking is not None:
+        facts["thinking"] = asdict(thinking)
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for key in sorted(tensors):
         tensor = tensors[key].detach().float().cpu().contiguous()

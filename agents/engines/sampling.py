@@ -49,8 +49,8 @@ def gumbel(seed: int, position: int, out: NDArray[np.float32]) -> None:
 class Sampler:
     """Draws one token a row, and keeps the noise buffer between calls."""
 
-    def __init__(self, vocab_size: int) -> None:
-        self._noise = np.empty((0, vocab_size), dtype=np.float32)
+    def __init__(self) -> None:
+        self._noise = np.empty(0, dtype=np.float32)
 
     def draw(
         self, logits: torch.Tensor, requests: Sequence[Sampling], positions: Sequence[int]
@@ -69,11 +69,12 @@ class Sampler:
             scores = scores / heat[:, None]
         noisy = [row for row, request in enumerate(requests) if request.temperature > 0]
         if noisy:
-            if len(self._noise) < rows:
-                self._noise = np.empty((rows, vocab), dtype=np.float32)
+            if len(self._noise) < rows * vocab:
+                self._noise = np.empty(rows * vocab, dtype=np.float32)
+            buffer = self._noise[: len(noisy) * vocab].reshape(-1, vocab)
             for place, row in enumerate(noisy):
-                gumbel(requests[row].seed, positions[row], self._noise[place])
-            noise = torch.from_numpy(self._noise[: len(noisy)]).to(scores.device)
+                gumbel(requests[row].seed, positions[row], buffer[place])
+            noise = torch.from_numpy(buffer).to(scores.device)
             if len(noisy) == rows:
                 tokens = (scores + noise).argmax(-1)
             else:

@@ -40,6 +40,7 @@ from palaestra.agents.engines.kv import Workspace
 from palaestra.agents.engines.prefixes import PrefixStore, Row, find_source
 from palaestra.agents.engines.sampling import Sampler
 from palaestra.agents.engines.weights import Weights
+from palaestra.agents.thinking import Thinking
 
 _QUIET_ROUNDS = 3
 """Rounds of the event loop without a new request before a step starts: a reply that wakes a match, which gathers
@@ -62,7 +63,10 @@ class EngineStats:
 
 
 class TransformersEngine:
-    """Serves a transformers model and its LoRA adapters.
+    """Serves a transformers model and its LoRA adapters, with or without thinking tokens.
+
+    A policy with thinking tokens draws from the joint distribution of `palaestra.agents.thinking`, and so many in a row
+    as it allows; they are tokens of its replies and contexts like others, and no other policy's.
 
     Args:
         model: A causal language model or a PEFT model around one; weights are shared, the module itself is left alone,
@@ -105,7 +109,7 @@ class TransformersEngine:
         self._batch_tokens = batch_bytes // self._weights.kv.token_bytes
         self._workspace = Workspace(self._weights.kv)
         self._store = PrefixStore(cache_bytes)
-        self._sampler = Sampler(self.vocab_size)
+        self._sampler = Sampler()
         self._queue: list[Row] = []
         self._rows: list[Row] = []  # in the order of workspace rows
         self._arrivals = 0
@@ -206,9 +210,11 @@ class TransformersEngine:
         tokens = [int(token) for token in context]
         if not tokens:
             raise ContextOverflow("the context is empty; it must hold at least one token, such as the model's first.")
-        if min(tokens) < 0 or max(tokens) >= self.vocab_size:
+        thinking = self._weights.thinking(policy)
+        known = self.vocab_size if thinking is None else thinking.gate
+        if min(tokens) < 0 or max(tokens) >= known:
             bad = min(tokens) if min(tokens) < 0 else max(tokens)
-            raise ValueError(f"token id {bad} is outside the model's vocabulary of {self.vocab_size}.")
+            raise ValueError(f"token id {bad} is outside the model's vocabulary of {known} under policy {policy!r}.")
         loop = asyncio.get_running_loop()
         row = Row(policy, tokens, sampling, session, loop.create_future())
         if row.finished:  # the score of a single token
@@ -279,7 +285,7 @@ class TransformersEngine:
         for row, offset in scored:
             self._read_scores(row, logits[offset:])
         if drawn:
-            self._draw(drawn, logits if len(drawn) == len(select) else logits[[offset for _, offset in drawn]])
+            self._draw(drawn, logits)
         self._stats.steps += 1
         self._stats.peak_rows = max(self._stats.peak_rows, len(self._rows))
         for row in [row for row in self._rows if row.finished]:
@@ -288,17 +294,33 @@ class TransformersEngine:
                 row.future.set_result(None)
 
     def _draw(self, drawn: list[tuple[Row, int]], logits: torch.Tensor) -> None:
-        samplings = [row.sampling for row, _ in drawn if row.sampling is not None]
-        positions = [len(row.logprobs) for row, _ in drawn]
-        tokens, logprobs = self._sampler.draw(logits, samplings, positions)
-        for (row, _), token, logprob in zip(drawn, tokens, logprobs, strict=True):
-            row.tokens.append(token)
-            row.logprobs.append(logprob)
+        """Draw for rows, each with the place of its logits; rows with the same vocabulary together."""
+        alike: dict[Thinking | None, list[tuple[Row, int]]] = {}
+        for row, place in drawn:
+            alike.setdefault(self._weights.thinking(row.policy), []).append((row, place))
+        for thinking, members in alike.items():
+            own = logits if len(members) == len(logits) else logits[[place for _, place in members]]
+            if thinking is not None:
+                runs = [thinking.runs(row.tokens[-thinking.most :])[-1] for row, _ in members]
+                own = thinking.joint(own[:, : thinking.size], _room(thinking, runs, own.device))
+            elif logits.shape[-1] > self.vocab_size:
+                own = own[:, : self.vocab_size].contiguous()
+            samplings = [row.sampling for row, _ in members if row.sampling is not None]
+            tokens, logprobs = self._sampler.draw(own, samplings, [len(row.logprobs) for row, _ in members])
+            for (row, _), token, logprob in zip(members, tokens, logprobs, strict=True):
+                row.tokens.append(token)
+                row.logprobs.append(logprob)
         self._stats.sampled += len(drawn)
 
     def _read_scores(self, row: Row, logits: torch.Tensor) -> None:
-        following = torch.tensor(row.tokens[len(row.logprobs) + 1 : row.computed + 1], device=logits.device)
-        logprobs = logits[: len(following)].float().log_softmax(-1)
+        first = len(row.logprobs)
+        following = torch.tensor(row.tokens[first + 1 : row.computed + 1], device=logits.device)
+        own, thinking = logits[: len(following)], self._weights.thinking(row.policy)
+        if thinking is None:
+            logprobs = own[:, : self.vocab_size].float().log_softmax(-1)
+        else:
+            runs = thinking.runs(row.tokens[: row.computed])[first:]
+            logprobs = thinking.joint(own[:, : thinking.size], _room(thinking, runs, own.device))
         row.logprobs += logprobs.gather(-1, following[:, None])[:, 0].tolist()
 
     def _shares(self) -> list[int]:
@@ -355,3 +377,8 @@ class TransformersEngine:
         if last is not row:
             self._workspace.copy(len(self._rows), index, last.computed)
             self._rows[index] = last
+
+
+def _room(thinking: Thinking, runs: list[int], device: torch.device) -> torch.Tensor:
+    """Return bool[n]: whether another thought may follow so many in a row."""
+    return torch.tensor([run < thinking.most for run in runs], device=device)

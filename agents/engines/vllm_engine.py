@@ -176,14 +176,19 @@ class VllmEngine:
         return [*inner, output.outputs[0].logprobs[0][known[-1]].logprob]
 
     def add_policy(self, name: str, adapter: Adapter) -> None:
-        """See `Engine.add_policy`; vLLM loads the adapter at its first use."""
-        from vllm.lora.request import LoRARequest
-
+        """See `Engine.add_policy`; vLLM loads the adapter at its first use. Thinking tokens are refused."""
         if name == BASE:
             raise AdapterError(f"{BASE!r} names the model without an adapter; give the adapter another name.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the skeleton has shapes only, so torch says that copying did nothing
-            digest, _ = self._reader.read(name, adapter)
+            parts = self._reader.read(name, adapter)
+        if parts.rows is not None:
+            raise AdapterError(
+                f"adapter {name!r} has thinking tokens, which vLLM cannot serve; serve it with the transformers engine."
+            )
+        from vllm.lora.request import LoRARequest
+
+        digest = parts.digest
         if self._digests.get(name, digest) != digest:
             raise AdapterError(
                 f"policy {name!r} already names other weights, and a name means one set of weights for ever; "
@@ -250,7 +255,7 @@ class VllmEngine:
         from safetensors.torch import save_file
 
         if isinstance(adapter, tuple):
-            config, tensors = adapter
+            config, tensors = adapter[:2]
             config.save_pretrained(str(folder))
             save_file(
                 {key: value.detach().cpu().contiguous() for key, value in tensors.items()},

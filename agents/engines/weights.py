@@ -2,8 +2,8 @@
 
 A trainer hands over the very model it trains: in training mode, wrapped by PEFT, with its own attention. The engine
 must change all three and disturb none, so it copies the tree of modules and shares every tensor: a copy costs
-milliseconds and no memory, and the base exists once. PEFT layers in the given model are left out of the copy; what the
-trainer is learning reaches the engine only as a published adapter.
+milliseconds and no memory, and the base exists once. PEFT layers in the given model are left out of the copy, and so
+are the rows of thinking tokens; what the trainer is learning reaches the engine only as a published adapter.
 
 When made, `Weights` compares its logits with the given model's on a few tokens, so that an architecture whose
 attention is more than softmax(q k + mask) v is refused instead of being served wrongly.
@@ -25,6 +25,8 @@ from palaestra.agents.engines.attention import Plan
 from palaestra.agents.engines.base import BASE, Adapter, AdapterError, EngineError
 from palaestra.agents.engines.kv import KVShape, Workspace
 from palaestra.agents.engines.lora import AdapterReader, MultiLora, Routes
+from palaestra.agents.engines.thoughts import Thoughts, strip
+from palaestra.agents.thinking import Thinking
 
 _PROBE = (3, 1, 4, 1, 5, 9, 2, 6)
 
@@ -40,8 +42,12 @@ def share(model: torch.nn.Module) -> PreTrainedModel:
     for buffer in base.buffers():
         memo[id(buffer)] = buffer
     tree: PreTrainedModel = copy.deepcopy(base, memo)
+    wrapped: list[str] = []
     for name, module in list(tree.named_modules()):
+        if wrapped and name.startswith(f"{wrapped[-1]}."):
+            continue  # a wrapper's own layers went with it
         if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            wrapped.append(name)
             inner = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
             _replace(tree, name, inner)
     if hasattr(tree, "peft_config"):
@@ -58,17 +64,19 @@ class Weights:
     Attributes:
         model: The engine's own tree.
         kv: What one token of context takes.
-        vocab_size: Width of the logits.
+        vocab_size: V, the real tokens.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = share(model)
+        strip(self.model)
         head = self.model.get_output_embeddings()
         if head is None:
             raise EngineError(f"{type(self.model).__name__} has no output head; give a causal language model.")
         self.vocab_size = int(head.weight.shape[0])
         self._reader = AdapterReader(share(self.model))
         self._routes = Routes([])
+        self._thoughts = Thoughts(self.model)
         self._loras: dict[str, MultiLora] = {}
         self._digests: dict[str, str] = {}
         self._policies: list[str] = []
@@ -82,8 +90,14 @@ class Weights:
         """Names that can be computed, `BASE` first."""
         return (BASE, *self._policies)
 
+    def thinking(self, policy: str) -> Thinking | None:
+        """Return where a policy's thinking tokens stand, None if it has none."""
+        rows = self._thoughts.rows.get(policy)
+        return None if rows is None else rows.thinking
+
     def forward(self, plan: Plan, workspace: Workspace, policies: list[str]) -> torch.Tensor:
-        """Compute a step and return the logits [S, V] of the selected tokens.
+        """Compute a step and return the logits [S, V] of the selected tokens; where a policy of the step has thinking
+        tokens, there are as many columns more as any of these needs, of which others' rows mean nothing.
 
         Args:
             plan: N tokens.
@@ -92,6 +106,7 @@ class Weights:
         """
         workspace.plan, self._select = plan, plan.select
         self._routes.set(policies, plan.ids.device)
+        self._thoughts.set(policies, plan)
         try:
             # The mask is a placeholder: models hand a prepared one, which has four dimensions, on as it is.
             output = self.model(
@@ -111,24 +126,27 @@ class Weights:
         """Load an adapter as `name`; see `Engine.add_policy`."""
         if name == BASE:
             raise AdapterError(f"{BASE!r} names the model without an adapter; give the adapter another name.")
-        digest, matrices = self._reader.read(name, adapter)
-        if self._digests.setdefault(name, digest) != digest:
+        parts = self._reader.read(name, adapter)
+        if self._digests.setdefault(name, parts.digest) != parts.digest:
             raise AdapterError(
                 f"policy {name!r} already names other weights, and a name means one set of weights for ever; "
                 "publish these under a new version."
             )
         if name in self._policies:
             return
-        for path, pair in matrices.items():
+        for path, pair in parts.matrices.items():
             if path not in self._loras:
                 self._loras[path] = MultiLora(self.model.get_submodule(path), self._routes)
                 _replace(self.model, path, self._loras[path])
             self._loras[path].pairs[name] = pair
+        if parts.rows is not None:
+            self._thoughts.add(name, parts.rows)
         self._policies.append(name)
 
     def remove(self, name: str) -> None:
         """Unload an adapter; its name stays taken by its weights."""
         self._policies.remove(name)
+        self._thoughts.rows.pop(name, None)
         for layer in self._loras.values():
             layer.pairs.pop(name, None)
 

@@ -59,7 +59,7 @@ def test_rare_tokens_are_drawn_as_often_as_they_should_be():
     vocab, draws = 2000, 10_000
     logits = torch.full((100, vocab), float(np.log(0.01 / (vocab - 1))))
     logits[:, 17] = float(np.log(0.99))
-    sampler = Sampler(vocab)
+    sampler = Sampler()
     rare = 0
     for batch in range(draws // 100):
         tokens, _ = sampler.draw(logits, [Sampling(1, seed=100 * batch + row) for row in range(100)], [0] * 100)
@@ -71,7 +71,7 @@ def test_a_row_is_drawn_alike_alone_and_among_others():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(9, 301, generator=generator) * 3
     samplings = [Sampling(4, temperature=row % 3 / 2, seed=row) for row in range(9)]
-    sampler = Sampler(301)
+    sampler = Sampler()
     tokens, logprobs = sampler.draw(logits, samplings, list(range(9)))
     for row in range(9):
         alone = sampler.draw(logits[row : row + 1], samplings[row : row + 1], [row])
@@ -86,7 +86,7 @@ def test_logprobs_are_of_the_tempered_distribution_and_untempered_when_greedy():
         Sampling(1, temperature=0.0),
         Sampling(1, temperature=1.0, seed=2),
     ]
-    tokens, logprobs = Sampler(2).draw(logits, samplings, [0, 0, 0])
+    tokens, logprobs = Sampler().draw(logits, samplings, [0, 0, 0])
     tempered, plain = ([0.1, 0.9], [0.25, 0.75])
     assert tokens[1] == 1
     due = [tempered[tokens[0]], plain[1], plain[tokens[2]]]
