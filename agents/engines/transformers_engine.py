@@ -301,7 +301,7 @@ class TransformersEngine:
         for thinking, members in alike.items():
             own = logits if len(members) == len(logits) else logits[[place for _, place in members]]
             if thinking is not None:
-                runs = [thinking.runs(row.tokens[-thinking.most :])[-1] for row, _ in members]
+                runs = [thinking.runs(row.tokens[-max(1, thinking.most) :])[-1] for row, _ in members]
                 own = thinking.joint(own[:, : thinking.size], _room(thinking, runs, own.device))
             elif logits.shape[-1] > self.vocab_size:
                 own = own[:, : self.vocab_size].contiguous()

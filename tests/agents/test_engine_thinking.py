@@ -247,6 +247,7 @@ def test_thinking_tokens_belong_to_policies_that_know_them(bases, thinkers):
         with pytest.raises(ValueError, match=rf"token id {token} .* vocabulary of {known} under policy '{policy}'"):
             asyncio.run(engine.score([1, token], policy=policy))
     engine.remove_policy("thinker")
+    assert engine._weights.thinking("thinker") is None
     engine.add_policy("thinker", payload(thinkers["untied"]))
     config, tensors, thinking = payload(thinkers["untied"])
     with pytest.raises(AdapterError, match="already names other weights"):
