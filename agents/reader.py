@@ -126,10 +126,10 @@ def score(model: Any, thinking: Thinking, batch: Batch) -> Scores:
         model: A causal language model of transformers, or a PEFT model around one, whose vocabulary was extended.
     """
     logits = model(input_ids=batch.tokens, attention_mask=batch.attention.long(), use_cache=False).logits
-    return scored(logits, thinking, batch)
+    return scores_of(logits, thinking, batch)
 
 
-def scored(logits: Tensor, thinking: Thinking, batch: Batch) -> Scores:
+def scores_of(logits: Tensor, thinking: Thinking, batch: Batch) -> Scores:
     """Return what logits [B, L, V + K + 1], at the tokens of readings, say of the tokens that follow them."""
     logits = logits[:, :-1]
     following, thought = batch.tokens[:, 1:], batch.thought[:, 1:]

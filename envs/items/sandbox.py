@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 from palaestra.envs.items.item_set import printable
+from palaestra.envs.parts import well_formed
 
 Status = Literal["ok", "refused", "failed", "slow", "large", "binary"]
 
@@ -176,7 +177,7 @@ def pipeline(command: str) -> list[list[str]] | str:
             return f"{stage[0] if stage else 'an empty command'!r} is not one of {', '.join(sorted(COMMANDS))}"
         refused = _REFUSED.get(stage[0], _NOTHING)
         for word in stage[1:]:
-            path = word[0] == "-" and "/" in word and not _SEPARATOR.fullmatch(word) if word else False
+            path = word.startswith("-") and "/" in word and not _SEPARATOR.fullmatch(word)
             if path or word.startswith(("/", "~")) or ".." in word or refused.match(word):
                 return f"the word {word!r} is not allowed"
     return stages
@@ -184,14 +185,15 @@ def pipeline(command: str) -> list[list[str]] | str:
 
 def _is_text(text: str) -> bool:
     """Return whether a text can be handed to a program: it has no NUL and no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
+    return "\0" not in text and well_formed(text) == text
 
 
 def _run(command: Sequence[str], given: str, folder: Path, seconds: float, memory: int | None = None) -> Ran:
     """Run one program with nothing but its input; kill it and what it started when its time is over.
 
     Args:
-        memory: Most bytes of its address space; None for a program that limits itself.
+        memory: Most bytes of its address space, where the system can set that from outside (Linux); None for a program
+            that limits itself.
     """
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
     try:
@@ -201,7 +203,7 @@ def _run(command: Sequence[str], given: str, folder: Path, seconds: float, memor
         )  # fmt: skip
     except OSError as error:
         return Ran("failed", reason=f"{command[0]} cannot be started ({error.strerror})")
-    if memory is not None:
+    if memory is not None and sys.platform == "linux":
         with contextlib.suppress(ProcessLookupError):  # it may have ended already
             resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
     late = threading.Event()

@@ -177,10 +177,10 @@ def test_building_twice_gives_equal_bytes_and_leaves_the_random_state_alone(tmp_
 
 def test_rows_packed_into_one_line_do_not_see_each_other() -> None:
     """The loss of a row is the same alone and beside others."""
-    from palaestra.agents.models.tiny.build import _blank, _losses, _pack
+    from palaestra.agents.models.tiny.build import _losses, _pack, blank
 
     torch.manual_seed(0)
-    model = _blank(quick(1)).eval()
+    model = blank(quick(1).shape, VOCAB_SIZE).eval()
     rows = [row for _, row in rows_of("kuhn", 3)]
     (together,) = _pack(rows, lines=8)
     assert int(together.document.max()) > 1

@@ -134,5 +134,23 @@ def test_cells_of_another_machine_are_kept_as_long_as_the_experiment_is_the_same
     assert {(cell["arm"], cell["seed"]) for cell in framework.recorded(experiment, "cpu", here)} == {
         ("one", 0), ("one", 1), ("other", 0),
     }  # fmt: skip
+    told: list[str] = []
+    third = dataclasses.replace(experiment, run=lambda cell: pytest.fail("all cells are recorded"))
+    framework.run_cells(third, seeds=1, scale="cpu", jobs=1, root=here, say=told.append, missing=True)
+    assert told == ["one, seed 0: done before", "other, seed 0: done before"]
     monkeypatch.setattr(framework, "definition", lambda experiment: "another")
     assert framework.recorded(experiment, "cpu", here) == []
+
+
+def test_remarks_do_not_make_another_experiment_and_code_does(monkeypatch):
+    experiment = experiments.find("kuhn")
+    source = framework.inspect.getsource(kuhn)
+
+    def with_source(text: str) -> str:
+        monkeypatch.setattr(framework.inspect, "getsource", lambda module: text)
+        return framework.definition(experiment)
+
+    same = with_source(source)
+    assert with_source(source + "# a remark\n") == same
+    assert with_source('"""Another docstring."""\n' + source.partition('"""')[2].partition('"""')[2]) == same
+    assert with_source(source.replace("ITERATIONS = 300", "ITERATIONS = 301")) != same

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from palaestra.trainers.thinktoks.credit import dense, filtered, leave_one_out, returns, worth_thinking
+from palaestra.trainers.thinktoks.credit import dearest, dense, filtered, leave_one_out, returns
 
 finite = st.floats(-20, 0)
 tables = arrays(np.float64, st.tuples(st.integers(2, 6), st.integers(1, 8)), elements=finite)
@@ -103,8 +103,7 @@ def test_thinking_stops_where_its_cost_crosses_the_bound(states, steps):
                 logits += 0.02 * advantage * ((np.arange(steps + 1) == thoughts) - odds)
         return int(logits.argmax())
 
-    bound = math.log(states) / steps
+    bound = dearest(states, steps)
     assert likeliest(0.9 * bound) == steps
     assert likeliest(1.1 * bound) == 0
-    assert worth_thinking(states, steps, 0.99 * bound)
-    assert not worth_thinking(states, steps, 1.01 * bound)
+    assert bound == pytest.approx(math.log(states) / steps)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from palaestra.agents.models.sources import ModelSource
 from palaestra.agents.reader import Batch, laid_out, score
 from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.envs.seeding import Dice
@@ -284,6 +285,20 @@ def test_a_training_that_resumes_goes_on_with_the_same_numbers(tmp_path, learner
     other = Training(plan_of(learner, options=options, shape=dataclasses.replace(SMALL, width=32)))
     with pytest.raises(CheckpointError, match="another plan"):
         other.load_checkpoint(str(checkpoints.latest()))
+
+
+@pytest.mark.parametrize("learner", ["plain", "thoughts"])
+def test_a_pretrained_model_reads_its_own_tokens_behind_its_own_beginning(learner):
+    plan = plan_of(learner, model="tiny:blank", options={} if learner == "plain" else {"group": 2})
+    training = Training(plan)
+    codec = ModelSource.parse("tiny:blank").codec()
+    assert training.learner.reader.start == tuple(codec.chat_open(""))
+    assert training.learner.reader.thinking.real == codec.vocab_size == plan.words.size
+    document = plan.drawn(0)[0]
+    assert codec.decode(document.ids.tolist()).count("=") == 1
+    began = training.measure()["hard"]
+    training.take()
+    assert training.measure()["hard"] != began
 
 
 def test_lessons_follow_each_other_and_all_are_measured_on_the_last():

@@ -15,6 +15,7 @@ A null result, honestly measured, is a result; a number that no command reproduc
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import inspect
@@ -142,7 +143,7 @@ def run_cell(experiment: Experiment, cell: Cell) -> dict[str, Any]:
         found = experiment.run(cell)
     except NotAvailable as why:
         found = {"not_available": str(why)}
-    measured = {"arm": cell.arm, "seed": cell.seed, **found}
+    measured = {"arm": cell.arm, "seed": cell.seed, **found, "hardware": hardware(), "versions": versions()}
     measured["seconds"] = round(time.perf_counter() - began, 1)
     part = cell.folder / "cell.json.part"
     part.write_text(json.dumps(measured) + "\n", encoding="utf-8")
@@ -175,14 +176,18 @@ def run_cells(
     cells = cells_of(experiment, seeds, scale, root)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
     failed: list[str] = []
-    began = time.perf_counter()
     known = {(cell["arm"], cell["seed"]) for cell in recorded(experiment, scale, root)} if missing else set()
+    waiting = []
+    for cell in cells:
+        if (cell.folder / "cell.json").is_file() or (cell.arm, cell.seed) in known:
+            say(f"{cell.arm}, seed {cell.seed}: done before")
+        else:
+            waiting.append(cell)
+    ended: list[Cell] = []
+    began = time.perf_counter()
 
     def one(cell: Cell) -> None:
         name = f"{cell.arm}, seed {cell.seed}"
-        if (cell.folder / "cell.json").is_file() or (cell.arm, cell.seed) in known:
-            say(f"{name}: done before")
-            return
         cell.folder.mkdir(parents=True, exist_ok=True)
         log = cell.folder / "log.txt"
         command = [
@@ -204,14 +209,14 @@ def run_cells(
             say(f"{name}: failed")
         else:
             say(f"{name}: done")
-        path = write_results(experiment, seeds=seeds, scale=scale, root=root)
-        finished = json.loads(path.read_text(encoding="utf-8"))["cells_done"] if path.is_file() else 0
-        if finished and finished < len(cells):
-            left = (time.perf_counter() - began) / finished * (len(cells) - finished)
-            say(f"{finished} of {len(cells)} cells; about {left / 60:.0f} min left")
+        write_results(experiment, seeds=seeds, scale=scale, root=root)
+        ended.append(cell)
+        if left := len(waiting) - len(ended):
+            minutes = (time.perf_counter() - began) / len(ended) * left / 60
+            say(f"{len(cells) - left} of {len(cells)} cells; about {minutes:.0f} min left")
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        list(pool.map(one, cells))
+        list(pool.map(one, waiting))
     path = write_results(experiment, seeds=seeds, scale=scale, root=root)
     if failed:
         raise ExperimentError(
@@ -274,9 +279,17 @@ def _results_file(experiment: Experiment, scale: Scale, root: Path) -> Path:
 
 
 def definition(experiment: Experiment) -> str:
-    """Return 16 hex digits over the source of the experiment's module: cells of another one are not comparable."""
-    source = inspect.getsource(sys.modules[experiment.run.__module__])
-    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
+    """Return 16 hex digits over the code of the experiment's module, without comments and docstrings: cells of another
+    one are not comparable."""
+    tree = ast.parse(inspect.getsource(sys.modules[experiment.run.__module__]))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            node.body = [line for line in node.body if not _is_remark(line)] or [ast.Pass()]
+    return hashlib.blake2b(ast.unparse(tree).encode(), digest_size=8).hexdigest()
+
+
+def _is_remark(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
 
 
 def recorded(experiment: Experiment, scale: Scale, root: Path) -> list[dict[str, Any]]:

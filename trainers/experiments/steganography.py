@@ -41,9 +41,8 @@ GAMES = {"cpu": 1024, "gpu": 8192}
 EVERY = 10
 KL = {"kind": "linear", "start": 0.2, "end": 0.08}
 """Cooling. Above 1/4 texts and guesses that mean nothing stay alike; below it the code begins (by linear stability of
-the regularised game). Begun far below, two numbers share a word and freeze there: guesses settle on one of them, and
-there is no way on. With two words of two in place of one of four that is the rule, however slowly it is cooled: the
-second word has a use only once the first has one, and by then guesses have settled."""
+the regularised game). Begun below, two numbers may come to share a word and freeze there: guesses settle on one of
+them, and there is no way on. At this pace that still happens to one pair of the four numbers (RESULTS.md)."""
 INCENTIVE_GAMES = 200
 MODEL_GAMES = 200
 MEASURED = (

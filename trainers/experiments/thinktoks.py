@@ -9,7 +9,7 @@ The null arms are the same model without thoughts, and one that goes through its
 much as the thinking learner does. What a learner has computed stands in ``work``, in millions of tokens times layers.
 
 Reinforcement alone begins from random thoughts; two arms give it help: words that grow longer, and worked thoughts
-beside one document in twenty. One more has that help and a cost above what thinking can pay (`worth_thinking`), under
+beside one document in twenty. One more has that help and a cost above what thinking can pay (`dearest`), under
 which it must end.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,6 +25,7 @@ from palaestra.envs.documents.groups import GroupName, group
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
 from palaestra.trainers.experiments.trained_cell import threads
+from palaestra.trainers.thinktoks.credit import dearest
 from palaestra.trainers.thinktoks.learners.base import Readings
 from palaestra.trainers.thinktoks.measures import account
 from palaestra.trainers.thinktoks.models import Shape
@@ -46,41 +47,51 @@ SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "begin": 0.7}
 TOO_DEAR = 1.3
 """Times the cost at which thinking through a whole word pays nothing."""
 
-_LEARNERS: tuple[tuple[str, str, dict[str, Any], str, bool], ...] = (
-    ("plain", "plain", {}, "no thoughts", True),
-    ("looped", "plain", {}, f"no thoughts; every token goes through the layers {LOOPS} times", True),
-    ("pause", "pause", {"count": LENGTH}, f"{LENGTH} empty tokens before the answer", True),
-    ("ponder", "ponder", {"rounds": 3}, "embeddings mixed of own predictions, three times", False),
-    ("continuous", "continuous", {"count": LENGTH}, f"{LENGTH} hidden states before the answer", False),
-    ("rlp", "rlp", {"group": 4, "length": LENGTH, "ce": 1.0}, "thoughts of a fixed length, information gain", False),
-    ("quiet", "quiet", {"group": 4, "length": LENGTH, "horizon": 1}, "the same with a mixing head", False),
-    ("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, from nothing", False),
-    ("growing", "thoughts", THINKING, "the same, on words that grow from one element", False),
-    ("shown", "thoughts", SHOWN, "the same, with worked thoughts beside one document in twenty at first", False),
-    ("dear", "thoughts", SHOWN, f"as shown, at {TOO_DEAR:g} times the cost at which thinking pays nothing", True),
+
+class Way(NamedTuple):
+    """An arm of each group: a learner, its options, and what it stands for; ``null`` marks the controls."""
+
+    arm: str
+    learner: str
+    options: dict[str, Any]
+    sentence: str
+    null: bool = False
+
+
+WAYS = (
+    Way("plain", "plain", {}, "no thoughts", null=True),
+    Way("looped", "plain", {}, f"no thoughts; every token goes through the layers {LOOPS} times", null=True),
+    Way("pause", "pause", {"count": LENGTH}, f"{LENGTH} empty tokens before the answer"),
+    Way("ponder", "ponder", {"rounds": 3}, "embeddings mixed of own predictions, three times"),
+    Way("continuous", "continuous", {"count": LENGTH}, f"{LENGTH} hidden states before the answer"),
+    Way("rlp", "rlp", {"group": 4, "length": LENGTH, "ce": 1.0}, "thoughts of a fixed length, information gain"),
+    Way("quiet", "quiet", {"group": 4, "length": LENGTH, "horizon": 1}, "the same with a mixing head"),
+    Way("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, from nothing"),
+    Way("growing", "thoughts", THINKING, "the same, on words that grow from one element"),
+    Way("shown", "thoughts", SHOWN, "the same, with worked thoughts beside one document in twenty at first"),
+    Way(
+        "dear", "thoughts", SHOWN, f"as shown, at {TOO_DEAR:g} times the cost at which thinking pays nothing", null=True
+    ),
 )
+SWEPT = Way("sweep", "plain", {}, f"no thoughts, words of {', '.join(map(str, SWEEP))} elements", null=True)
 
 ARMS = tuple(
-    Arm(f"{name}_{arm}", f"{name.upper()}: {sentence}", null)
-    for name in GROUPS
-    for arm, _, _, sentence, null in (
-        ("sweep", "", {}, f"no thoughts, words of {', '.join(map(str, SWEEP))} elements", True),
-        *_LEARNERS,
-    )
+    Arm(f"{name}_{way.arm}", f"{name.upper()}: {way.sentence}", way.null) for name in GROUPS for way in (SWEPT, *WAYS)
 )
 
 
 def plan_of(cell: Cell) -> Plan:
     """Return what a cell trains."""
     name, _, arm = cell.arm.partition("_")
-    learner, options = next((learner, options) for known, learner, options, _, _ in _LEARNERS if known == arm)
+    way = next(way for way in WAYS if way.arm == arm)
+    options = way.options
     whole = Lesson("chain", {"group": name, "length": LENGTH})
     if arm == "dear":
-        options = {**options, "cost": TOO_DEAR * bound(name)}
+        options = {**options, "cost": TOO_DEAR * dearest(group(name).size, LENGTH)}
     growing = [Lesson("chain", {"group": name, "length": length}) for length in range(1, LENGTH)]
     return Plan(
         lessons=(*growing, Lesson("chain", whole.settings, share=float(LENGTH))) if arm == "growing" else (whole,),
-        learner=learner,
+        learner=way.learner,
         options=options,
         shape=Shape(SHAPE.layers, SHAPE.width, SHAPE.heads, loops=LOOPS) if arm == "looped" else SHAPE,
         kinds=8,
@@ -91,11 +102,6 @@ def plan_of(cell: Cell) -> Plan:
         rate=1e-3 if arm == "looped" else 3e-3,
         seed=cell.seed,
     )
-
-
-def bound(name: str) -> float:
-    """Return the cost in nats, ln |G| / T, above which thinking through a whole word does not pay."""
-    return math.log(group(name).size) / LENGTH
 
 
 def run(cell: Cell) -> dict[str, Any]:

@@ -67,10 +67,10 @@ def dense(potentials: Table, cost: float) -> Table:
     return np.diff(potentials) - cost
 
 
-def worth_thinking(states: int, steps: int, cost: float) -> bool:
-    """Return whether it pays to think through a chain: ``steps`` thoughts make an answer certain that is uniform over
-    ``states`` without them, which gains ln(states) nats, so it pays below a cost of ln(states) / steps."""
-    return cost * steps < math.log(states)
+def dearest(states: int, steps: int) -> float:
+    """Return the cost of a thought, in nats, below which it pays to think through a chain: ``steps`` thoughts make an
+    answer certain that is uniform over ``states`` without them, which gains ln(states), so it is ln(states) / steps."""
+    return math.log(states) / steps
 
 
 def filtered(share: float) -> float:

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
+from palaestra.agents.models.tiny.build import blank
+from palaestra.agents.models.tiny.recipes import Shape as Architecture
 from palaestra.agents.thinking import Thinking
-
-SPREAD = 0.06
-"""Of the first weights; transformers' 0.02 suits widths ten times as large, and starts much more slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +35,11 @@ class Shape:
 
 def fresh_model(thinking: Thinking, shape: Shape, seed: int) -> Any:
     """Return a model whose first weights follow from the seed; every parameter is trained."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=thinking.size,
-        hidden_size=shape.width,
-        intermediate_size=4 * shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        max_position_embeddings=shape.context,
-        tie_word_embeddings=True,
-        initializer_range=SPREAD,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    architecture = Architecture(shape.width, shape.layers, 4 * shape.width, shape.heads, shape.context)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = LlamaForCausalLM(config)
+        model = blank(architecture, thinking.size, bos_token_id=None, eos_token_id=None)
     body = model.get_decoder()
     body.layers = torch.nn.ModuleList(list(body.layers) * shape.loops)
-    config.num_hidden_layers = len(body.layers)
+    model.config.num_hidden_layers = len(body.layers)
     return model

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from palaestra.agents.models.sources import ModelSource
 from palaestra.agents.thinking import Thinking, extend
+from palaestra.agents.vocabularies import ModelVocabulary
 from palaestra.envs.documents import document_of
-from palaestra.envs.documents.vocabulary import Encoded, encode, vocabulary
+from palaestra.envs.documents.vocabulary import Encoded, Vocabulary, encode, vocabulary
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers import checkpoint
 from palaestra.trainers.checkpoint import CheckpointError, TrainingState
@@ -54,9 +56,8 @@ class Plan:
     Attributes:
         lessons: In order; measured is always the last one.
         learner, options: A learner by name, and its options.
-        vocabulary: ``bytes``, or a model's name.
-        model: None for one that begins from nothing, of ``shape``; else a source such as ``smollm2``, whose vocabulary
-            is extended, and which is then trained whole.
+        model: None for one that begins from nothing, of ``shape``, and reads bytes; else a source such as ``smollm2``,
+            which reads its own tokens, whose vocabulary is extended, and which is then trained whole.
         kinds, most: Thinking tokens there are, and most before a real token.
         steps, documents: Steps, and documents in each.
         rate: Learning rate, after the warm-up and before it falls along a cosine to a tenth.
@@ -67,7 +68,6 @@ class Plan:
     lessons: tuple[Lesson, ...]
     learner: str
     options: dict[str, Any] = field(default_factory=dict)
-    vocabulary: str = "bytes"
     model: str | None = None
     shape: Shape = field(default_factory=Shape)
     kinds: int = 8
@@ -77,6 +77,11 @@ class Plan:
     rate: float = 1e-3
     held_out: int = 256
     seed: int = 0
+
+    @property
+    def words(self) -> Vocabulary:
+        """Return the vocabulary that the documents are written in."""
+        return vocabulary(self.model or "bytes")
 
     def lesson(self, step: int) -> Lesson:
         """Return what is read at a step."""
@@ -98,21 +103,17 @@ class Plan:
         return [self._encoded(self.lessons[-1], derive("held out", place)) for place in range(self.held_out)]
 
     def _encoded(self, lesson: Lesson, seed: int) -> Encoded:
-        return encode(document_of(lesson.task, Dice(seed), **lesson.settings), vocabulary(self.vocabulary))
+        return encode(document_of(lesson.task, Dice(seed), **lesson.settings), self.words)
 
 
 def make_reader(plan: Plan) -> Reader:
     """Return the model of a plan, with thinking tokens, as it begins."""
-    words = vocabulary(plan.vocabulary)
-    start = tuple(getattr(words, "start", ()))
     if plan.model is None:
         # what a context begins with is one more token, which no document has
-        thinking = Thinking(words.size + (0 if start else 1), plan.kinds, plan.most)
-        return Reader(fresh_model(thinking, plan.shape, plan.seed), thinking, start or (words.size,))
-    from palaestra.agents.models.sources import ModelSource
-
-    model = ModelSource.parse(plan.model).load().model
-    return Reader(model, extend(model, plan.kinds, plan.most), start)
+        thinking = Thinking(plan.words.size + 1, plan.kinds, plan.most)
+        return Reader(fresh_model(thinking, plan.shape, plan.seed), thinking, (plan.words.size,))
+    loaded = ModelSource.parse(plan.model).load()
+    return Reader(loaded.model, extend(loaded.model, plan.kinds, plan.most), tuple(ModelVocabulary(loaded.codec).start))
 
 
 class Training:

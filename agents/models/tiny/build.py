@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from palaestra.agents.models.cache import ModelError, Say, build_once, model_dir, say_to_stderr
 from palaestra.agents.models.tiny.corpus import Row, write_corpus
-from palaestra.agents.models.tiny.recipes import Recipe, Training, recipe
+from palaestra.agents.models.tiny.recipes import Recipe, Shape, Training, recipe
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE, make_tokenizer
 from palaestra.agents.tokens import TokenizerCodec
 from palaestra.envs import entry
@@ -83,7 +83,7 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
         torch.set_num_threads(_THREADS)
         try:
             torch.manual_seed(one.seed)
-            model = _blank(one)
+            model = blank(one.shape, VOCAB_SIZE, bos_token_id=256, eos_token_id=258, pad_token_id=_PAD)
             report: dict[str, Any] = {"recipe": f"tiny:{one.name}", "parameters": model.num_parameters()}
             if one.training is not None:
                 say(f"tiny:{one.name}: building, about {one.seconds:.0f} s of one core, once")
@@ -99,12 +99,18 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
         say(f"tiny:{one.name}: ready in {report['seconds']} s, held-out loss {report['held_out']:.3f}")
 
 
-def _blank(one: Recipe) -> Any:
+def blank(shape: Shape, vocabulary: int, **ids: int | None) -> Any:
+    """Return a small Llama with weights from torch's generator.
+
+    Args:
+        shape: Its architecture.
+        vocabulary: Tokens that it knows.
+        **ids: Of special tokens, as `LlamaConfig` names them.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    shape = one.shape
     config = LlamaConfig(
-        vocab_size=VOCAB_SIZE,
+        vocab_size=vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.inner,
         num_hidden_layers=shape.layers,
@@ -113,9 +119,7 @@ def _blank(one: Recipe) -> Any:
         max_position_embeddings=shape.context,
         tie_word_embeddings=True,
         initializer_range=_SPREAD,
-        bos_token_id=256,
-        eos_token_id=258,
-        pad_token_id=_PAD,
+        **ids,
     )
     return LlamaForCausalLM(config)
 

@@ -1,4 +1,4 @@
-"""Eight ways to predict the next token: how a model may compute before it speaks.
+"""Seven ways to predict the next token: how a model may compute before it speaks.
 
     plain        no thoughts (with a model that goes through its layers again: the same compute without thoughts)
     pause        a fixed number of empty tokens, Goyal et al. (2023), arXiv 2310.02226

@@ -79,12 +79,10 @@ class Read:
     Attributes:
         logprobs: float64[T], log-probability of each real token, in nats.
         thoughts: int64[T], what was computed before each: thinking tokens, latent ones or pauses.
-        reading: The reading, where thoughts are tokens.
     """
 
     logprobs: NDArray[np.float64]
     thoughts: NDArray[np.int64]
-    reading: Reading | None = None
 
 
 class Learner(Protocol):
@@ -149,7 +147,7 @@ def told(readings: Sequence[Reading], real: Tensor) -> list[Read]:
     found = []
     for line, reading in zip(table, readings, strict=True):
         placed = ~reading.thought & (reading.place >= 0)
-        found.append(Read(line[: len(reading)][placed], reading.thoughts(int(placed.sum())), reading))
+        found.append(Read(line[: len(reading)][placed], reading.thoughts(int(placed.sum()))))
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palaestra.agents.reader import Batch, Reading, Scores, scored
+from palaestra.agents.reader import Batch, Reading, Scores, scores_of
 from palaestra.trainers.thinktoks.learners.base import Reader, register_learner
 from palaestra.trainers.thinktoks.learners.fixed import Pause
 
@@ -59,7 +59,7 @@ class Continuous(Pause):
             place = (torch.tensor(rows), torch.tensor(columns))
             inputs = inputs.index_put(place, hidden[place[0], place[1] - 1].to(inputs.dtype))
         logits = self.reader.base.get_output_embeddings()(self._hidden(body, inputs, attention))
-        return batch, scored(logits, self.reader.thinking, batch)
+        return batch, scores_of(logits, self.reader.thinking, batch)
 
     @staticmethod
     def _hidden(body: torch.nn.Module, inputs: Tensor, attention: Tensor) -> Tensor:

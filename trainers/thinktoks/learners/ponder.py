@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from palaestra.agents.reader import Batch, Reading, Scores, scored
+from palaestra.agents.reader import Batch, Reading, Scores, scores_of
 from palaestra.trainers.thinktoks.learners.base import Reader, register_learner
 from palaestra.trainers.thinktoks.learners.fixed import Plain
 
@@ -45,7 +45,7 @@ class Ponder(Plain):
             mixed = torch.einsum("btk,btkh->bth", odds.to(inputs.dtype), table(likeliest))
             inputs = given + mixed
         hidden = body(inputs_embeds=inputs, attention_mask=attention, use_cache=False).last_hidden_state
-        return batch, scored(head(hidden), thinking, batch)
+        return batch, scores_of(head(hidden), thinking, batch)
 
     def computed(self, batch: Batch) -> int:
         return super().computed(batch) * (self.rounds + 1)

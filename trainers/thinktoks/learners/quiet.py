@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from palaestra.agents.reader import Batch, Reading, Scores, laid_out, scored
+from palaestra.agents.reader import Batch, Reading, Scores, laid_out, scores_of
 from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.trainers.thinktoks.learners.base import (
     Reader,
@@ -88,8 +88,8 @@ class Quiet(Sampled):
         mixed = torch.where(batch.thought[..., None], self.head(before, hidden), hidden)
         logits = base.get_output_embeddings()(mixed)
         decisions = base.get_output_embeddings()(hidden)  # what to think is no mixture
-        found = scored(decisions, self.reader.thinking, batch)
-        return batch, Scores(scored(logits, self.reader.thinking, batch).real, found.decision)
+        found = scores_of(decisions, self.reader.thinking, batch)
+        return batch, Scores(scores_of(logits, self.reader.thinking, batch).real, found.decision)
 
     def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
         readings = self.drawn(documents, seed, silent_first=False)

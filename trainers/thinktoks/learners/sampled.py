@@ -100,7 +100,7 @@ class Sampled(Readings):
             )
 
     def paid(self, batch: Batch, scores: Scores) -> Tensor:
-        """Return the log scores [B, L] that thoughts are paid by, without a gradient."""
+        """Return the log scores [B, L] that thoughts are paid by, without a gradient; an average moves first."""
         if self.average is None:
             return scores.real.detach()
         with torch.no_grad():
