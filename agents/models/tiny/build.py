@@ -99,7 +99,7 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
         say(f"tiny:{one.name}: ready in {report['seconds']} s, held-out loss {report['held_out']:.3f}")
 
 
-def blank(shape: Shape, vocabulary: int, **ids: int | None) -> Any:
+def blank(shape: Shape, vocabulary: int, **ids: Any) -> Any:
     """Return a small Llama with weights from torch's generator.
 
     Args:
