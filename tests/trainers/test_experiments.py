@@ -47,7 +47,9 @@ def small(monkeypatch, cache):
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
     monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
     monkeypatch.setattr(steganography, "MODEL", "tiny:kuhn")
-    monkeypatch.setattr(faithfulness, "CHAT_MODEL", "tiny:kuhn")
+    for module in (encoded_reasoning, faithfulness):
+        monkeypatch.setattr(module, "CHAT_MODEL", "tiny:kuhn")
+    monkeypatch.setattr(encoded_reasoning, "CHAT_ITEMS", {"cpu": 4})
     for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC, faithfulness.OUTPUTS):
         monkeypatch.setitem(asked.count, "cpu", 3)
     for plan in (surprise._MACHINE, surprise._PROGRAMS):
