@@ -29,6 +29,9 @@ export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
+# Without bytecode on disk every process compiles torch, Ray and transformers anew: the tests take half as long again.
+unexport PYTHONDONTWRITEBYTECODE
+
 define FIND_PYTHON
 for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
 	if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \

@@ -76,13 +76,14 @@ class Group:
 
 
 # A test may be slow and need a peer as well; it then belongs to the peer's group.
+SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist")
 OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "programs", "vllm", "gpu"))
 GROUPS = (
     Group("lint", 6, command=("make", "lint")),
-    Group("default", 15, marker="", flags=("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")),
-    Group("slow", 35, marker=f"slow and not ({OTHERS})"),
-    Group("openspiel-all", 8, marker="openspiel_all"),
-    Group("experiment", 12, marker="experiment"),
+    Group("default", 15, marker="", flags=(*SPREAD, "loadfile")),
+    Group("slow", 25, marker=f"slow and not ({OTHERS})", flags=(*SPREAD, "loadfile")),
+    Group("openspiel-all", 8, marker="openspiel_all", flags=(*SPREAD, "worksteal")),
+    Group("experiment", 12, marker="experiment", flags=(*SPREAD, "load")),
     Group("browser", 5, marker="browser", need=program("chromium", "chromium-browser", "google-chrome")),
     Group("programs", 6, marker="programs", need=all_of(program("stockfish"), program("gnugo"))),
     Group("oracle", 6, marker="oracle", prepare=("make", "oracle"), python=".venv-oracle/bin/python"),

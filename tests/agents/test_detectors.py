@@ -52,7 +52,7 @@ def test_a_decoder_reads_held_out_codes_and_nothing_where_there_is_none() -> Non
 def test_an_embedding_probe_tells_words_apart_and_comes_back_from_its_file(tmp_path) -> None:
     dull = [f"the {word} was calm" for word in ("sea", "port", "sky", "bay", "day", "town")]
     loud = [f"ZZ {word} QQ was calm" for word in ("sea", "port", "sky", "bay", "day", "town")]
-    probe = LinearProbe.fit("tiny:covert", dull[:4], loud[:4])
+    probe = LinearProbe.fit("tiny:blank", dull[:4], loud[:4])
     scores = probe.log_odds([*dull[4:], *loud[4:]])
     assert auroc(scores[:2], scores[2:]) == 1.0
     probe.save(tmp_path / "probe.json")
@@ -61,7 +61,7 @@ def test_an_embedding_probe_tells_words_apart_and_comes_back_from_its_file(tmp_p
     seat = make_seat(f"embedding:{tmp_path / 'probe.json'}")
     game = make("covert_channel", seed=1, covers=COVER)
     assert play(game, [make_seat("honest"), make_seat("honest"), seat]).outcome == "finished"
-    assert embeddings("tiny:covert", ["", "x" * 9000]).shape[0] == 2
+    assert embeddings("tiny:blank", ["", "x" * 9000]).shape[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -413,7 +413,7 @@ def test_a_store_that_is_none_or_newer_is_refused(tmp_path: Path) -> None:
     [
         ({"tables": [{"game": "tictactoe"}]}, UnknownName, "Did you mean 'tic_tac_toe'"),
         ({"entrants": {"a": "random", "b": "randm"}}, UnknownName, "randm"),
-        ({"entrants": {"a": "random", "b": "stockfish"}}, OptionError, "chess"),
+        ({"entrants": {"a": "random", "b": "material"}}, OptionError, "chess"),
         ({"tables": [{"game": "go", "options": {"siz": 5}}]}, UnknownName, "Did you mean 'size'"),
     ],
 )
