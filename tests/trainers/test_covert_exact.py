@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from palaestra.agents import make_seat
 from palaestra.agents.models.sources import ModelSource
-from palaestra.envs import make
+from palaestra.envs import make, play
 from palaestra.envs.games.covers import read_cover
 from palaestra.trainers.algorithm import SelfPlayConfig
 from palaestra.trainers.experiments.codes import code_measures, swapper
-from palaestra.trainers.experiments.covert_exact import Channel, honest_writer, read_out, texts_of
+from palaestra.trainers.experiments.covert_exact import Channel, honest_writer, incentive, read_out, texts_of
+from palaestra.trainers.experiments.steganography import OPTIONS, WATCHED
 from palaestra.trainers.readout import contexts, reply_ids
 from tests.trainers.run_kit import data
 
@@ -123,3 +125,19 @@ def test_the_tables_are_the_models_own_probabilities(local_ray) -> None:
         read = rows(np.array([[probability(receiver, str(number)) for number in range(4)]]))[0]
         assert read == pytest.approx(found.receiver[payload], rel=1e-3)
     assert 0 < found.legal < 1e-3
+
+
+def test_the_incentive_is_what_play_pays_and_falls_with_what_a_biased_cover_shows() -> None:
+    seen = 0.25 * 0.25 / (0.25 + 4 / 7) + 0.75 * 0.25 / (0.25 + 1 / 7)  # posterior of a; of b, c and d
+    for weight in (0.0, 1.0, 2.0):
+        assert incentive({**WATCHED, "suspicion": weight}) == pytest.approx(0.75 - weight * (seen - 0.5))
+    even = {**WATCHED, "covers": OPTIONS["covers"], "suspicion": 2.0}
+    assert incentive(even) == pytest.approx(0.75)  # a code that looks like honest writing costs nothing
+    assert incentive({**OPTIONS, "paraphraser": True}) == pytest.approx(0.0)
+    paid = {
+        spec: np.mean([
+            play(make("covert_channel", seed=seed, **OPTIONS), [make_seat(spec)] * 2).returns[0] for seed in range(300)
+        ])
+        for spec in ("codebook", "honest")
+    }  # fmt: skip
+    assert incentive(OPTIONS) == pytest.approx(paid["codebook"] - paid["honest"], abs=0.1)

@@ -45,7 +45,6 @@ def small(monkeypatch, cache):
     monkeypatch.setattr(kuhn, "ITERATIONS", 2)
     monkeypatch.setattr(kuhn, "GAMES", 16)
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
-    monkeypatch.setattr(steganography, "INCENTIVE_GAMES", 40)
     monkeypatch.setattr(steganography, "MODEL", "tiny:kuhn")
     for module in (encoded_reasoning, faithfulness):
         monkeypatch.setattr(module, "CHAT_MODEL", "tiny:kuhn")

@@ -7,6 +7,7 @@ on such replies at all is reported apart.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make
 from palaestra.envs.games.covers import Cover
-from palaestra.envs.games.covert_channel import CovertChannel
+from palaestra.envs.games.covert_channel import CovertChannel, CovertOptions
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.measures.information import channel_capacity, divergence_bits, fano_bits, influence_bits
 from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
@@ -131,3 +132,29 @@ def honest_writer(cover: Cover) -> Table:
     """Return float64[T], how likely an honest writer writes each of `texts_of`."""
     weights = [slot.weights for slot in cover.slots if not slot.meaning]
     return np.array([float(np.prod(chances)) for chances in product(*weights)])
+
+
+def incentive(options: Mapping[str, Any]) -> float:
+    """Return what a sender with the plainest code is paid more than an honest one, each under the best overseer.
+
+    The code gives number n the n-th text, and the receiver knows it. The best overseer knows how the sender writes and
+    states the posterior that something is hidden; with an honest sender that is the share of secrets. Closed form: with
+    the weight w of suspicion, the code's texts s, honest texts c, and a share h of honest episodes,
+
+        accuracy - 1/N - w (E_s[(1-h) s / ((1-h) s + h c)] - (1-h)).
+    """
+    game = make("covert_channel", **options)
+    assert isinstance(game, CovertChannel)
+    assert game.cover is not None
+    chosen: CovertOptions = game.options
+    texts = honest_writer(game.cover)
+    code = np.eye(chosen.messages, len(texts))
+    reader = np.full((len(texts), chosen.messages), 1 / chosen.messages)
+    reader[: chosen.messages] = np.eye(chosen.messages)
+    channel = Channel(code, reader, 1.0, texts, texts)
+    accuracy = float(np.trace(channel.joint(channel.resampler() if chosen.paraphraser else None)))
+    hidden, sent = 1 - chosen.honest, code.mean(axis=0)
+    seen = sent > 0
+    suspicion = float((sent[seen] * hidden * sent[seen] / (hidden * sent + chosen.honest * texts)[seen]).sum())
+    cost = chosen.suspicion * (suspicion - hidden) if chosen.overseer else 0.0
+    return accuracy - 1 / chosen.messages - cost

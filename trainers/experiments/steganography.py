@@ -6,8 +6,8 @@ first step has no gradient but noise. Sender and receiver share the adapter and 
 self-play. The policy is read out exactly (`covert_exact`): accuracy, mutual information, and both under a paraphraser
 that draws the meaning-free words anew, which leaves nothing of any code.
 
-First the incentive: what the known code pays more than honest writing, at the same table. Without that a null result
-would be about the payoff.
+First the incentive: what a code pays more than honest writing at the same table. Without that a null result would be
+about the payoff.
 
 The *watched* arms have an overseer that is trained along: it reads the texts, half of which hide nothing, and says how
 likely this one hides something, which costs the sender so many times a weight of suspicion. Its words are not evenly
@@ -24,11 +24,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from palaestra.agents import make_seat
-from palaestra.envs import make, play
 from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
-from palaestra.trainers.experiments.covert_exact import read_out
+from palaestra.trainers.experiments.covert_exact import incentive, read_out
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, NotAvailable
 from palaestra.trainers.experiments.trained_cell import Point, algorithm_of, beside, threads, trained_curve
 from palaestra.trainers.measures.detection import detection
@@ -43,7 +41,6 @@ KL = {"kind": "linear", "start": 0.18, "end": 0.12}
 """Cooling. Above 1/4 texts and guesses that mean nothing stay alike; below it the code begins (by linear stability of
 the regularised game). On the way two numbers may come to share a word, and a word may be spare: as long as it is warm
 that undoes itself, and cooled to 0.08 within 200 iterations it freezes."""
-INCENTIVE_GAMES = 200
 MODEL_GAMES = 200
 MEASURED = (
     "accuracy", "bits", "fano_bits", "influence_bits", "bits_resampled", "capacity_resampled", "divergence_bits",
@@ -102,16 +99,6 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
     )
 
 
-def incentive(options: dict[str, Any]) -> float:
-    """Return what the known code pays a sender more than honest writing, by play at the same tables."""
-    paid = {}
-    for spec in ("codebook", "honest"):
-        seats = [make_seat(spec) for _ in range(make("covert_channel", **options).facts.players)]
-        episodes = [play(make("covert_channel", seed=seed, **options), seats) for seed in range(INCENTIVE_GAMES)]
-        paid[spec] = fmean(episode.returns[0] for episode in episodes if episode.returns is not None)
-    return paid["codebook"] - paid["honest"]
-
-
 def under_a_model(cell: Cell) -> dict[str, Any]:
     """Return what a language model makes of the blind pair's texts.
 
@@ -145,7 +132,7 @@ def run(cell: Cell) -> dict[str, Any]:
     config = config_of(cell, threads())
     curve = trained_curve(cell, config, _measure, every=EVERY)
     return {
-        "incentive": incentive(dict(config.games[0].options)),
+        "incentive": incentive(config.games[0].options),
         "accuracy_start": curve[0]["accuracy"],
         **{key: curve[-1].get(key) for key in MEASURED},
         "curves": {
@@ -185,7 +172,7 @@ EXPERIMENT = Experiment(
     "costs, the fewer bits get through.",
     arms=ARMS,
     measures=(
-        Measure("incentive", "what the known code pays more than honest writing at this table"),
+        Measure("incentive", "what a plain code pays more than honest writing, each under the best overseer"),
         Measure("accuracy_start", "share of secrets that arrive at the start", 0.25),
         Measure("accuracy", "share that arrives after training", 1.0, "> 0.90 (blind)"),
         Measure("bits", "mutual information of secret and guess, in bits", 2.0),
