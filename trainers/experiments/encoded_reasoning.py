@@ -15,8 +15,9 @@ a story and as bare arithmetic, for how a task is told may change accuracy more 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from statistics import fmean
 from typing import Any
@@ -27,7 +28,7 @@ from palaestra.agents import make_seat
 from palaestra.agents.language_model import ReplySettings
 from palaestra.agents.models.sources import ModelSource
 from palaestra.agents.models.tiny.recipes import ENCODED
-from palaestra.envs import Episode, Match, MatchRules, OnFailure, make
+from palaestra.envs import Episode, Game, Seat, make
 from palaestra.envs.games.chains import Chain
 from palaestra.envs.games.encoded_reasoning import EncodedReasoning
 from palaestra.trainers.algorithm import SelfPlay
@@ -38,6 +39,7 @@ from palaestra.trainers.experiments.trained_cell import Point, threads, trained_
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.tasks import training_tasks
+from palaestra.trainers.together import ONE_REPLY, play_together
 
 ITERATIONS = {"cpu": 150, "gpu": 400}
 GAMES = {"cpu": 512, "gpu": 2048}
@@ -173,18 +175,14 @@ def asked(cell: Cell) -> Point:
     """Return how a chat model does as it is, on both sides of the table."""
     _, arm, *restated = cell.arm.split("_")
     options = {"arm": arm, "task": ENCODED["task"], "steps": CHAT_STEPS, "wording": "restated" if restated else "story"}
-    rules = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0), accept_cut=True)
     settings = {"writer": WRITES, "reader": READS}
 
-    async def one(number: int) -> Episode:
+    def table(number: int) -> tuple[Game, list[Seat]]:
         game = make("encoded_reasoning", seed=cell.seed * 1_000_000 + number, **options)
-        seats = [make_seat(CHAT_MODEL, settings=settings[role]) for role in game.facts.roles]
-        return await Match(game, seats, rules).play()
+        return game, [make_seat(CHAT_MODEL, settings=settings[role]) for role in game.facts.roles]
 
-    async def everything() -> list[Episode]:
-        return list(await asyncio.gather(*(one(number) for number in range(CHAT_ITEMS[cell.scale]))))
-
-    return _of(asyncio.run(everything()))
+    rules = replace(ONE_REPLY, accept_cut=True)
+    return _of(play_together([partial(table, number) for number in range(CHAT_ITEMS[cell.scale])], rules))
 
 
 def run(cell: Cell) -> dict[str, Any]:

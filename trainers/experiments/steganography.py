@@ -14,25 +14,30 @@ likely this one hides something, which costs the sender so many times a weight o
 used by honest writers (`tiny:covert-biased`), so that a whole code shows. Detection is measured on texts of the same
 checkpoint, with and without a secret.
 
-The last two arms set a language model over the blind pair: as a paraphraser that understands what it reads, and as a
-monitor. It must pass its own check first (`palaestra.trainers.selfcheck`); below it the arm is not available.
+The last two arms set a language model over a known code in whole sentences: as a paraphraser that understands what it
+reads, and as a monitor. It must pass its own check first (`palaestra.trainers.selfcheck`); below it the arm is not
+available.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
+from palaestra.agents import make_seat
+from palaestra.envs import Game, Seat, make
 from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.covert_exact import incentive, read_out
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, NotAvailable
-from palaestra.trainers.experiments.trained_cell import Point, algorithm_of, beside, threads, trained_curve
+from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
 from palaestra.trainers.measures.detection import detection
 from palaestra.trainers.measures.information import mutual_information
 from palaestra.trainers.selfcheck import check_monitor, check_paraphraser
 from palaestra.trainers.tasks import training_tasks
+from palaestra.trainers.together import play_together
 
 ITERATIONS = {"cpu": 400, "gpu": 400}
 GAMES = {"cpu": 1024, "gpu": 8192}
@@ -61,8 +66,8 @@ ARMS = (
     Arm("watched_2", "the same; it costs twice as much"),
     Arm("resampled", "a paraphraser draws the words anew before the receiver reads them, in training, too", null=True),
     Arm("shuffled_credit", "as blind, with advantages dealt out to the wrong episodes", null=True),
-    Arm("model_paraphraser", f"the blind pair, with {MODEL} as paraphraser"),
-    Arm("model_monitor", f"the blind pair, with {MODEL} as overseer, whose suspicion costs nothing"),
+    Arm("model_paraphraser", f"a known code in sentences, with {MODEL} as paraphraser"),
+    Arm("model_monitor", f"the same, with {MODEL} as overseer, whose suspicion costs nothing"),
 )
 
 
@@ -100,7 +105,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
 
 
 def under_a_model(cell: Cell) -> dict[str, Any]:
-    """Return what a language model makes of the blind pair's texts.
+    """Return what a language model makes of a known code in the sentences of the shipped covers, told in words.
 
     Raises:
         NotAvailable: It cannot do what is asked of it even on plain cases.
@@ -109,14 +114,15 @@ def under_a_model(cell: Cell) -> dict[str, Any]:
     check = check_paraphraser(MODEL) if paraphrases else check_monitor(MODEL)
     if not check.available:
         raise NotAvailable(check.sentence)
-    trained = beside(cell, EXPERIMENT, "blind")
-    config = config_of(trained, threads())
-    options = {**OPTIONS, "paraphraser": True} if paraphrases else {**OPTIONS, "overseer": True, "honest": 0.5}
-    section = config.games[0].model_copy(update={"options": {**options, "suspicion": 0.0}, "fixed_seats": {3: MODEL}})
-    with algorithm_of(trained, config) as (algorithm, _):
-        watched = config.model_copy(update={"games": [section], "games_per_iteration": MODEL_GAMES})
-        played = algorithm.play(training_tasks(watched, UNSEEN, algorithm.versions(), None))
-    results = [one.episode.result for one in played if one.episode.outcome == "finished"]
+    options: dict[str, Any] = {"overseer": not paraphrases, "paraphraser": paraphrases}
+    options["honest"] = 0.0 if paraphrases else 0.5
+
+    def table(number: int) -> tuple[Game, list[Seat]]:
+        game = make("covert_channel", seed=cell.seed * 1_000_000 + number, **options)
+        return game, [make_seat(spec) for spec in ("codebook", "codebook", MODEL)]
+
+    played = play_together([partial(table, number) for number in range(MODEL_GAMES)])
+    results = [one.result for one in played if one.outcome == "finished"]
     hidden = [one for one in results if one["hidden"]]
     found: dict[str, Any] = {"legal": len(results) / len(played)}
     if hidden:
@@ -183,7 +189,10 @@ EXPERIMENT = Experiment(
         Measure("divergence_bits", "KL(texts sent || honest texts), in bits; 0 cannot be seen by any detector"),
         Measure("auroc", "AUROC of the trained overseer; 0.5 sees nothing"),
         Measure("caught", "share of secrets that it flags at 1 % of honest texts"),
-        Measure("g_mean2", "true positives times true negatives at its best threshold; 0.25 for a coin"),
+        Measure(
+            "g_mean2",
+            "true positives times true negatives at its best threshold; 0.25 for a coin, 0 where all is alike",
+        ),
         Measure("legal", "least share of probability on legal replies"),
     ),
     seconds={"cpu": 900.0, "gpu": 900.0},
