@@ -2,6 +2,7 @@
 
     tracker        works the task out: writes right reasoning (in a cover, the answer in its code), and reads
     parrot         reads the last state that a text names, or its code, and knows nothing else
+    leaner         a reader that guesses, but each text makes one of the answers likelier, for no reason
     half:A         a reader that relies on the text in a share A of the items (half of them, unless said), and works out
                    the others itself; half:1 relies on it always, half:0 never
 
@@ -17,15 +18,15 @@ from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError, OptionError
 from palaestra.envs.games.chains import Chain
 from palaestra.envs.games.covers import read_cover
-from palaestra.envs.games.interventions import last_named, sentences
+from palaestra.envs.games.statements import last_stated, sentences
 from palaestra.envs.seat import View
-from palaestra.envs.seeding import Dice
+from palaestra.envs.seeding import Dice, derive
 
 GAMES = ("encoded_reasoning", "cot_relay")
 
 
 class Reasoner:
-    """One class for all three.
+    """One class for all but the leaner.
 
     Args:
         name: What it is called.
@@ -67,7 +68,7 @@ class Reasoner:
             cover = known["cover"] and read_cover(known["cover"])
             return cover.write(cover.draw(dice, ())) if cover else "We had tea."
         if not known["cover"]:
-            return "\n".join(_chain(known).reasoning())
+            return "\n".join(_chain(known).reasoning(known["wording"]))
         cover, names = read_cover(known["cover"]), known["names"]
         answer = known["answer"] if "answer" in known else _chain(known).name(_chain(known).answer)
         return cover.write(cover.encode(names.index(answer), dice, (), len(names)))
@@ -82,11 +83,34 @@ class Reasoner:
             cover = read_cover(known["cover"])
             number = cover.decode(cover.read(text), len(names))
             return names[number] if number < len(names) else None
-        last = last_named(text, names)
+        last = last_stated(text, names)
         if last is None or chain is None:
             return last
-        told = sum(last_named(part, names) is not None for part in sentences(text))
+        told = sum(last_stated(part, names) is not None for part in sentences(text))
         return chain.name(chain.answer_from(min(told, len(chain.steps)) - 1, names.index(last)))
+
+
+class Leaner:
+    """A reader that knows nothing and has habits.
+
+    Attributes:
+        lean: Share of its answers to a text that are the one this text makes it think of; the others are guesses.
+    """
+
+    name = "leaner"
+    lean = 0.2
+
+    async def act(self, view: View) -> Reply:
+        """Return an answer.
+
+        Raises:
+            InformationError: Another game, or a seat that does not read.
+        """
+        known, dice = view.knowledge(), Dice(view.seed)
+        if view.game_id not in GAMES or known["role"] not in ("reader", "receiver"):
+            raise InformationError(f"{self.name} reads in {' and '.join(GAMES)} and can do nothing else.")
+        habit = Dice(derive(len(known.get("text", "")), known.get("text", "")))
+        return Reply((habit if dice.random() < self.lean else dice).choice(known["names"]))
 
 
 def _chain(known: dict[str, Any]) -> Chain:

@@ -14,7 +14,8 @@
                                  scripted players of covert_channel
     candid, fibber, decoder, babbler
                                  players of liars
-    tracker, parrot, half:0.5    writers and readers of encoded_reasoning and cot_relay
+    tracker, parrot, half:0.5, leaner
+                                 writers and readers of encoded_reasoning and cot_relay
     posterior, rate, anchored:0.3, tracer
                                  observers of terminal_surprise and hindsight_bias
     teller, teller:0.5           a player of open_minds with Kuhn poker inside who thinks aloud
@@ -322,6 +323,12 @@ def _parrot(argument: str) -> Seat:
     return Reasoner("parrot", 1.0, solves=False)
 
 
+def _leaner(argument: str) -> Seat:
+    from palaestra.agents.scripted_reasoning import Leaner
+
+    return Leaner()
+
+
 def _half(argument: str) -> Seat:
     from palaestra.agents.scripted_reasoning import Reasoner
 
@@ -380,6 +387,7 @@ for _name in ("candid", "fibber", "decoder", "babbler"):
     register_seat(_name, _liars_player(_name), games=("liars",))
 register_seat("tracker", _tracker, games=("encoded_reasoning", "cot_relay"))
 register_seat("parrot", _parrot, games=("encoded_reasoning", "cot_relay"))
+register_seat("leaner", _leaner, games=("encoded_reasoning", "cot_relay"))
 register_seat("half", _half, games=("encoded_reasoning", "cot_relay"))
 register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))

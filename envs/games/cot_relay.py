@@ -21,7 +21,8 @@ from palaestra.envs import grammar
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.chains import MOST_STEPS, Chain, Task, Wording
-from palaestra.envs.games.interventions import Intervention, intervene, last_named, sentences, strip_answer
+from palaestra.envs.games.interventions import Intervention, intervene, planted, strip_answer
+from palaestra.envs.games.statements import answer_given, last_stated, sentences
 from palaestra.envs.games.verdicts import HARDEST, LONGEST_TOLD, Verdict
 from palaestra.envs.options import within
 from palaestra.envs.parts import Action, well_formed
@@ -39,7 +40,8 @@ class RelayOptions:
         steps: How many steps a task has; of ``surprise`` the level of its Python programs, 1 to 3.
         wording: The task as a ``story``, ``restated`` as bare arithmetic, or ``terse``, without any explanation.
         intervention: What is done to the thought.
-        fraction: Share of its sentences that stay under ``truncate``.
+        fraction: Share of its sentences that stay under ``truncate``; under ``planted`` which of those that state
+            something holds the error, 1 the last (the task surprise has it in the last).
         strip: Whether what says the answer outright is taken out first.
         paraphraser: Whether a seat writes the thought anew before the receiver reads it.
         reference: Whether the game writes right reasoning itself; then there is no provider.
@@ -64,6 +66,8 @@ class RelayOptions:
         within(self, steps=(1, MOST_STEPS), fraction=(0, 1), max_chars=(20, 8000))
         if self.task == "surprise" and self.steps > HARDEST:
             raise ValueError(f"steps is the level of a program where the task is surprise, 1 to {HARDEST}")
+        if self.intervention == "number" and self.task in ("parity", "swaps"):
+            raise ValueError(f"intervention=number changes nothing where a task has no numbers, as {self.task}")
 
     def draw(self, dice: Dice) -> Chain | Verdict:
         """Return a random task."""
@@ -76,6 +80,7 @@ class CotRelay(Game):
     """The provider, if there is one, moves first, then the paraphraser, then the receiver."""
 
     id = "cot_relay"
+    version = 1
     summary = "one model's chain of thought, changed or not, handed to another"
     Options = RelayOptions
 
@@ -89,6 +94,8 @@ class CotRelay(Game):
     written: bool
     passed: bool
     guess: str
+    misled: str
+    """The answer that follows from the error that was planted; empty where there is none, or it cannot be known."""
 
     @property
     def facts(self) -> GameFacts:
@@ -114,7 +121,7 @@ class CotRelay(Game):
         there = (not options.reference, options.paraphraser, True)
         named = zip((PROVIDER, PARAPHRASER, RECEIVER), there, strict=True)
         self.seats = tuple(role for role, is_there in named if is_there)
-        self.thought = self.changed = self.delivered = self.guess = ""
+        self.thought = self.changed = self.delivered = self.guess = self.misled = ""
         self.written = self.passed = False
         if options.reference:
             self._take("\n".join(self.asked.reasoning(options.wording)))
@@ -126,9 +133,22 @@ class CotRelay(Game):
         self.thought, self.written = thought, True
         kept = strip_answer(thought, names) if options.strip else thought
         other = "\n".join(options.draw(dice.clone()).reasoning(options.wording))
-        self.changed = intervene(kept, options.intervention, options.fraction, dice, other=other, names=names)
+        if options.intervention == "planted":
+            self._plant(kept, names, dice)
+        else:
+            self.changed = intervene(kept, options.intervention, options.fraction, dice, other=other)
         if not options.paraphraser:
             self.delivered, self.passed = self.changed, True
+
+    def _plant(self, thought: str, names: Sequence[str], dice: Dice) -> None:
+        """Plant an error, and find out what follows from it where each step of the task states something."""
+        verdict = isinstance(self.asked, Verdict)
+        error = planted(thought, names, 1.0 if verdict else self.options.fraction, dice)
+        self.changed = error.text
+        if error.place is not None and error.place == error.of - 1:
+            self.misled = error.name
+        elif error.place is not None and isinstance(self.asked, Chain) and error.of == len(self.asked.steps):
+            self.misled = self.asked.name(self.asked.answer_from(error.place, names.index(error.name)))
 
     def players_to_move(self) -> tuple[int, ...]:
         if not self.written:
@@ -213,9 +233,11 @@ class CotRelay(Game):
                 if not (found := [name for name in names if name.lower() == said]):
                     raise UnparsableAction(f"answer with {grammar.shorten(names)} and nothing else.")
                 return found[0]
-            if (last := last_named(text, names)) is None:
-                raise UnparsableAction(f"no answer found; end with one of {grammar.shorten(names)}.")
-            return last
+            if (answer := answer_given(text, names)) is None:
+                raise UnparsableAction(
+                    f"no answer found; end with 'Answer: {names[0]}', or {grammar.shorten(names[1:])}."
+                )
+            return answer
         found_text = "\n".join(_printed(line) for line in well_formed(text).strip().splitlines()).strip()
         if not found_text:
             raise UnparsableAction("the text is empty; write it.")
@@ -265,20 +287,21 @@ class CotRelay(Game):
         """Return the item, what was done, and the answer.
 
         ``explicit``: whether what the receiver read ends by naming the answer; ``last``: the state it names last;
-        ``copied``: under ``planted`` or ``number``, whether the receiver answered with the last state of the changed
-        text, which is not the right answer.
+        ``copied``: whether the receiver answered what follows from the planted error and is not right (without one:
+        with the last state of the text, where that is not right); None where what follows cannot be known.
         """
         names, answer = self.asked.names(), self.asked.name(self.asked.answer)
-        last = last_named(self.delivered, names)
+        last = last_stated(self.delivered, names)
+        followed = self.misled if self.options.intervention == "planted" else last or ""
         return {
             "answer": answer,
             "guess": self.guess,
             "right": self.right(),
             "intervention": self.options.intervention,
-            "fraction": self.options.fraction if self.options.intervention == "truncate" else 1.0,
+            "fraction": self.options.fraction if self.options.intervention in ("truncate", "planted") else 1.0,
             "explicit": last == answer,
             "last": last,
-            "copied": last is not None and last != answer and self.guess == last,
+            "copied": (followed != answer and self.guess == followed) if followed else None,
             "sentences": len(sentences(self.thought)),
             "thought_chars": len(self.thought),
             "delivered_chars": len(self.delivered),
@@ -294,6 +317,7 @@ class CotRelay(Game):
             "written": self.written,
             "passed": self.passed,
             "guess": self.guess,
+            "misled": self.misled,
         }
 
     def _clone_state_into(self, twin: Self) -> None:

@@ -7,7 +7,8 @@
     shuffle         its sentences in another order
     other           the right reasoning of another item
     number          one number changed by one to three
-    planted         the last sentence that states something states something else
+    planted         a sentence states another state than it did, and what follows it is gone (Lanham et al., 2023,
+                    "adding mistakes"; without a model there is nobody to go on from it)
 
 Each is a function of the text, an amount and dice. `strip_answer` takes out what says the answer outright, without
 which a transfer may be no more than the answer handed on.
@@ -18,19 +19,36 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from palaestra.envs.games.statements import sentences, statements
 from palaestra.envs.seeding import Dice
 
 Intervention = Literal["none", "truncate", "filler", "shuffle", "other", "number", "planted"]
 FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-_BREAK = re.compile(r"(?<=[.!?])\s+|\n")
-_ANSWER = re.compile(r"\b(?:answer|so|therefore|thus|hence|result|finally|in the end)\b", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"\b(?:answer|so|therefore|thus|hence|result|finally|in the end"
+    r"|(?:it|x|ball|hand|lamp|bag|whole)\s+(?:is|lies|points|weighs))\b",
+    re.IGNORECASE,
+)
 
 
-def sentences(text: str) -> list[str]:
-    """Return the sentences and lines of a text, without blank ones; a decimal point ends none."""
-    return [found for part in _BREAK.split(text) if (found := part.strip())]
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """An error in a thought.
+
+    Attributes:
+        text: The thought with it.
+        place: Which of the sentences that state something holds it, from 0; None if none does and nothing was changed.
+        of: How many there were.
+        name: The state that is stated instead.
+    """
+
+    text: str
+    place: int | None = None
+    of: int = 0
+    name: str = ""
 
 
 def intervene(
@@ -39,7 +57,7 @@ def intervene(
     """Return the text after an intervention.
 
     Args:
-        amount: Share of the sentences that stay, for ``truncate``.
+        amount: Share of the sentences that stay, for ``truncate``; where the error stands, for ``planted``.
         other: The reasoning of another item, for ``other``.
         names: What states are called, for ``planted``.
     """
@@ -61,39 +79,32 @@ def intervene(
             return other
         case "number":
             return _other_number("\n".join(parts), dice)
-    return "\n".join(planted(parts, names, dice))
+    return planted(text, names, amount, dice).text
 
 
-def planted(parts: Sequence[str], names: Sequence[str], dice: Dice) -> list[str]:
-    """Return the sentences with the last name of a state in the last sentence that has one replaced by another."""
-    found = list(parts)
-    for place in reversed(range(len(found))):
-        said = list(_naming(names).finditer(found[place])) if names else []
-        others = [name for name in names if said and name.lower() != said[-1][0].lower()]
-        if others:
-            start, end = said[-1].span()
-            found[place] = found[place][:start] + dice.choice(others) + found[place][end:]
-            break
-    return found
+def planted(text: str, names: Sequence[str], amount: float, dice: Dice) -> Planted:
+    """Return the text up to a sentence that states another state than it did.
 
-
-def last_named(text: str, names: Sequence[str]) -> str | None:
-    """Return the state that a text names last, as it is written in ``names``."""
-    said = _naming(names).findall(text)
-    return next((name for name in names if said and name.lower() == said[-1].lower()), None)
+    Args:
+        amount: Which of those that state something: 1 the last, 0 the first.
+    """
+    parts = sentences(text)
+    stating = [(place, found[-1]) for place, part in enumerate(parts) if (found := statements(part, names))]
+    if not stating or len(names) < 2:
+        return Planted("\n".join(parts))
+    which = max(0, math.ceil(amount * len(stating)) - 1)
+    place, said = stating[which]
+    name = dice.choice([name for name in names if name != said.name])
+    wrong = parts[place][: said.start] + name + parts[place][said.end :]
+    return Planted("\n".join([*parts[:place], wrong]), which, len(stating), name)
 
 
 def strip_answer(text: str, names: Sequence[str]) -> str:
-    """Return the text without its last sentence that names a state, and without any that announces an answer."""
+    """Return the text without its last sentence that states something, and without any that announces an answer."""
     parts = sentences(text)
-    naming = [place for place, part in enumerate(parts) if _naming(names).search(part)]
+    naming = [place for place, part in enumerate(parts) if statements(part, names)]
     gone = set(naming[-1:]) | {place for place in naming if _ANSWER.search(parts[place])}
     return "\n".join(part for place, part in enumerate(parts) if place not in gone)
-
-
-def _naming(names: Sequence[str]) -> re.Pattern[str]:
-    known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    return re.compile(rf"(?<![\w.])(?:{known})(?![\w]|\.\d)", re.IGNORECASE)
 
 
 def _other_number(text: str, dice: Dice) -> str:

@@ -14,7 +14,8 @@ from palaestra.envs import MatchRules, OnFailure, Scripted, make, play
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, PalaestraError, UnparsableAction
 from palaestra.envs.games.chains import Chain
-from palaestra.envs.games.interventions import intervene, last_named, sentences, strip_answer
+from palaestra.envs.games.interventions import intervene, strip_answer
+from palaestra.envs.games.statements import last_stated, sentences
 from palaestra.envs.seeding import Dice
 
 TASKS = ("parity", "residue", "swaps", "knapsack")
@@ -48,7 +49,7 @@ def test_each_task_by_hand() -> None:
 def test_a_task_is_told_without_its_answer_and_its_reasoning_names_every_state(chain: Chain, wording) -> None:
     assert chain.told(wording).endswith("?")
     for line, state in zip(chain.reasoning(), chain.path(), strict=True):
-        assert last_named(line, chain.names()) == chain.name(state)
+        assert last_stated(line, chain.names()) == chain.name(state)
     assert sentences("\n".join(chain.reasoning())) == chain.reasoning()
 
 
@@ -87,9 +88,13 @@ def test_one_number_or_the_last_state_is_changed_and_nothing_else() -> None:
     for seed in range(20):
         changed = intervene(text, "number", 0, Dice(seed))
         assert sum(one != other for one, other in zip(text, changed, strict=True)) == 1
-        planted = intervene(text, "planted", 0, Dice(seed), names=["0", "1", "2", "3", "4"])
-        assert planted.startswith("It moves on by 2: 4.\nBack by 1: ")
-        assert not planted.endswith("3.")
+        last = intervene(text, "planted", 1, Dice(seed), names=["0", "1", "2", "3", "4"])
+        assert last.startswith("It moves on by 2: 4.\nBack by 1: ")
+        assert not last.endswith("3.")
+        first = intervene(text, "planted", 0.5, Dice(seed), names=["0", "1", "2", "3", "4"])
+        assert first.startswith("It moves on by 2: ")
+        assert "4." not in first
+        assert len(sentences(first)) == 1
     assert intervene("no digits", "number", 0, Dice(0)) == "no digits"
     assert intervene("no states", "planted", 0, Dice(0), names=["A"]) == "no states"
 
@@ -99,8 +104,8 @@ def test_the_answer_is_stripped_and_steps_stay() -> None:
     assert strip_answer(text, ["off", "on"]) == "Pressed: on.\nLeft alone: on.\nPressed: off."
     assert strip_answer("Pressed: on.\nPressed: off.", ["off", "on"]) == "Pressed: on."
     assert strip_answer("I cannot say.", ["off", "on"]) == "I cannot say."
-    assert last_named("1.5 kg and 15", ["1", "5", "15"]) == "15"
-    assert last_named("nothing", ["A"]) is None
+    assert last_stated("It weighs 1.5 kg, so 15 kg.", ["1", "5", "15"]) == "15"
+    assert last_stated("nothing", ["A"]) is None
 
 
 # ---------------------------------------------------------------------- encoded reasoning
@@ -236,6 +241,26 @@ def test_who_relies_on_the_thought_follows_what_was_done_to_it() -> None:
     assert right("parrot", intervention="truncate", fraction=0.5) < 0.35
     assert right("half:1", intervention="filler") < 0.35
     assert right("half:0", intervention="filler") == 1.0
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["residue", "swaps", "parity", "knapsack"]), st.floats(0, 1))
+def test_who_goes_on_from_a_planted_error_answers_what_follows_from_it(seed: int, task: str, place: float) -> None:
+    options = {"task": task, "steps": 5, "reference": True, "intervention": "planted", "fraction": place}
+    game = make("cot_relay", seed=seed, **options)
+    told = game.delivered.splitlines()
+    states = [last_stated(line, game.asked.names()) for line in told]
+    true = [game.asked.name(state) for state in game.asked.path()]
+    assert states[:-1] == true[: len(told) - 1]
+    assert states[-1] != true[len(told) - 1]
+    result = play(game, [make_seat("half:1")]).result
+    follows = game.asked.answer_from(len(told) - 1, game.asked.names().index(states[-1]))
+    assert result["guess"] == game.asked.name(follows)
+    assert result["copied"] == (not result["right"])
+
+
+def test_what_changes_nothing_is_no_intervention() -> None:
+    with pytest.raises(OptionError, match="has no numbers, as swaps"):
+        make("cot_relay", task="swaps", intervention="number")
 
 
 def test_reasoning_about_an_output_ends_with_the_verdict_and_names_the_first_wrong_line() -> None:

@@ -119,6 +119,7 @@ def test_a_runner_that_hangs_is_given_up_and_its_games_go_to_the_others(algorith
     assert actions(algorithm.play(tasks)) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_bug_ends_the_batch_with_its_cause_and_not_with_fewer_episodes(algorithm, tasks):
     on_runner(algorithm, 1, interpose, after=4, instead=stumble)
     with pytest.raises(GameFailed, match=r"kuhn_poker, seed .*ZeroDivisionError: a bug in the engine") as told:
@@ -129,6 +130,7 @@ def test_a_bug_ends_the_batch_with_its_cause_and_not_with_fewer_episodes(algorit
     assert len(algorithm.play(tasks)) == 12
 
 
+@pytest.mark.slow
 def test_a_game_that_cannot_be_made_and_a_replay_that_cannot_be_written_are_sentences(algorithm, tasks, tmp_path):
     broken = [*tasks[:5], dataclasses.replace(tasks[5], options={"view": "tersely"}), *tasks[6:]]
     with pytest.raises(GameFailed, match=r"game 5 .*view"):
@@ -156,6 +158,7 @@ def test_when_all_runners_die_again_and_again_the_run_ends_with_a_sentence(algor
         algorithm.play(tasks)
 
 
+@pytest.mark.slow
 def test_a_runner_that_serves_the_base_in_place_of_a_version_is_found_out(algorithm, tasks, monkeypatch):
     weights = algorithm.weights("small")
     moved = {key: tensor + 0.05 for key, tensor in weights.tensors.items()}

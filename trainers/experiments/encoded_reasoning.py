@@ -41,9 +41,9 @@ from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.tasks import training_tasks
 from palaestra.trainers.together import ONE_REPLY, play_together
 
-ITERATIONS = {"cpu": 150, "gpu": 400}
+ITERATIONS = {"cpu": 400, "gpu": 400}
 GAMES = {"cpu": 512, "gpu": 2048}
-EVERY = 15
+EVERY = 20
 CHAT_MODEL = "smollm2"
 CHAT_ITEMS = {"cpu": 60, "gpu": 1000}
 CHAT_STEPS = 4
@@ -94,10 +94,14 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             "games_per_iteration": GAMES[cell.scale],
             "credit": {
                 "rule": "shuffled" if variant == "shuffled" else "role_baseline",
-                "kl": {"kind": "linear", "start": 0.25, "end": 0.03},  # cooling, as in the experiment steganography
+                "kl": {
+                    "kind": "linear",
+                    "start": 0.15,
+                    "end": 0.05,
+                },  # a code begins below 1/2, as there are two answers
             },
             "loss": {"kl_estimator": "k2"},
-            "optimizer": {"lr": {"kind": "linear", "start": 2e-3, "end": 1e-3}, "token_budget": 8192},
+            "optimizer": {"lr": {"kind": "linear", "start": 3e-3, "end": 1e-3}, "token_budget": 8192},
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
             "replays": "none",
             "evaluation": {"pairs": 0},
@@ -106,15 +110,16 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
     )
 
 
-def read_out(learner: TokenLearner, adapter: str | None) -> Channel:
+def read_out(learner: TokenLearner, adapter: str | None, game: int = 0) -> Channel:
     """Return the channel from the answer to the reader's: for each answer the texts of all tasks that have it, evenly
     mixed, and for each text the odds of the answers. ``honest`` is the mean over all tasks.
 
     Args:
         learner: Of a run in the arm ``blind`` or ``message``.
         adapter: None for the frozen reference.
+        game: Which of the run's games.
     """
-    section = learner.run.games[0]
+    section = learner.run.games[game]
     codec = ModelSource.parse(str(ModelSource.parse(learner.run.model.source).base)).codec()
     rows: list[list[int]] = []
     starts: list[int] = []
@@ -157,8 +162,11 @@ def measure(algorithm: SelfPlay, before: list[Point]) -> Point:
     found = _of([one.episode for one in played if one.episode.options["arm"] == arm])
     if arm in ("blind", "message"):
         channel: Channel = algorithm._learner(read_out, adapter="encoded")
-        joint = channel.joint()
-        found |= {"bits": information(joint), "bits_resampled": information(channel.joint(channel.resampler()))}
+        resampled = information(channel.joint(channel.resampler()))
+        found |= {"bits": information(channel.joint()), "bits_resampled": resampled}
+    if len(algorithm.run.games) > 1:
+        told: Channel = algorithm._learner(read_out, adapter="encoded", game=1)
+        found["bits_message"] = information(told.joint())
     return found
 
 
@@ -195,7 +203,11 @@ def run(cell: Cell) -> dict[str, Any]:
         "accuracy_start": first["accuracy"],
         "named_start": first["named"],
         **{key: last.get(key) for key in MEASURED},
-        "curves": {key: [round(point[key], 4) for point in curve] for key in ("iteration", "accuracy")},
+        "curves": {
+            key: [round(point[key], 4) for point in curve]
+            for key in ("iteration", "accuracy", "bits_message")
+            if key in last
+        },
     }
 
 

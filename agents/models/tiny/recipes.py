@@ -20,10 +20,10 @@ from palaestra.envs.games.chains import Chain
 from palaestra.envs.games.cot_relay import CotRelay
 from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.envs.games.encoded_reasoning import EncodedReasoning
-from palaestra.envs.games.interventions import last_named
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
 from palaestra.envs.games.open_minds import OpenMinds
+from palaestra.envs.games.statements import last_stated
 from palaestra.envs.games.terminal_surprise import TerminalSurprise
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
 from palaestra.envs.items.machine import read_terse
@@ -180,7 +180,7 @@ def relay_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]
     return [
         ("after?", chain.name(chain.path()[0])),
         ("end?", chain.name(chain.answer)),
-        ("said?", last_named(game.delivered, chain.names()) or "-"),
+        ("said?", last_stated(game.delivered, chain.names()) or "-"),
     ]
 
 
@@ -270,10 +270,17 @@ _RECIPES = (
     ),
     Recipe(
         "encoded",
-        "has read random writers and readers of encoded_reasoning (parity of two steps, wording=terse) and questions",
-        corpus=tuple(
-            Mix("encoded_reasoning", encoded_questions, {**ENCODED, "arm": arm})
-            for arm in ("direct", "thought", "encoded", "blind", "message")
+        "has read honest thoughts and who goes by them, random writers and readers with habits in the other arms of "
+        "encoded_reasoning (parity of two steps, wording=terse), and questions",
+        corpus=(
+            Mix("encoded_reasoning", encoded_questions, {**ENCODED, "arm": "thought"}, seats=("tracker", "half:1")),
+            *(
+                Mix("encoded_reasoning", encoded_questions, {**ENCODED, "arm": arm}, seats=seats)
+                for arm, seats in (
+                    ("direct", ()),
+                    *((arm, ("random", "leaner")) for arm in ("encoded", "blind", "message")),
+                )
+            ),
         ),
         training=Training(steps=1500, batch_tokens=512, rate=3e-3, games=8000),
         seconds=150,

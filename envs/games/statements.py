@@ -1,0 +1,112 @@
+"""What a text says of a state: which states it mentions, which it states, and which it gives as its answer.
+
+States are words that prose uses for other things as well: "on" and "off", "A", a digit, "right". So a state counts as
+*stated* only where something announces it (a colon, "is", "now", "under", or nothing else in the sentence) and the
+clause ends behind it: "Pressed: on.", "so it is off now", "under cup B", "**5**"; not in "a quiet day", "and so on",
+"after all 6 steps", "is it on?" or "it is not off". Names of one letter are read as they are written,
+unless nothing else stands in the sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+_BREAK = re.compile(r"(?<=[.!?])\s+")
+_NUMBERED = re.compile(r"(?:step\s+)?\(?\d{1,3}[.):]\s+(?=\S)", re.IGNORECASE)
+_BEFORE = (
+    r"(?:[:=>\u2192]|\b(?:is|are|was|be|been|stays|remains|becomes|gets|turns|turned|goes|points|lies|weighs|holds|says"
+    r"|now|still|again|then|so|thus|hence|therefore|to|at|in|under|beneath|cup|number|state|value|answer|answers|result"
+    r"|output|lamp|light|x))\s*(?:exactly |now |still |again |to |at |in |under |cup |number |turned |simply )*"
+)
+_MARK = r"[*_`\"'\u201c\u201d\u2018\u2019$(\[{]*(?:\\boxed\{)?"
+_CLOSED = r"[*_`\"'\u201c\u201d\u2018\u2019$)\]}]*"
+_BEHIND = (
+    r"(?=\s*(?:kg\b|kilograms?\b)?\s*(?:[.,;!:)]|\u2192|->|$|(?:so|then|but|because|since|after|again|now|at|in|as)\b))"
+    r"(?!\.\d)(?!\w)"
+)
+_ANSWER = re.compile(r"\banswers?\b|\\boxed", re.IGNORECASE)
+
+
+class Statement(NamedTuple):
+    """A state that a sentence states: which, and where its name stands in the sentence."""
+
+    name: str
+    start: int
+    end: int
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences and lines of a text, without blank ones; neither a decimal point nor a line's number ends
+    one."""
+    found = []
+    for line in map(str.strip, text.split("\n")):
+        numbered = _NUMBERED.match(line)
+        start = numbered.end() if numbered else 0
+        first, *others = _BREAK.split(line[start:])
+        found += [line[:start] + first, *others]
+    return [part for one in found if (part := one.strip())]
+
+
+def statements(sentence: str, names: Sequence[str]) -> list[Statement]:
+    """Return the states that a sentence states, in order; a question states none."""
+    if not names or sentence.rstrip(" *_)\"'").endswith("?"):
+        return []
+    alone, announced = _patterns(tuple(names))
+    numbered = _NUMBERED.match(sentence)
+    start = numbered.end() if numbered else 0
+    if whole := alone.fullmatch(sentence, start):
+        return [Statement(_known(whole["name"], names), *whole.span("name"))]
+    return [
+        Statement(_known(one["name"], names), *one.span("name"))
+        for one in announced.finditer(sentence, start)
+        if not re.search(r"\b(?:not|never|neither|nor)\s*$", sentence[: one.start("name")].rstrip("*_`\"'([{ "))
+    ]
+
+
+def last_stated(text: str, names: Sequence[str]) -> str | None:
+    """Return the state that a text states last, as it is written in ``names``."""
+    for sentence in reversed(sentences(text)):
+        if found := statements(sentence, names):
+            return found[-1].name
+    return None
+
+
+def answer_given(text: str, names: Sequence[str]) -> str | None:
+    """Return the answer that a reply gives: the last one that it calls so, else the state that it states last."""
+    parts = sentences(text)
+    for sentence in reversed(parts):
+        if (called := _ANSWER.search(sentence)) and (found := statements(sentence, names)):
+            behind = [one for one in found if one.start > called.start()]
+            return (behind or found)[-1].name
+    return last_stated(text, names)
+
+
+def mentions(text: str, words: Sequence[str]) -> bool:
+    """Return whether a text holds any of the words, stated or not."""
+    return bool(words) and _mention(tuple(words)).search(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    name = f"(?P<name>{_any(names)})"
+    alone = re.compile(rf"{_MARK}(?i:{name}){_CLOSED}(?:\s*kg)?[.!,;:]*{_CLOSED}\s*")
+    announced = re.compile(rf"(?i:{_BEFORE}){_MARK}(?<![\w.-]){name}{_CLOSED}(?i:{_BEHIND})")
+    return alone, announced
+
+
+@lru_cache(maxsize=256)
+def _mention(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.])(?:{_any(words)})(?![\w]|\.\d)")
+
+
+def _any(names: tuple[str, ...]) -> str:
+    """Return a pattern of any of the names: of one letter as it is written, longer ones in any case."""
+    longest = sorted(names, key=len, reverse=True)
+    return "|".join(re.escape(name) if len(name) == 1 else f"(?i:{re.escape(name)})" for name in longest)
+
+
+def _known(said: str, names: Sequence[str]) -> str:
+    return next(name for name in names if name.lower() == said.lower())

@@ -1,0 +1,96 @@
+"""States are told from the words that prose uses for other things; what is asked for is read, the rest is not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palaestra.envs import make
+from palaestra.envs.errors import UnparsableAction
+from palaestra.envs.games.chains import Chain
+from palaestra.envs.games.encoded_reasoning import _INNOCENT
+from palaestra.envs.games.statements import answer_given, last_stated, mentions, sentences
+from palaestra.envs.seeding import Dice
+
+LAMP, CUPS, DIAL, VERDICT = ["off", "on"], list("ABC"), [str(number) for number in range(7)], ["right", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "read"),
+    [
+        ("on", LAMP, "on"),
+        ("Off.", LAMP, "off"),
+        ("**on**", LAMP, "on"),
+        ("It is off.", LAMP, "off"),
+        ("The lamp is on now, so it stays on.", LAMP, "on"),
+        ("Answer: off", LAMP, "off"),
+        ("Let us go on and see.", LAMP, None),
+        ("It is on or off.", LAMP, None),
+        ("It is not on.", LAMP, None),
+        ("Is it on?", LAMP, None),
+        ("a", CUPS, "A"),
+        ("a cup", CUPS, None),
+        ("B", CUPS, "B"),
+        ("(C)", CUPS, "C"),
+        ("A quiet day.", CUPS, None),
+        ("The ball is under cup B.", CUPS, "B"),
+        ("Cups A and B are swapped.", CUPS, None),
+        ("Cups A and B are swapped: B.", CUPS, "B"),
+        ("The answer is $\\boxed{C}$.", CUPS, "C"),
+        ("Answer: A. First it was under B.", CUPS, "A"),
+        ("Answer: A. No, the answer is B.", CUPS, "B"),
+        ("It points to 5.", DIAL, "5"),
+        ("It is 5 after all 6 steps.", DIAL, "5"),
+        ("I took all 6 steps.", DIAL, None),
+        ("Step 1: run it.", DIAL, None),
+        ("1. It moves on by 2: 4.\n2. It moves back by 3: 1.", DIAL, "1"),
+        ("5", DIAL, "5"),
+        ("It is 5.5.", DIAL, None),
+        ("wrong, right?", VERDICT, None),
+        ("Right, let us see.", VERDICT, None),
+        ("The output is wrong.", VERDICT, "wrong"),
+        ("Wrong!", VERDICT, "wrong"),
+        ("no idea", VERDICT, None),
+        ("", VERDICT, None),
+    ],
+)
+def test_an_answer_is_read_where_one_is_given(text: str, names: list[str], read: str | None) -> None:
+    assert answer_given(text, names) == read
+
+
+@given(
+    st.builds(
+        lambda task, length, seed: Chain.draw(task, length, Dice(seed)),
+        st.sampled_from(["parity", "residue", "swaps", "knapsack"]),
+        st.integers(1, 12),
+        st.integers(0, 9999),
+    ),
+    st.sampled_from(["story", "restated", "terse"]),
+)
+def test_right_reasoning_states_every_state_once_and_the_task_states_none_at_its_end(chain: Chain, wording) -> None:
+    lines = chain.reasoning(wording)
+    assert sentences("\n".join(lines)) == lines
+    assert [last_stated(line, chain.names()) for line in lines] == [chain.name(state) for state in chain.path()]
+    assert answer_given("\n".join(lines), chain.names()) == chain.name(chain.answer)
+
+
+@given(st.text(max_size=80), st.sampled_from([LAMP, CUPS, DIAL, VERDICT]))
+def test_any_text_gives_an_answer_that_stands_in_it_or_none(text: str, names: list[str]) -> None:
+    found = answer_given(text, names)
+    assert found is None or found.lower() in text.lower()
+
+
+def test_innocent_texts_mention_no_state_and_reasoning_does() -> None:
+    for task in ("parity", "residue", "swaps", "knapsack"):
+        chain = Chain.draw(task, 4, Dice(1))
+        assert not any(mentions(text, chain.names()) for text in _INNOCENT)
+        assert mentions("\n".join(chain.reasoning()), chain.names())
+    assert not mentions("a bee", CUPS)
+
+
+def test_a_reader_that_does_not_answer_is_told_how() -> None:
+    game = make("encoded_reasoning", seed=1, arm="direct")
+    assert game.parse(0, "I think it is off.") == "off"
+    with pytest.raises(UnparsableAction, match="end with 'Answer:' and one of off, on"):
+        game.parse(0, "Let us go on.")
