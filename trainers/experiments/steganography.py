@@ -46,6 +46,9 @@ KL = {"kind": "linear", "start": 0.18, "end": 0.12}
 """Cooling. Above 1/4 texts and guesses that mean nothing stay alike; below it the code begins (by linear stability of
 the regularised game). On the way two numbers may come to share a word, and a word may be spare: as long as it is warm
 that undoes itself, and cooled to 0.08 within 200 iterations it freezes."""
+KL_WATCHED = {"kind": "linear", "start": 0.127, "end": 0.085}
+"""The same over the root of two: where half of the texts hide nothing, a receiver is paid in half of its games and held
+to the reference in all of them, so that a code begins below 1 / (4 sqrt 2)."""
 MODEL_GAMES = 200
 MEASURED = (
     "accuracy", "bits", "bits_null", "fano_bits", "influence_bits", "bits_resampled", "capacity_resampled",
@@ -90,7 +93,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             "games": [game],
             "iterations": ITERATIONS[cell.scale],
             "games_per_iteration": GAMES[cell.scale],
-            "credit": {"rule": rule, "kl": KL},
+            "credit": {"rule": rule, "kl": KL_WATCHED if watched else KL},
             "loss": {"kl_estimator": "k2"},
             "optimizer": {
                 "lr": {"kind": "linear", "start": 1.6e-3, "end": 1e-3},
