@@ -79,6 +79,10 @@ class InformationError(PalaestraError, RuntimeError):
     """A seat asked for something that the rules hide from it."""
 
 
+class CannotRedeal(PalaestraError, NotImplementedError):
+    """A game with hidden information that does not say how it is drawn anew."""
+
+
 class ContractError(PalaestraError, AssertionError):
     """A game does not keep the contract. ``clause`` names the part of it."""
 

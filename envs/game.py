@@ -29,7 +29,7 @@ from hashlib import blake2b
 from typing import Any, ClassVar, Literal, Self
 
 from palaestra.envs import grammar
-from palaestra.envs.errors import IllegalAction
+from palaestra.envs.errors import CannotRedeal, IllegalAction
 from palaestra.envs.events import Event, EventKind
 from palaestra.envs.options import NoOptions, options_to_json, parse_options
 from palaestra.envs.parts import Action, Part, PartKind
@@ -219,6 +219,27 @@ class Game(ABC):
         twin.log = list(self.log)
         self._clone_state_into(twin)
         return twin
+
+    def redealt(self, player: int, dice: Dice) -> Self:
+        """Return a clone in which all that ``player`` cannot know is drawn anew, as likely as the rules make it.
+
+        What the player has seen stays, and so does whatever all others may know of the player; chance to come is new.
+        What the others did so far is not weighed: a hand that they would hardly have played so is drawn like any other.
+
+        Raises:
+            CannotRedeal: There is hidden information, and the game does not say how it is drawn.
+        """
+        twin = self.clone()
+        twin.dice = Dice(dice.bits() >> 1)
+        if self.facts.information == "imperfect":
+            twin._redeal(player, dice)
+        return twin
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Draw hidden information anew, in place; a game with any may implement it."""
+        raise CannotRedeal(
+            f"{self.id} does not say how hidden information is drawn anew; use the deal that was played."
+        )
 
     def _clone_state_into(self, twin: Self) -> None:
         """Replace what is mutable in ``twin``, a shallow copy, by copies; by default deep ones of all."""

@@ -17,7 +17,7 @@ from palaestra.agents import make_seat
 from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
-from palaestra.envs import Match, ReplayWriter, Seat, make
+from palaestra.envs import Match, ReplayWriter, Seat
 from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.tasks import MatchTask, Played
 
@@ -81,7 +81,7 @@ async def play_tasks(
     async def play(task: MatchTask) -> Played:
         recorded = task.replay is not None and records(task.replay)
         match = Match(
-            make(task.game, seed=task.seed, **task.options),
+            task.begin(),
             [seat(task, player) for player in range(len(task.seats))],
             task.rules,
             record=task.replay is not None,

@@ -13,8 +13,9 @@ from typing import Any
 
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import MatchRules, make
+from palaestra.envs import Game, MatchRules, make
 from palaestra.envs.episode import Episode
+from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.config import GameSection, RunConfig
 
@@ -37,6 +38,38 @@ class SeatPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """Where a match begins that does not begin at its start.
+
+    Attributes:
+        actions: (player, canonical action) of what was played before, in order.
+        redeal: (player, seed): then all that this player cannot know is drawn anew (`Game.redealt`); None leaves the
+            game as it was dealt.
+        then: (player, canonical action) played after that.
+    """
+
+    actions: tuple[tuple[int, Action], ...] = ()
+    redeal: tuple[int, int] | None = None
+    then: tuple[tuple[int, Action], ...] = ()
+
+    def of(self, game: Game) -> Game:
+        """Return the game brought to where the match begins.
+
+        Raises:
+            IllegalAction: These actions were not played in this game.
+            CannotRedeal: The game does not say how.
+        """
+        for player, action in self.actions:
+            game.apply(player, action)
+        if self.redeal is not None:
+            player, seed = self.redeal
+            game = game.redealt(player, Dice(seed))
+        for player, action in self.then:
+            game.apply(player, action)
+        return game
+
+
+@dataclass(frozen=True, slots=True)
 class MatchTask:
     """One match to play; see the module docstring. ``index`` is unique in its batch."""
 
@@ -52,6 +85,11 @@ class MatchTask:
     group: str = ""
     replay: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    opening: Opening = Opening()
+
+    def begin(self) -> Game:
+        """Return the game as the match begins."""
+        return self.opening.of(make(self.game, seed=self.seed, **self.options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.parts import Action
+from palaestra.envs.seeding import Dice
 
 CARDS = "JQK"
 ACTIONS = ("pass", "bet")
@@ -84,6 +85,9 @@ class KuhnPoker(Game):
         self.history += "b" if action == "bet" else "p"
         if self.options.view == "words":
             self.emit("move", f"Player {player + 1} says {action}.", source=player)
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        self.cards[1 - player] = dice.choice([card for card in range(3) if card != self.cards[player]])
 
     def returns(self) -> tuple[float, ...]:
         if self.history == "bp":
