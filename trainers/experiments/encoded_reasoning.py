@@ -141,8 +141,8 @@ def read_out(learner: TokenLearner, adapter: str | None, game: int = 0) -> Chann
         raise ValueError("only the arms with a cover and no task for the reader have a channel; use blind or message")
     texts = texts_of(cover, ())
     tasks = [game_of(start, steps) for start, steps in product((0, 1), product((0, 1), repeat=2))]
-    for game in tasks:
-        score(contexts(game.clone(), section, codec, [texts[0], names[0]])[0], texts)
+    for task in tasks:
+        score(contexts(task.clone(), section, codec, [texts[0], names[0]])[0], texts)
     for text in texts:
         score(contexts(game_of(0, (0, 0)), section, codec, [text, names[0]])[1], names)
     odds = np.exp(reply_logprobs(learner, adapter, rows, starts))
@@ -150,7 +150,7 @@ def read_out(learner: TokenLearner, adapter: str | None, game: int = 0) -> Chann
     read = odds[len(tasks) * len(texts) :].reshape(len(texts), len(names))
     legal = float(min(written.sum(axis=1).min(), read.sum(axis=1).min()))
     written, read = (table / table.sum(axis=1, keepdims=True) for table in (written, read))
-    answers = np.array([game.chain.answer for game in tasks])
+    answers = np.array([task.chain.answer for task in tasks])
     sender = np.array([written[answers == answer].mean(axis=0) for answer in range(len(names))])
     return Channel(sender, read, legal, written.mean(axis=0), honest_writer(cover))
 

@@ -118,7 +118,7 @@ def continuations(claim: Claim, pairs: int, seed: int, deal: Deal, *, first: int
     """
     task, (player, said) = claim.task, claim.turns[claim.turn]
     seats = tuple(replace(plan, trained=False) for plan in task.seats)
-    tasks = []
+    tasks: list[MatchTask] = []
     for pair in range(pairs):
         drawn = derive(seed, "redeal", task.seed, task.match_seed, claim.turn, pair)
         for reply in (claim.proposed, said):
