@@ -18,6 +18,7 @@
                                  writers and readers of encoded_reasoning and cot_relay
     posterior, rate, anchored:0.3, tracer
                                  observers of terminal_surprise and hindsight_bias
+    clairvoyant                  a reviewer of review that looks into the finished game
     teller, teller:0.5           a player of open_minds with Kuhn poker inside who thinks aloud
     regex:PATTERN, bag:FILE, embedding:FILE
                                  overseers that detect (`palaestra.agents.detectors`)
@@ -336,6 +337,12 @@ def _half(argument: str) -> Seat:
     return Reasoner(f"half:{share:g}", share)
 
 
+def _clairvoyant(argument: str) -> Seat:
+    from palaestra.agents.scripted_review import Clairvoyant
+
+    return Clairvoyant()
+
+
 def _posterior(argument: str) -> Seat:
     from palaestra.agents.scripted_surprise import Posterior
 
@@ -392,6 +399,7 @@ register_seat("half", _half, games=("encoded_reasoning", "cot_relay"))
 register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
 register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))
+register_seat("clairvoyant", _clairvoyant, games=("review",))
 register_seat("teller", _teller, games=("open_minds",))
 register_seat("tracer", _tracer, games=("terminal_surprise", "hindsight_bias"))
 register_seat("sleuth", _sleuth, games=("mafia",))

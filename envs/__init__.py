@@ -18,7 +18,7 @@ from palaestra.envs.registry import entry, game_ids, make, register, register_fa
 from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, write_replay
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
-_VERSIONS = {"covert_channel": 1, "encoded_reasoning": 1, "mafia": 1}
+_VERSIONS = {"cot_relay": 1, "covert_channel": 1, "encoded_reasoning": 2, "mafia": 1}
 """Of games that are not at version 0, so that they can be listed without being imported."""
 
 for _id, _path in {
@@ -31,6 +31,7 @@ for _id, _path in {
     "coalition": "coalition:Coalition",
     "go": "go:Go",
     "mafia": "mafia:Mafia",
+    "review": "review:Review",
     "risk": "risk:Risk",
     "ultimatum": "ultimatum:Ultimatum",
     "contest": "contest:Contest",

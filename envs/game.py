@@ -212,6 +212,11 @@ class Game(ABC):
         """Return what else is worth recording about a finished game, as JSON data. By default nothing."""
         return {}
 
+    def revealed(self, player: int) -> str:
+        """Return what a reviewer is told at the end that ``player`` did not know during the game; terse where the view
+        is. By default nothing."""
+        return ""
+
     def clone(self) -> Self:
         """Return an independent copy of the game."""
         twin = copy.copy(self)

@@ -42,6 +42,7 @@ from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
+from palaestra.trainers.hindsight.stage import Hindsight, append, counted
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.module import PolicyModule
 from palaestra.trainers.rows import Row, rows_from_episode
@@ -150,6 +151,7 @@ class SelfPlay(Algorithm):
         self._handles = self._runner_handles()
         self.run = self.config.run_config()
         self.credit = make_credit(self.run.credit.rule, **self.run.credit.options)
+        self.hindsight = Hindsight(self.run) if self.run.hindsight else None
         self.numbers = dict.fromkeys(self.run.adapter_names(), 0)
         self.horizon = self.run.iterations
         self.folder = Path(self.config.run_folder) if self.config.run_folder else None
@@ -174,7 +176,14 @@ class SelfPlay(Algorithm):
         sampled = time.perf_counter()
         kl = schedule(self.run.credit.kl)(progress)
         rows = self.credit.assign(trained_rows(played), kl=kl)
-        report = self._update(rows, progress, iteration)
+        found: dict[str, float] = {}
+        if self.hindsight:
+            learned_from, verdicts = self.hindsight.review(self.play, played, iteration, progress)
+            rows += learned_from
+            found = counted(verdicts)
+            if self.folder:
+                append(self.folder / "reviews.jsonl", iteration, verdicts)
+        report = {**self._update(rows, progress, iteration), **found}
         learned = time.perf_counter()
         for name in self.numbers:
             self.numbers[name] += 1

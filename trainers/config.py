@@ -235,6 +235,27 @@ class CheckpointSection(Section):
     """Checkpoints that are kept."""
 
 
+class HindsightSection(Section):
+    """The frozen reference reviews finished games, and what it would have said is learned; see
+    `palaestra.trainers.hindsight`."""
+
+    use: Literal["verified", "unverified", "shuffled"] = "verified"
+    """Which proposed replies are learned: those that did better when tried out, all, or, as a null arm, the verified
+    ones dealt out to each other's turns."""
+    share: float = Field(0.25, gt=0, le=1)
+    """Share of the trained policy's turns that are reviewed, drawn by the run's seed."""
+    pairs: int = Field(8, ge=3)
+    """Pairs of continuations by which a claim is tried out."""
+    weight: ScheduleSpec = 1.0
+    """Weight of the cross-entropy on a proposed reply; a number or a schedule."""
+    form: Literal["full", "reply"] = "full"
+    """What the reviewer is asked for: mistake, reason and reply, or the reply alone."""
+    max_chars: int = Field(4000, ge=100)
+    """Most characters of what the reviewer is shown."""
+    reply: ReplySection = ReplySection()
+    """How the reviewer is asked."""
+
+
 class EvaluationSection(Section):
     """Strength before and after training: seat-flipped pairs with the same seeds and sampling."""
 
@@ -263,6 +284,8 @@ class RunConfig(Section):
     resources: ResourcesSection = ResourcesSection()
     checkpoint: CheckpointSection = CheckpointSection()
     evaluation: EvaluationSection = EvaluationSection()
+    hindsight: HindsightSection | None = None
+    """Whether finished games are reviewed; null for not."""
     replays: Literal["all", "none"] = "all"
     """Whether every episode is kept as a replay."""
 
@@ -272,6 +295,7 @@ class RunConfig(Section):
             ("credit.kl", self.credit.kl),
             ("loss.entropy", self.loss.entropy),
             ("optimizer.lr", self.optimizer.lr),
+            *([("hindsight.weight", self.hindsight.weight)] if self.hindsight else []),
         ):
             try:
                 values = [schedule(spec)(step / 20) for step in range(21)]

@@ -99,6 +99,11 @@ class KuhnPoker(Game):
             gain = stake if self.cards[0] > self.cards[1] else -stake
         return (gain, -gain)
 
+    def revealed(self, player: int) -> str:
+        """Return the other's card."""
+        card = CARDS[self.cards[1 - player]]
+        return card if self.options.view == "terse" else f"The other player had {card}."
+
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return the own card, 0 to 2, and the actions so far, as ``p`` and ``b``."""
         return {"card": self.cards[player], "history": self.history}

@@ -351,3 +351,15 @@ def test_a_contest_is_trained_with_its_judges_frozen(tmp_path):
         assert episode.roles == ("writer", "writer", "judge", "judge")
         assert episode.seats[2:] == ("base", "base")
         assert verify(path) == 4
+
+
+def test_games_are_reviewed_by_the_reference_and_what_it_said_is_kept(tmp_path):
+    """A blank reference says nothing sensible, which is counted and trains nothing."""
+    folder = train(small(iterations=1, hindsight={"share": 1.0}), tmp_path / "r")
+    [line] = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    reviews = [json.loads(line) for line in (folder / "reviews.jsonl").read_text().splitlines()]
+    learner = line["learner"]
+    assert learner["hindsight/reviewed"] == len(reviews) > 6
+    assert learner["hindsight/reviewed"] == learner.get("hindsight/unparsable", 0) + learner.get(
+        "hindsight/truncated", 0
+    )

@@ -101,7 +101,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
                 },  # a code begins below 1/2, as there are two answers
             },
             "loss": {"kl_estimator": "k2"},
-            "optimizer": {"lr": {"kind": "linear", "start": 3e-3, "end": 1e-3}, "token_budget": 8192},
+            "optimizer": {"lr": {"kind": "linear", "start": 2.5e-3, "end": 2e-4}, "token_budget": 8192},
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
             "replays": "none",
             "evaluation": {"pairs": 0},
