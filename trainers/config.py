@@ -252,7 +252,7 @@ class HindsightSection(Section):
     """What the reviewer is asked for: mistake, reason and reply, or the reply alone."""
     max_chars: int = Field(4000, ge=100)
     """Most characters of what the reviewer is shown."""
-    reply: ReplySection = ReplySection()
+    reply: ReplySection = ReplySection(max_tokens=160, context="fresh")
     """How the reviewer is asked."""
 
 
