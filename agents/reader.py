@@ -24,6 +24,9 @@ from torch import Tensor
 from palaestra.agents.thinking import ADVANCE, Thinking, decide
 from palaestra.envs.documents.vocabulary import Encoded
 
+WASTE = 0.25
+"""Share of the cache's columns that may be there for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -191,13 +194,13 @@ class _Desk:
         temperature: float,
         silent: Sequence[bool],
     ) -> None:
-        from transformers import DynamicCache
+        from palaestra.agents.columns import columns
 
         self.model, self.thinking, self.documents = model, thinking, documents
         self.seeds, self.temperature, self.silent = seeds, temperature, silent
         rows = len(documents)
         self.device = next(model.parameters()).device
-        self.cache = DynamicCache()
+        self.cache: Any = columns()
         self.waiting: list[tuple[list[int], list[bool]]] = [([token] * rows, [True] * rows) for token in start]
         self.used = torch.zeros((rows, 0), dtype=torch.int64, device=self.device)
         self.last = torch.zeros((rows, thinking.size), device=self.device)
@@ -257,6 +260,7 @@ class _Desk:
         used = torch.tensor([there for _, there in self.waiting], dtype=torch.int64, device=self.device).T
         self.waiting = []
         before = self.used.sum(-1, keepdim=True)
+        self._compact(int(before.max()))
         self.used = torch.cat([self.used, used], -1)
         positions = (before + used.cumsum(-1) - 1).clamp(min=0)
         logits = self.model(
@@ -265,6 +269,17 @@ class _Desk:
         newest = used.shape[1] - 1 - used.flip(-1).argmax(-1)
         fresh = logits[torch.arange(len(ids), device=self.device), newest].float()
         self.last = torch.where(used.any(-1, keepdim=True), fresh, self.last)
+
+    def _compact(self, longest: int) -> None:
+        """Move what each row has in the cache to the right, once more than `WASTE` of the columns are beyond need: a
+        thought takes a column in all rows, however few of them think."""
+        columns = self.used.shape[1]
+        if columns * (1 - WASTE) <= longest:
+            return
+        order = self.used.argsort(dim=-1, stable=True)[:, columns - longest :]
+        self.used = self.used.gather(-1, order)
+        for layer in self.cache.layers:
+            layer.keep(order)
 
 
 def _reading(line: list[tuple[int, int, bool, bool, float]]) -> Reading:
