@@ -22,7 +22,8 @@ def bench(
     ] = False,
 ) -> None:
     """Measure speed: envs (games a second), rollout (tokens a second in play), learner (tokens a second trained),
-    peers (steps a second beside other libraries, which are installed into a throw-away environment)."""
+    thinktoks (tokens a second read with thoughts), peers (steps a second beside other libraries, which are installed
+    into a throw-away environment)."""
     from palaestra.trainers import benchmarks
 
     out = console()

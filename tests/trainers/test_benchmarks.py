@@ -14,7 +14,7 @@ import pytest
 from palaestra.envs import game_ids
 from palaestra.envs.errors import UnknownName
 from palaestra.trainers import benchmarks
-from palaestra.trainers.benchmarks import envs, framework, peers, rollout
+from palaestra.trainers.benchmarks import envs, framework, peers, rollout, thinktoks
 from palaestra.trainers.benchmarks.framework import Aim, Benchmark, BenchmarkError, Case, Side, measure
 from palaestra.trainers.benchmarks.raw_games import raw_loop
 from palaestra.trainers.benchmarks.render import _cell
@@ -84,6 +84,15 @@ def test_learner_and_bare_pass_train_on_the_same_tokens(tmp_path):
     assert len(set(sampled.values())) == 1
     assert 0 < sampled["learner"] < work(case, "tokens")["learner"]
     assert "≥ 0.85" in page(tmp_path)
+
+
+def test_reading_at_once_and_stepping_find_the_same_thoughts_and_scores(tmp_path):
+    (case,) = quick("thinktoks", tmp_path).values()
+    assert set(case["sides"]) == {thinktoks.PASS, thinktoks.DRAWN, thinktoks.CACHED, thinktoks.STEPPED}
+    for count in ("tokens", "thoughts", "nats"):
+        assert len(set(work(case, count).values())) == 1, count
+    assert work(case, "thoughts")[thinktoks.STEPPED] > 10
+    assert f"| {thinktoks.PASS} / {thinktoks.STEPPED} |" in page(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["chess", "go", "kuhn_poker", "tic_tac_toe", "openspiel/leduc_poker"])

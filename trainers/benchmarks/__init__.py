@@ -15,8 +15,9 @@ def _all() -> dict[str, Benchmark]:
     from palaestra.trainers.benchmarks.learner import BENCHMARK as LEARNER
     from palaestra.trainers.benchmarks.peers import BENCHMARK as PEERS
     from palaestra.trainers.benchmarks.rollout import BENCHMARK as ROLLOUT
+    from palaestra.trainers.benchmarks.thinktoks import BENCHMARK as THINKTOKS
 
-    return {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER, PEERS)}
+    return {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER, THINKTOKS, PEERS)}
 
 
 def names() -> list[str]:
