@@ -26,6 +26,7 @@ from palaestra.scripts import (
     play,
     replay,
     report,
+    thoughts,
     tournament,
     train,
 )
@@ -58,6 +59,7 @@ app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
 app.command("card", rich_help_panel=_LEARN, epilog=card.EXAMPLES)(card.card)
 app.command("items", rich_help_panel=_LOOK, epilog=items.EXAMPLES)(items.items)
 app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)
+app.command("thoughts", rich_help_panel=_LOOK, epilog=thoughts.EXAMPLES)(thoughts.thoughts)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.command("experiment", rich_help_panel=_LOOK, epilog=experiment.EXAMPLES)(experiment.experiment)
 app.command("bench", rich_help_panel=_LOOK, epilog=bench.EXAMPLES)(bench.bench)

@@ -33,6 +33,7 @@ NAMES = {
         "items",
         "replay",
         "report",
+        "thoughts",
         "models",
         "experiment",
         "bench",

@@ -90,11 +90,11 @@ def account(learner: Readings, documents: Sequence[Encoded], seed: int = 0) -> A
     thoughts = [
         thoughts_of(reading, thinking, len(document)) for reading, document in zip(readings, documents, strict=True)
     ]
-    as_read = _losses(learner, readings)
+    as_read = losses_of(learner, readings)
     losses = {}
     for change in CHANGES:
         again = changed(thoughts, change, thinking.kinds, seed)
-        losses[change] = _losses(
+        losses[change] = losses_of(
             learner,
             [laid_out(document, places, thinking, start) for document, places in zip(documents, again, strict=True)],
         )
@@ -123,7 +123,7 @@ def by_decile(values: NDArray[np.float64], counts: NDArray[np.int64]) -> list[fl
     return [float(counts[part].mean()) for part in parts if len(part)]
 
 
-def _losses(learner: Readings, readings: Sequence[Reading]) -> NDArray[np.float64]:
+def losses_of(learner: Readings, readings: Sequence[Reading]) -> NDArray[np.float64]:
     """Return the loss of every real token, of all documents in a row."""
     found = []
     for first in range(0, len(readings), 64):
