@@ -27,8 +27,8 @@ class Columns(DynamicLayer):
             self._tables = [_room(states, after) for states in (key_states, value_states)]
         elif after > self._tables[0].shape[-2]:
             tables = [_room(states, int(GROWTH * after)) for states in (key_states, value_states)]
-            for table, kept in zip(tables, (self.keys, self.values), strict=True):
-                table[..., :before, :] = kept
+            for table, kept in zip(tables, self._tables, strict=True):
+                table[..., :before, :] = kept[..., :before, :]
             self._tables = tables
         for table, states in zip(self._tables, (key_states, value_states), strict=True):
             table[..., before:after, :] = states
@@ -37,9 +37,9 @@ class Columns(DynamicLayer):
 
     def keep(self, order: Tensor) -> None:
         """Keep for each row the columns ``order``, int64[B, n], in this order."""
-        for table, kept in zip(self._tables, (self.keys, self.values), strict=True):
-            places = order[:, None, :, None].expand(-1, kept.shape[1], -1, kept.shape[3])
-            table[..., : order.shape[1], :] = kept.gather(2, places)
+        for table in self._tables:
+            places = order[:, None, :, None].expand(-1, table.shape[1], -1, table.shape[3])
+            table[..., : order.shape[1], :] = table.gather(2, places)
         self.keys, self.values = (table[..., : order.shape[1], :] for table in self._tables)
 
 

@@ -83,7 +83,7 @@ def _cell(folder: Path) -> tuple[Readings, Vocabulary, list[Encoded]]:
     """Return the learner of a cell as its last checkpoint left it, and its held-out documents."""
     from palaestra.agents.models.cache import ModelError
     from palaestra.trainers.checkpoint import Checkpoints
-    from palaestra.trainers.experiments.framework import Cell
+    from palaestra.trainers.experiments.framework import Cell, Scale
     from palaestra.trainers.experiments.thinktoks import EXPERIMENT, plan_of
     from palaestra.trainers.thinktoks.learners.sampled import Sampled
     from palaestra.trainers.thinktoks.training import Training
@@ -92,7 +92,7 @@ def _cell(folder: Path) -> tuple[Readings, Vocabulary, list[Encoded]]:
     latest = Checkpoints(folder / "checkpoints", keep=1).latest()
     if arm not in {one.name for one in EXPERIMENT.arms} or not seed.isdigit() or latest is None:
         raise ModelError(f"{folder} is no cell of the experiment thinktoks, such as s3_shown-0, with a checkpoint.")
-    scale = "gpu" if folder.resolve().parent.name == "gpu" else "cpu"
+    scale: Scale = "gpu" if folder.resolve().parent.name == "gpu" else "cpu"
     training = Training(plan_of(Cell(EXPERIMENT.name, arm, int(seed), scale, folder)))
     training.load_checkpoint(str(latest))
     training.learner.reader.model.eval()

@@ -7,6 +7,7 @@ as text; nothing in it is run.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,10 +66,14 @@ def _read(path: Path) -> str:
 
 @dataclass(frozen=True)
 class TextOptions:
-    """Attributes: length (characters of a document), file (a corpus of one's own), where one may think."""
+    """Attributes: length (characters of a document), file (a corpus of one's own), part (of its paragraphs: all of
+    them, the first four fifths or the rest, so that what is measured was not read before), begin (with a paragraph or
+    with any word), where one may think."""
 
     length: int = 256
     file: str = ""
+    part: Literal["all", "first", "rest"] = "all"
+    begin: Literal["paragraph", "word"] = "paragraph"
     where: Literal["every", "never"] = "every"
 
     def __post_init__(self) -> None:
@@ -76,15 +81,16 @@ class TextOptions:
 
 
 def text(options: TextOptions, dice: Dice) -> Document:
-    """Return a window that begins with a paragraph, or within the last one that is long enough to fill it.
+    """Return a window that begins with a paragraph or a word, or so late that it is filled.
 
     Raises:
         CorpusError: The corpus is shorter than a document.
     """
-    whole, starts = _joined(options.file)
+    whole, starts = _joined(options.file, options.part, options.begin)
     if len(whole) < options.length:
+        kept = "the corpus" if options.part == "all" else "that part of the corpus"
         raise CorpusError(
-            f"the corpus has {len(whole)} characters, a document {options.length}; lower length or give more text."
+            f"{kept} has {len(whole)} characters, a document {options.length}; lower length or give more text."
         )
     last = len(whole) - options.length
     start = min(dice.choice(starts), last)
@@ -93,13 +99,18 @@ def text(options: TextOptions, dice: Dice) -> Document:
 
 
 @lru_cache(maxsize=8)
-def _joined(file: str) -> tuple[str, tuple[int, ...]]:
-    """Return a corpus as one text, and where its paragraphs begin."""
+def _joined(file: str, part: str, begin: str) -> tuple[str, tuple[int, ...]]:
+    """Return a corpus or a part of it as one text, and where documents may begin."""
     starts, length = [], 0
     paragraphs = read_corpus(file, "text")
+    if part != "all":
+        cut = math.ceil(0.8 * len(paragraphs))
+        paragraphs = paragraphs[:cut] if part == "first" else paragraphs[cut:]
     for paragraph in paragraphs:
         starts.append(length)
         length += len(paragraph) + 1
+    if begin == "word":
+        starts = [word.start() for word in re.finditer(r"\S+", "\n".join(paragraphs))]
     return "\n".join(paragraphs), tuple(starts)
 
 

@@ -56,7 +56,8 @@ def small(monkeypatch, cache):
         monkeypatch.setitem(plan, "games", {"cpu": 8})
     monkeypatch.setitem(surprise._PROGRAMS, "model", {"source": "tiny:kuhn"})
     monkeypatch.setattr(surprise, "CASES", {"machine": 20, "programs": 4})
-    monkeypatch.setattr(thinktoks, "STEPS", {"cpu": 2})
+    for name in ("STEPS", "TEXT_STEPS"):
+        monkeypatch.setattr(thinktoks, name, {"cpu": 2})
     for name, value in {"LOOPS": 2, "DOCUMENTS": 8, "HELD_OUT": 8, "SWEEP": (2, 8)}.items():
         monkeypatch.setattr(thinktoks, name, value)
     monkeypatch.setenv("PALAESTRA_THREADS", "1")

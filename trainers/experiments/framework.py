@@ -93,6 +93,8 @@ class Experiment:
         arms: Treatment first.
         measures: What the table shows.
         seconds: Planned seconds of a cell, by scale, on two CPU cores or on one GPU.
+        points: Two measures by which arms are drawn as points, across and up; a panel for all arms whose names have the
+            same beginning, up to ``_``.
         run: From a cell to its measures (and ``"curves"``: lists of equal length by name); must resume from
             ``cell.folder``, and raises `NotAvailable` where there is nothing to measure.
     """
@@ -103,6 +105,7 @@ class Experiment:
     measures: tuple[Measure, ...]
     seconds: dict[Scale, float]
     run: Callable[[Cell], dict[str, Any]]
+    points: tuple[str, str] | None = None
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name."""
@@ -262,6 +265,7 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
         "cells": len(cells),
         "cells_done": len(done),
         "measures": [asdict(measure) for measure in experiment.measures],
+        "points": experiment.points,
         "arms": arms,
         "measured": [{key: value for key, value in cell.items() if key != "curves"} for cell in done],
         **here,

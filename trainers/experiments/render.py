@@ -77,7 +77,8 @@ def _number(value: dict[str, Any]) -> str:
 
 
 def _picture(data: dict[str, Any], path: Path) -> Path | None:
-    """Draw a panel per curve: a colour for each arm, thin lines for seeds, a thick one for their mean."""
+    """Draw a panel per curve: a colour for each arm, thin lines for seeds, a thick one for their mean. Where arms are
+    points, too, there is a row of panels for all arms whose names have the same beginning, and the points are last."""
     curves = {name: arm["curves"] for name, arm in data["arms"].items() if arm["curves"]}
     if not curves:
         return None
@@ -87,20 +88,43 @@ def _picture(data: dict[str, Any], path: Path) -> Path | None:
     matplotlib.rcParams["svg.hashsalt"] = "palaestra"
     from matplotlib import pyplot
 
-    found: dict[tuple[str, str], None] = {}  # (axis, key) in order; arms may have axes of their own
+    rows: dict[str, dict[str, Any]] = {}
+    for name, seeds in curves.items():
+        rows.setdefault(name.partition("_")[0] if data.get("points") else "", {})[name] = seeds
+    panels = {name: _panels(own) for name, own in rows.items()}
+    columns = max(map(len, panels.values())) + bool(data.get("points"))
+    figure, axes = pyplot.subplots(
+        len(rows), columns, figsize=(5.2 * columns, 3.4 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for line, (name, own) in zip(axes, rows.items(), strict=True):
+        _curves(line, panels[name], own)
+        for unused in line[len(panels[name]) :]:
+            unused.set_axis_off()
+        if data.get("points"):
+            _scatter(line[-1], name, data["arms"], *data["points"])
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
+
+
+def _panels(curves: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (axis, key) of all curves, in order; arms may have axes of their own."""
+    found: dict[tuple[str, str], None] = {}
     for seeds in curves.values():
         axis, *keys = next(iter(seeds.values()))
         found |= dict.fromkeys((axis, key) for key in keys)
-    panels = list(found)
+    return list(found)
+
+
+def _curves(axes: Any, panels: list[tuple[str, str]], curves: dict[str, Any]) -> None:
+    from matplotlib import pyplot
+
     colours = (
         COLOURS
         if len(curves) <= len(COLOURS)
         else [pyplot.cm.nipy_spectral(at / len(curves)) for at in range(len(curves))]
     )
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False, layout="constrained"
-    )
-    for panel, (axis, key) in zip(axes[0], panels, strict=True):
+    for panel, (axis, key) in zip(axes, panels, strict=False):
         for colour, (name, seeds) in zip(colours, curves.items(), strict=False):
             own = [curve for curve in seeds.values() if axis in curve and key in curve]
             if not own:
@@ -115,10 +139,25 @@ def _picture(data: dict[str, Any], path: Path) -> Path | None:
         panel.set_title(key.replace("_", " "))
         panel.grid(alpha=0.25)
     shown: list[str] = []
-    for panel in axes[0]:
+    for panel in axes[: len(panels)]:
         if (names := panel.get_legend_handles_labels()[1]) != shown:
             panel.legend(frameon=False, fontsize=8)
             shown = names
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-    return path
+
+
+def _scatter(panel: Any, beginning: str, arms: dict[str, Any], across: str, up: str) -> None:
+    """Draw seeds as small points, their mean as a large one with its arm's name beside it."""
+    panel.set_axis_on()
+    own = {name.partition("_")[2]: arm["measures"] for name, arm in arms.items() if name.partition("_")[0] == beginning}
+    for number, (arm, measures) in enumerate(own.items()):
+        seeds = measures[across]["values"], measures[up]["values"]
+        if not seeds[0] or len(seeds[0]) != len(seeds[1]):
+            continue
+        colour = COLOURS[number % len(COLOURS)]
+        mean = measures[across]["mean"], measures[up]["mean"]
+        panel.scatter(*seeds, color=colour, s=8, alpha=0.4)
+        panel.scatter(*mean, color=colour, s=30)
+        panel.annotate(arm, mean, xytext=(4, 3), textcoords="offset points", fontsize=7, color=colour)
+    panel.set_xlabel(across.replace("_", " "))
+    panel.set_title(f"{beginning}: {up.replace('_', ' ')}")
+    panel.grid(alpha=0.25)

@@ -8,6 +8,11 @@ what is learned, not of what can be expressed.
 The null arms are the same model without thoughts, and one that goes through its layers so often that it computes as
 much as the thinking learner does. What a learner has computed stands in ``work``, in millions of tokens times layers.
 
+*Mixed* words have 1 to T elements, and thinking is allowed before "=", too. At a cost of c a word of n elements is
+worth thinking through while c n is less than what that gains, so thoughts get fewer with c, and held-out bits more.
+*Text* is the control: natural text, which asks for little that takes steps, measured on paragraphs that nobody read in
+training; there thinking should end.
+
 Reinforcement alone begins from random thoughts; two arms give it help: words that grow longer, and worked thoughts
 beside one document in twenty. One more has that help and a cost above what thinking can pay (`dearest`), under
 which it must end.
@@ -44,6 +49,12 @@ GROUPS: tuple[GroupName, ...] = ("s3", "z7")
 COST = 0.02
 THINKING: dict[str, Any] = {"group": 4, "cost": COST}
 SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "begin": 0.7}
+COSTS = (0.02, 0.1, 0.2, 0.4)
+"""Of a thought on mixed words."""
+TEXT = {"length": 64, "begin": "word"}
+TEXT_STEPS = {"cpu": 400, "gpu": 4000}
+TEXT_DOCUMENTS = 8
+TEXT_MOST = 2
 TOO_DEAR = 1.3
 """Times the cost at which thinking through a whole word pays nothing."""
 
@@ -73,35 +84,68 @@ WAYS = (
         "dear", "thoughts", SHOWN, f"as shown, at {TOO_DEAR:g} times the cost at which thinking pays nothing", null=True
     ),
 )
+MIXED_WAYS = (
+    *(way for way in WAYS if way.arm in ("plain", "looped", "pause")),
+    *(
+        Way(f"c{cost:g}", "thoughts", {**SHOWN, "cost": cost}, f"as shown, a thought at {cost:g} nats")
+        for cost in COSTS
+    ),
+)
+TEXT_WAYS = (
+    *(way for way in WAYS if way.arm in ("plain", "looped")),
+    Way("pause", "pause", {"count": 1}, "one empty token before each character", null=True),
+    Way("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, before each character", null=True),
+)
 SWEPT = Way("sweep", "plain", {}, f"no thoughts, words of {', '.join(map(str, SWEEP))} elements", null=True)
 
 ARMS = tuple(
-    Arm(f"{name}_{way.arm}", f"{name.upper()}: {way.sentence}", way.null) for name in GROUPS for way in (SWEPT, *WAYS)
+    Arm(f"{name}_{way.arm}", f"{words}: {way.sentence}", way.null)
+    for name, words, ways in (
+        *((name, name.upper(), (SWEPT, *WAYS)) for name in GROUPS),
+        ("mixed", f"S3, words of 1 to {LENGTH} elements", MIXED_WAYS),
+        ("text", "natural text", TEXT_WAYS),
+    )
+    for way in ways
 )
 
 
 def plan_of(cell: Cell) -> Plan:
     """Return what a cell trains."""
     name, _, arm = cell.arm.partition("_")
-    way = next(way for way in WAYS if way.arm == arm)
+    ways = {"mixed": MIXED_WAYS, "text": TEXT_WAYS}.get(name, WAYS)
+    way = next(way for way in ways if way.arm == arm)
     options = way.options
-    whole = Lesson("chain", {"group": name, "length": LENGTH})
     if arm == "dear":
-        options = {**options, "cost": TOO_DEAR * dearest(group(name).size, LENGTH)}
-    growing = [Lesson("chain", {"group": name, "length": length}) for length in range(1, LENGTH)]
+        options = {**options, "cost": TOO_DEAR * dearest(group(_group(name)).size, LENGTH)}
+    text = name == "text"
     return Plan(
-        lessons=(*growing, Lesson("chain", whole.settings, share=float(LENGTH))) if arm == "growing" else (whole,),
+        lessons=_lessons(name, arm),
         learner=way.learner,
         options=options,
         shape=Shape(SHAPE.layers, SHAPE.width, SHAPE.heads, loops=LOOPS) if arm == "looped" else SHAPE,
         kinds=8,
-        most=LENGTH,
-        steps=STEPS[cell.scale],
-        documents=DOCUMENTS,
-        held_out=HELD_OUT,
+        most=TEXT_MOST if text else LENGTH,
+        steps=(TEXT_STEPS if text else STEPS)[cell.scale],
+        documents=TEXT_DOCUMENTS if text else DOCUMENTS,
+        held_out=HELD_OUT // 4 if text else HELD_OUT,
         rate=1e-3 if arm == "looped" else 3e-3,
         seed=cell.seed,
     )
+
+
+def _group(name: str) -> GroupName:
+    return "s3" if name == "mixed" else name  # type: ignore[return-value]
+
+
+def _lessons(name: str, arm: str) -> tuple[Lesson, ...]:
+    if name == "text":
+        # the last one is what is measured, and no step is spent on it
+        return (Lesson("text", {**TEXT, "part": "first"}), Lesson("text", {**TEXT, "part": "rest"}, share=0.0))
+    if name == "mixed":
+        return (Lesson("chain", {"group": "s3", "length": LENGTH, "shortest": 1, "where": "every"}),)
+    whole = Lesson("chain", {"group": name, "length": LENGTH}, share=float(LENGTH) if arm == "growing" else 1.0)
+    growing = [Lesson("chain", {"group": name, "length": length}) for length in range(1, LENGTH)]
+    return (*growing, whole) if arm == "growing" else (whole,)
 
 
 def run(cell: Cell) -> dict[str, Any]:
@@ -113,25 +157,31 @@ def run(cell: Cell) -> dict[str, Any]:
     plan = plan_of(cell)
     training, curve = trained(cell, plan)
     last = curve[-1]
-    chance = math.log(group(cell.arm.partition("_")[0]).size)
+    name = cell.arm.partition("_")[0]
+    answer = last["easy"] if name == "text" else last["hard"]  # nothing is hard in text
     found: dict[str, Any] = {
-        "answer": last["hard"],
-        "of_chance": last["hard"] / chance,
+        **dict.fromkeys(measure.key for measure in MEASURES),
+        "answer": answer,
+        "of_chance": None if name == "text" else answer / math.log(group(_group(name)).size),
+        "bits": last["loss"] / math.log(2),
+        "thoughts_per_token": last["rate"],
         "thoughts": last["hard_thoughts"],
+        "easy_thoughts": last["easy_thoughts"],
         "work": last["work"] / 1e6,
-        **dict.fromkeys(("without", "random", "other", "saved", "held_bits")),
         "curves": {
             "step": [point["step"] for point in curve],
-            "answer": [round(point["hard"], 4) for point in curve],
-            "thoughts": [round(point["hard_thoughts"], 3) for point in curve],
+            "answer": [round(point["easy" if name == "text" else "hard"], 4) for point in curve],
+            "thoughts_per_token": [round(point["rate"], 3) for point in curve],
         },
     }
     learner = training.learner
     if isinstance(learner, Readings) and plan.learner in ("thoughts", "rlp", "quiet"):
         spent = account(learner, plan.measured())
         found |= {"without": spent.without["none"], "random": spent.without["random"], "other": spent.without["other"]}
+        found["shuffled"] = spent.without["shuffled"]
         found["saved"] = None if math.isnan(spent.saved) else spent.saved
         found["held_bits"] = spent.held.corrected if spent.held else 0.0
+        found |= {"sure": spent.by_entropy[0], "unsure": spent.by_entropy[-1], "deciles": spent.by_entropy}
     return found
 
 
@@ -183,11 +233,19 @@ def _sweep(cell: Cell) -> dict[str, Any]:
 
 
 MEASURES = (
-    Measure("answer", "cross-entropy of the answer after training, in nats", None, "< 0.1 (shown)"),
+    Measure(
+        "answer", "cross-entropy of the answer after training, in nats; in text of a character", None, "< 0.1 (shown)"
+    ),
     Measure("of_chance", "the same over ln |G|, what a guess pays", None, "> 0.8 (plain, looped)"),
+    Measure("bits", "held-out cross-entropy of a real token that counts, in bits"),
+    Measure("thoughts_per_token", "thoughts for each of these"),
     Measure("thoughts", "thoughts before the answer", None, "0 (dear)"),
+    Measure("easy_thoughts", "thoughts before a token that takes no steps, where they are allowed", None, "near 0"),
+    Measure("sure", "thoughts in the tenth of the places where the model is surest without them"),
+    Measure("unsure", "thoughts in the tenth where it is least sure"),
     Measure("without", "cross-entropy of the answer with the thoughts left out"),
     Measure("random", "with thoughts drawn at random in their place"),
+    Measure("shuffled", "with the thoughts of a place in another order"),
     Measure("other", "with another document's thoughts in their place"),
     Measure("saved", "nats that a thinking token saves"),
     Measure("held_bits", "bits of the last thought about the answer, less the permutation null"),
@@ -203,4 +261,5 @@ EXPERIMENT = Experiment(
     measures=MEASURES,
     seconds={"cpu": 180.0, "gpu": 600.0},
     run=run,
+    points=("thoughts_per_token", "bits"),
 )

@@ -227,7 +227,8 @@ def summary(reads: Sequence[Read], documents: Sequence[Encoded]) -> dict[str, fl
     Returns:
         ``hard`` and ``easy``: mean loss of scored tokens that take computation or do not, in nats; ``hard_thoughts``
         and ``easy_thoughts``: mean thoughts before tokens of that kind where thinking is allowed; ``right``: share of
-        hard scored tokens with a probability above one half. Without such tokens a value is None.
+        hard scored tokens with a probability above one half; ``loss``: mean loss of all scored tokens, in nats;
+        ``rate``: thoughts in all for each of these. Without such tokens a value is None.
     """
     loss = np.concatenate([-read.logprobs for read in reads])
     thoughts = np.concatenate([read.thoughts for read in reads])
@@ -243,5 +244,7 @@ def summary(reads: Sequence[Read], documents: Sequence[Encoded]) -> dict[str, fl
         "easy": mean(loss, scored & ~hard),
         "hard_thoughts": mean(thoughts, open_ & hard),
         "easy_thoughts": mean(thoughts, open_ & ~hard),
+        "loss": mean(loss, scored),
+        "rate": float(thoughts.sum() / scored.sum()) if scored.any() else None,
         "right": mean(loss < np.log(2), scored & hard),
     }
