@@ -96,6 +96,12 @@ class Thinking:
         real = decisions[..., :1] + self.real_logprobs(logits)
         return torch.nn.functional.pad(torch.cat([real, decisions[..., 1:]], -1), (0, 1), value=-math.inf)
 
+    def room(self, tokens: Tensor) -> Tensor:
+        """Return bool[B, L]: whether another thought may follow, from tokens int64[B, L] of whole contexts."""
+        place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        real = torch.where(tokens < self.real, place, -1).cummax(-1).values
+        return place - real < self.most
+
     def runs(self, tokens: Sequence[int]) -> list[int]:
         """Return for each token how many thinking tokens in a row end with it; 0 for a real one."""
         found: list[int] = []

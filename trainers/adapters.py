@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from palaestra.agents.engines.base import Adapter
 from palaestra.agents.models.adapters import stamp
 from palaestra.agents.models.disk import sync_folder, sync_path
+from palaestra.agents.thinking import Thinking
+from palaestra.agents.thinking_adapter import FACT
 from palaestra.envs.errors import PalaestraError
 
 
@@ -41,15 +44,18 @@ class AdapterWeights:
         lora: Fields of `peft.LoraConfig`.
         tensors: float32 tensors, named as `peft.get_peft_model_state_dict` names them.
         canary: By which an engine is seen to serve these weights and no others.
+        thinking: Where its thinking tokens stand, None if it has none.
     """
 
     lora: dict[str, Any]
     tensors: dict[str, torch.Tensor]
     canary: Canary | None = None
+    thinking: Thinking | None = None
 
-    def payload(self) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+    def payload(self) -> Adapter:
         """Return the form that `Engine.add_policy` takes."""
-        return LoraConfig(**self.lora), self.tensors
+        config = LoraConfig(**self.lora)
+        return (config, self.tensors) if self.thinking is None else (config, self.tensors, self.thinking)
 
     def publish(self, folder: Path, *, base: str, **facts: Any) -> None:
         """Write a PEFT folder, complete or not at all; an existing one of that name is left as it is.
@@ -73,7 +79,7 @@ class AdapterWeights:
             save_file(
                 {name: tensor.contiguous() for name, tensor in self.tensors.items()}, part / "adapter_model.safetensors"
             )
-            stamp(part, base, **facts)
+            stamp(part, base, **facts, **({} if self.thinking is None else {FACT: asdict(self.thinking)}))
             sync_folder(part)
             part.rename(folder)
             sync_path(folder.parent)

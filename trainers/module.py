@@ -1,8 +1,9 @@
 """The policy module: one frozen base model and the LoRA adapters that are trained on it, as an RLlib `TorchRLModule`.
 
 The *reference* is the base with no adapter. If training starts from an adapter (``model.source: smollm2@runs/x``), that
-adapter is frozen too and is the reference, and every trained adapter begins as a copy of it. The module's state is its
-adapters alone: the base is never saved, sent or changed.
+adapter is frozen too and is the reference, and every trained adapter begins as a copy of it. If it has thinking tokens,
+so have they, and what is scored is the joint distribution that engines draw from (`palaestra.agents.thinking`). The
+module's state is its adapters alone: the base is never saved, sent or changed.
 
 Only the tokens that count are scored (`palaestra.trainers.loss.score_hidden`): the vocabulary head, a good part of a
 small model, sees nothing else.
@@ -20,6 +21,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from palaestra.agents.engines.canary import plain_score
+from palaestra.agents.thinking import thinking_of
 from palaestra.envs.seeding import derive
 from palaestra.trainers.adapters import AdapterWeights, Canary
 from palaestra.trainers.base_model import base_model
@@ -29,6 +31,7 @@ from palaestra.trainers.loss import TokenBatch, score_hidden, score_rows
 REFERENCE = "reference"
 """Name of the frozen start adapter, where there is one."""
 CANARY_TOKENS = 12
+IMPOSSIBLE = -1e30
 
 
 class PolicyModule(TorchRLModule):
@@ -50,7 +53,7 @@ class PolicyModule(TorchRLModule):
         if loaded.adapter is not None:
             start = PeftModel.from_pretrained(tree, str(loaded.adapter), adapter_name=REFERENCE, is_trainable=False)
             self._lora = _fields_of(start.peft_config[REFERENCE])
-            weights = get_peft_model_state_dict(start, adapter_name=REFERENCE)
+            weights = _tensors(start, REFERENCE)
             for inside in self._inside.values():
                 start.add_adapter(inside, LoraConfig(**self._lora))
                 set_peft_model_state_dict(start, weights, adapter_name=inside)
@@ -63,10 +66,11 @@ class PolicyModule(TorchRLModule):
                         self.peft = get_peft_model(tree, LoraConfig(**self._lora), adapter_name=self._inside[name])
                     else:
                         self.peft.add_adapter(self._inside[name], LoraConfig(**self._lora))
+        self.thinking = thinking_of(tree)
         for name, parameter in self.peft.named_parameters():
-            if "lora_" in name:
+            if _trained(name):
                 parameter.data = parameter.data.float()
-                parameter.requires_grad_(f".{REFERENCE}." not in name)
+                parameter.requires_grad_(not _belongs(name, REFERENCE))
         self._plain_head = self._head_is_plain()
 
     def _head_is_plain(self) -> bool:
@@ -91,23 +95,31 @@ class PolicyModule(TorchRLModule):
         tokens, place = everything.once()
         model = self.peft.get_base_model()
         entropy_grad = batch.get("entropy_grad", False)
+        room = None if self.thinking is None else self.thinking.room(tokens.tokens)
         with self.using(batch.get("adapter")):
             if not self._plain_head:
                 logits = model(input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False).logits
+                logits = self._joint(logits, room)
                 logprobs, entropy = score_rows(logits, tokens.tokens, batch["temperature"], entropy_grad=entropy_grad)
                 return {"logprobs": logprobs[place], "entropy": entropy[place]}
             body = model.get_decoder()
             hidden = body(
                 input_ids=tokens.tokens, attention_mask=tokens.attention.long(), use_cache=False
             ).last_hidden_state
+            head = model.get_output_embeddings()
+            needed = None if room is None else room[:, :-1][tokens.scored[:, 1:]]
             logprobs, entropy = score_hidden(
                 hidden,
-                model.get_output_embeddings(),
+                lambda states: self._joint(head(states), needed),
                 tokens,
                 batch["temperature"],
                 entropy_grad=entropy_grad,
             )
         return {"logprobs": logprobs[place], "entropy": entropy[place]}
+
+    def _joint(self, logits: Tensor, room: Tensor | None) -> Tensor:
+        """Return logits of what engines draw from; what is impossible is finite, or no entropy could be computed."""
+        return logits if self.thinking is None else self.thinking.joint(logits, room).clamp(min=IMPOSSIBLE)
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         return self._forward(batch, **kwargs)
@@ -129,8 +141,8 @@ class PolicyModule(TorchRLModule):
     def _activate(self, name: str) -> None:
         self.peft.set_adapter(name)
         for key, parameter in self.peft.named_parameters():  # set_adapter freezes the adapters it leaves
-            if "lora_" in key:
-                parameter.requires_grad_(f".{REFERENCE}." not in key)
+            if _trained(key):
+                parameter.requires_grad_(not _belongs(key, REFERENCE))
 
     # ------------------------------------------------------------------ state: the adapters
 
@@ -139,23 +151,26 @@ class PolicyModule(TorchRLModule):
         return [
             parameter
             for name, parameter in sorted(self.peft.named_parameters())
-            if f".{self._inside[adapter]}." in name and "lora_" in name
+            if _belongs(name, self._inside[adapter]) and _trained(name)
         ]
 
     def weights(self, adapter: str) -> AdapterWeights:
         """Return a copy of one adapter's weights, with a canary."""
         vocabulary = self.peft.get_base_model().config.get_text_config().vocab_size
+        if self.thinking is not None:
+            vocabulary = self.thinking.real  # the base has no others
         prompt = tuple((17 * place * place + 5) % vocabulary for place in range(CANARY_TOKENS))
         with self.peft.disable_adapter():
             base = plain_score(self.peft, prompt)
         with self.using(adapter):
-            canary = Canary(prompt, tuple(plain_score(self.peft, prompt)), tuple(base))
-        return AdapterWeights(self._lora, self.tensors(adapter), canary)
+            canary = Canary(prompt, tuple(plain_score(self.peft, prompt, self.thinking)), tuple(base))
+        return AdapterWeights(self._lora, self.tensors(adapter), canary, self.thinking)
 
     def tensors(self, adapter: str) -> dict[str, Tensor]:
         """Return a copy of one adapter's tensors on the CPU."""
-        tensors = get_peft_model_state_dict(self.peft, adapter_name=self._inside[adapter])
-        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        return {
+            name: tensor.detach().cpu().clone() for name, tensor in _tensors(self.peft, self._inside[adapter]).items()
+        }
 
     def set_weights(self, adapter: str, tensors: Mapping[str, Tensor]) -> None:
         """Replace one adapter's weights."""
@@ -191,4 +206,23 @@ def _fields_of(config: Any) -> dict[str, Any]:
         "lora_dropout": 0.0,
         "target_modules": modules if isinstance(modules, str) else sorted(modules),
         "task_type": "CAUSAL_LM",
+        **({"trainable_token_indices": rows} if (rows := config.trainable_token_indices) else {}),
     }
+
+
+def _tensors(peft: Any, adapter: str) -> dict[str, Tensor]:
+    # Where the vocabulary grew, PEFT would otherwise add both tables whole.
+    extended = thinking_of(peft) is not None
+    found: dict[str, Tensor] = get_peft_model_state_dict(
+        peft, adapter_name=adapter, **({"save_embedding_layers": False} if extended else {})
+    )
+    return found
+
+
+def _trained(name: str) -> bool:
+    """Return whether a parameter is one of adapters: a matrix, or the rows of thinking tokens."""
+    return "lora_" in name or "trainable_tokens_delta" in name
+
+
+def _belongs(name: str, adapter: str) -> bool:
+    return adapter in name.split(".")

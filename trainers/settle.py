@@ -13,7 +13,6 @@ import torch
 from palaestra.agents import check_seat, seat_names
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
-from palaestra.agents.thinking_adapter import recorded
 from palaestra.envs import make
 from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.match import Match
@@ -46,11 +45,6 @@ def settle(config: RunConfig) -> RunConfig:
         _check_groups(config)
     source = ModelSource.parse(config.model.source)
     adapter = source.adapter_folder()
-    if adapter is not None and recorded(adapter) is not None:
-        raise ConfigError(
-            f"model.source: adapter {adapter} has thinking tokens, which runs cannot train yet; start from its base, "
-            "or from an adapter without them."
-        )
     folder = source.fetch()
     if adapter is None:
         _check_targets(config, folder)

@@ -9,12 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from palaestra.agents.models.sources import ModelSource
-from palaestra.agents.thinking_adapter import save
 from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.trainers.config import ConfigError, RunConfig, load_config, parse_config
 from palaestra.trainers.settle import settle
-from tests.agents.thinkers import trained
 from tests.trainers.run_kit import data, small
 
 ROOT = Path(__file__).parents[2]
@@ -207,10 +204,3 @@ def test_training_needs_a_temperature_above_zero():
 def test_an_unknown_schedule_is_still_an_unknown_name():
     with pytest.raises((ConfigError, UnknownName), match=r"kind|schedule"):
         small(credit={"kl": {"kind": "square"}})
-
-
-def test_an_adapter_with_thinking_tokens_is_refused_as_a_start_because_a_run_would_leave_its_rows_out(tmp_path):
-    loaded = ModelSource.parse("tiny:blank").load()
-    place = save(trained(loaded.model), tmp_path / "thinks", loaded.fingerprint)
-    with pytest.raises(ConfigError, match=r"model\.source: adapter .*thinks has thinking tokens"):
-        settle(small(model={"source": f"tiny:blank@{place}"}))
