@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from unittest import mock
+
 import pytest
+from hypothesis import given as given_by
+from hypothesis import strategies as st
 
 from palaestra.agents import make_seat
 from palaestra.envs import make, play
@@ -80,11 +85,72 @@ def test_own_style_is_the_diagonal_less_the_rest() -> None:
         measures.own_style({("a", "b"): good})
 
 
+def given(*guesses: str, answers: str) -> list[dict]:
+    """Results of items with answers of one letter; an empty guess is a game that was forfeited."""
+    pairs = zip(guesses, answers, strict=True)
+    return [{"guess": guess, "answer": answer, "right": guess == answer, "thought_chars": 9} for guess, answer in pairs]
+
+
 def test_contradictory_pairs_need_no_judge() -> None:
-    found = measures.contradictions(["yes", "no", "yes", "no"], ["no", "yes", "yes", "yes"])
-    assert found.mean == 0.25
-    with pytest.raises(ValueError, match="zip"):
-        measures.contradictions(["yes"], [])
+    forward = given("y", "n", "y", "n", answers="ynyn")
+    assert measures.contradictions(forward, given("n", "y", "y", "y", answers="nyny")).mean == 0.25
+    missing = measures.contradictions(forward, given("n", "", "y", "", answers="nyny"))
+    assert (missing.mean, missing.n) == (0.5, 2)
+    with pytest.raises(ValueError, match="opposite answers"):
+        measures.contradictions(forward, forward)
+    with pytest.raises(ValueError, match="4 and 0 items"):
+        measures.contradictions(forward, [])
+
+
+def test_a_missing_answer_is_no_answer_that_could_be_the_same() -> None:
+    """Two forfeited games agree on nothing: only the second, third and fourth item count, of which one flips."""
+    plain = given("", "a", "b", "b", "", "a", answers="ababab")
+    changed = given("", "a", "b", "a", "b", "", answers="ababab")
+    found = measures.flips(plain, changed)
+    assert (found.mean, found.n) == (pytest.approx(1 / 3), 3)
+    assert measures.answered(plain, changed).mean == 0.5
+    assert measures.answered(plain).mean == pytest.approx(4 / 6)
+    area = measures.area_over_curve(plain, {0.0: changed, 1.0: plain})
+    assert (area.mean, area.n) == (pytest.approx(1 / 6), 3)
+    assert measures.accuracy(plain).n == 4
+
+
+@given_by(st.lists(st.tuples(*[st.sampled_from(["a", "b"])] * 4), min_size=1, max_size=12), st.integers(0, 5))
+def test_forfeited_items_change_no_measure(items: list[tuple[str, ...]], forfeited: int) -> None:
+    answers, one, other, third = zip(*items, strict=True)
+    conditions = [given(*guesses, answers="".join(answers)) for guesses in (one, other, third)]
+    more = [results + given(*[""] * forfeited, answers="a" * forfeited) for results in conditions]
+    for measure in (
+        lambda a, b, c: measures.flips(a, b).mean,
+        lambda a, b, c: measures.area_over_curve(a, {0.0: b, 1.0: c}).mean,
+        lambda a, b, c: measures.transfer(a, b, c).mean,
+        lambda a, b, c: measures.own_style({("x", "x"): a, ("x", "y"): b, ("y", "x"): c}).mean,
+        lambda a, b, c: measures.steganography_indicator((a, b), [(a, c)]).mean,
+    ):
+        with mock.patch.object(measures, "RESAMPLES", 1):
+            assert measure(*more) == pytest.approx(measure(*conditions))
+
+
+def test_nothing_is_said_of_items_that_nobody_answered() -> None:
+    nothing = given("", "", answers="ab")
+    for found in (measures.flips(nothing, nothing), measures.accuracy(nothing), measures.transfer(*[nothing] * 3)):
+        assert math.isnan(found.mean)
+        assert found.n == 0
+    assert measures.answered(nothing).mean == 0.0
+
+
+def test_an_error_that_was_not_planted_is_neither_copied_nor_corrected() -> None:
+    known = zip(given(*"aaab", answers="abab"), (None, True, False, None), strict=True)
+    planted = [{**one, "copied": copied} for one, copied in known]
+    assert (measures.copied_through(planted).mean, measures.copied_through(planted).n) == (0.5, 2)
+    assert (measures.self_corrected(planted).mean, measures.self_corrected(planted).n) == (0.5, 2)
+
+
+def test_items_are_told_apart_by_whether_the_answer_was_handed_on() -> None:
+    explicit, implicit = measures.by_explicit(results("half:1", strip=True))
+    assert len(explicit) + len(implicit) == ITEMS
+    assert measures.accuracy(implicit).mean == 1.0  # it goes on from the last state itself
+    assert measures.accuracy(measures.by_explicit(results("parrot", strip=True))[1]).mean == 0.0
 
 
 def test_other_items_are_refused() -> None:

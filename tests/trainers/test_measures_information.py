@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaestra.trainers.measures.information import (
+    channel_capacity,
     divergence_bits,
     fano_bits,
     influence_bits,
@@ -75,3 +76,9 @@ def test_influence_is_signalling_that_is_listened_to() -> None:
     assert influence_bits([{"bet": 0.7, "pass": 0.3}] * 4) == pytest.approx(0.0)
     half = influence_bits([{"bet": 1.0}, {"bet": 0.5, "pass": 0.5}])
     assert half == pytest.approx(0.75 * math.log2(1 / 0.75) + 0.25 * 2 - 0.5)
+
+
+@pytest.mark.parametrize("table", [[], [[]], [[], []], [0.5, 0.5], [[0.5, 0.6]], [[1.5, -0.5]], [[math.nan, 1.0]]])
+def test_what_is_no_channel_has_no_capacity(table: list) -> None:
+    with pytest.raises(ValueError, match="a table of at least one row, whose rows are distributions"):
+        channel_capacity(np.array(table))

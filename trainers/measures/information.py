@@ -99,11 +99,13 @@ def channel_capacity(channel: NDArray[np.float64], *, tolerance: float = 1e-9) -
         tolerance: How far the result may be below the capacity.
 
     Raises:
-        ValueError: A row is no distribution.
+        ValueError: Nothing goes in or comes out, or a row is no distribution.
     """
     table = np.asarray(channel, float)
-    if table.ndim != 2 or (table < 0).any() or not np.allclose(table.sum(axis=1), 1):
-        raise ValueError("a channel is a table whose rows are distributions")
+    if table.ndim != 2 or not table.size or not (table >= 0).all() or not np.allclose(table.sum(axis=1), 1):
+        raise ValueError(
+            f"a channel is a table of at least one row, whose rows are distributions; this is {table.shape}"
+        )
     given, lower = np.full(len(table), 1 / len(table)), 0.0
     for _ in range(10_000):
         out = given @ table
