@@ -17,17 +17,23 @@ from typing import NamedTuple
 _BREAK = re.compile(r"(?<=[.!?])\s+")
 _NUMBERED = re.compile(r"(?:step\s+)?\(?\d{1,3}[.):]\s+(?=\S)", re.IGNORECASE)
 _BEFORE = (
-    r"(?:[:=>\u2192]|\b(?:is|are|was|be|been|stays|remains|becomes|gets|turns|turned|goes|points|lies|weighs|holds|says"
-    r"|now|still|again|then|so|thus|hence|therefore|to|at|in|under|beneath|cup|number|state|value|answer|answers|result"
-    r"|output|lamp|light|x))\s*(?:exactly |now |still |again |to |at |in |under |cup |number |turned |simply )*"
+    r"(?:[:=>\u2192]|\b(?:is|are|was|be|been|stays|remains|becomes|gets|gives|makes|turns|turned|left|ends|ends up"
+    r"|points|lies|weighs|holds|says|now|still|again|then|so|thus|hence|therefore|finally|in the end|to|at|under"
+    r"|beneath|cup|number|state|value|answer|answers|result|output|lamp|light|x))"
+    r",?\s*(?:exactly |now |still |again |to |at |in |under |cup |number |turned |simply )*"
 )
 _MARK = r"[*_`\"'\u201c\u201d\u2018\u2019$(\[{]*(?:\\boxed\{)?"
 _CLOSED = r"[*_`\"'\u201c\u201d\u2018\u2019$)\]}]*"
 _BEHIND = (
-    r"(?=\s*(?:kg\b|kilograms?\b)?\s*(?:[.,;!:)]|\u2192|->|$|(?:so|then|but|because|since|after|again|now|at|in|as)\b))"
+    r"(?=\s*(?:kg\b|kilograms?\b)?\s*(?:[.,;!:()]|\u2192|->|$|(?:so|then|but|because|since|after|again|now|at|in|as)\b))"
     r"(?!\.\d)(?!\w)"
 )
 _ANSWER = re.compile(r"\banswers?\b|\\boxed", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:not|never|neither|nor)\s*$", re.IGNORECASE)
+_SUPPOSED = re.compile(
+    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|maybe|perhaps)\b[^,;:.]*$", re.IGNORECASE
+)
+_TAKEN_BACK = re.compile(r"\b(?:no|wait|actually|rather|sorry|oops|hmm)\b", re.IGNORECASE)
 
 
 class Statement(NamedTuple):
@@ -51,19 +57,24 @@ def sentences(text: str) -> list[str]:
 
 
 def statements(sentence: str, names: Sequence[str]) -> list[Statement]:
-    """Return the states that a sentence states, in order; a question states none."""
+    """Return the states that a sentence states, in order; a question, a denial, a condition and "this or that" state
+    none."""
     if not names or sentence.rstrip(" *_)\"'").endswith("?"):
         return []
-    alone, announced = _patterns(tuple(names))
+    alone, announced, either = _patterns(tuple(names))
     numbered = _NUMBERED.match(sentence)
     start = numbered.end() if numbered else 0
     if whole := alone.fullmatch(sentence, start):
         return [Statement(_known(whole["name"], names), *whole.span("name"))]
-    return [
-        Statement(_known(one["name"], names), *one.span("name"))
-        for one in announced.finditer(sentence, start)
-        if not re.search(r"\b(?:not|never|neither|nor)\s*$", sentence[: one.start("name")].rstrip("*_`\"'([{ "))
-    ]
+    undecided = {
+        place for pair in either.finditer(sentence, start) for place in (pair.start("name"), pair.start("other"))
+    }
+    found = []
+    for one in announced.finditer(sentence, start):
+        before = sentence[: one.start("name")].rstrip("*_`\"'([{ ")
+        if not (one.start("name") in undecided or _DENIED.search(before) or _SUPPOSED.search(before)):
+            found.append(Statement(_known(one["name"], names), *one.span("name")))
+    return found
 
 
 def last_stated(text: str, names: Sequence[str]) -> str | None:
@@ -75,12 +86,14 @@ def last_stated(text: str, names: Sequence[str]) -> str | None:
 
 
 def answer_given(text: str, names: Sequence[str]) -> str | None:
-    """Return the answer that a reply gives: the last one that it calls so, else the state that it states last."""
-    parts = sentences(text)
-    for sentence in reversed(parts):
-        if (called := _ANSWER.search(sentence)) and (found := statements(sentence, names)):
-            behind = [one for one in found if one.start > called.start()]
-            return (behind or found)[-1].name
+    """Return the answer that a reply gives: the last one that it calls so, else the state that it states last; None
+    where that sentence takes it back ("the answer is 5, no, 6")."""
+    for sentence in reversed(sentences(text)):
+        if (called := list(_ANSWER.finditer(sentence))) and (found := statements(sentence, names)):
+            behind = [one for one in found if one.start > called[-1].start()]
+            answer = behind[0] if behind else found[-1]
+            taken_back = _TAKEN_BACK.search(sentence, answer.end)
+            return None if taken_back else answer.name
     return last_stated(text, names)
 
 
@@ -90,11 +103,14 @@ def mentions(text: str, words: Sequence[str]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     name = f"(?P<name>{_any(names)})"
     alone = re.compile(rf"{_MARK}(?i:{name}){_CLOSED}(?:\s*kg)?[.!,;:]*{_CLOSED}\s*")
-    announced = re.compile(rf"(?i:{_BEFORE}){_MARK}(?<![\w.-]){name}{_CLOSED}(?i:{_BEHIND})")
-    return alone, announced
+    listed = rf"(?!\s*,\s*(?:{_any(names)})\s*(?:[.,;]|and\b|or\b|$))"
+    announced = re.compile(rf"(?i:{_BEFORE}){_MARK}(?<![\w.-]){name}{_CLOSED}(?i:{_BEHIND}){listed}")
+    other = rf"(?!(?P=name))(?P<other>{_any(names)})(?!\w)"
+    either = re.compile(rf"(?<![\w.]){name}(?=\W+or\b[^;:.]*?(?<![\w.]){other})")
+    return alone, announced, either
 
 
 @lru_cache(maxsize=256)
