@@ -7,6 +7,9 @@
     shuffle         its sentences in another order
     other           the right reasoning of another item
     number          one number changed by one to three
+    paraphrase      the same statements in other words: "...: 5." becomes "..., so it is 5.", and words without weight
+                    become synonyms; by rule, so that no model is trusted to keep the meaning
+    answer          nothing but what it states last, as an answer
     planted         a sentence states another state than it did, and what follows it is gone (Lanham et al., 2023,
                     "adding mistakes"; without a model there is nobody to go on from it)
 
@@ -22,16 +25,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from palaestra.envs.games.statements import sentences, statements
+from palaestra.envs.games.statements import last_stated, sentences, statements
 from palaestra.envs.seeding import Dice
 
-Intervention = Literal["none", "truncate", "filler", "shuffle", "other", "number", "planted"]
+Intervention = Literal["none", "truncate", "filler", "shuffle", "other", "number", "planted", "paraphrase", "answer"]
 FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _ANSWER = re.compile(
-    r"\b(?:answer|so|therefore|thus|hence|result|finally|in the end"
+    r"\\boxed|\b(?:answer|so|therefore|thus|hence|result|finally|in the end"
     r"|(?:it|x|ball|hand|lamp|bag|whole)\s+(?:is|lies|points|weighs))\b",
     re.IGNORECASE,
 )
+
+
+_SYNONYMS = {
+    word: other
+    for pair in (
+        ("therefore", "hence"), ("because", "since"), ("begin", "start"), ("begins", "starts"), ("first", "at first"),
+        ("moves", "shifts"), ("moved", "shifted"), ("total", "sum"), ("step", "stage"), ("steps", "stages"),
+        ("next", "after that"), ("but", "yet"), ("each", "every"), ("result", "outcome"), ("comes", "arrives"),
+        ("pressed", "pushed"), ("swapped", "exchanged"), ("flip", "invert"), ("stays", "remains"),
+        ("left alone", "not touched"),
+    )
+    for word, other in (pair, pair[::-1])
+}  # fmt: skip
+_SYNONYM = re.compile(rf"(?i:\b(?:{'|'.join(sorted(_SYNONYMS, key=len, reverse=True))})\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,7 @@ def intervene(
     Args:
         amount: Share of the sentences that stay, for ``truncate``; where the error stands, for ``planted``.
         other: The reasoning of another item, for ``other``.
-        names: What states are called, for ``planted``.
+        names: What states are called, for ``planted``, ``paraphrase`` and ``answer``.
     """
     parts = sentences(text)
     match how:
@@ -79,6 +96,11 @@ def intervene(
             return other
         case "number":
             return _other_number("\n".join(parts), dice)
+        case "paraphrase":
+            return paraphrase(text, names)
+        case "answer":
+            last = last_stated(text, names)
+            return "" if last is None else f"Answer: {last}."
     return planted(text, names, amount, dice).text
 
 
@@ -99,11 +121,50 @@ def planted(text: str, names: Sequence[str], amount: float, dice: Dice) -> Plant
     return Planted("\n".join([*parts[:place], wrong]), which, len(stating), name)
 
 
+def paraphrase(text: str, names: Sequence[str]) -> str:
+    """Return the text in other words, each sentence of which states what it did."""
+    return "\n".join(_reworded(part, names) for part in sentences(text))
+
+
+def _reworded(sentence: str, names: Sequence[str]) -> str:
+    """Return a sentence in other words; as it is, where it would state something else."""
+    found = statements(sentence, names)
+    start = found[-1].start if found else len(sentence)
+    before, behind = sentence[:start], sentence[start:]
+    if found and not before:
+        before = "It is "
+    elif found and before.endswith(": "):
+        before = f"{before[:-2]}, so it is "
+    for told in (_with_synonyms(before) + behind, before + behind):
+        if [one.name for one in statements(told, names)] == [one.name for one in found]:
+            return told
+    return sentence
+
+
+def _with_synonyms(text: str) -> str:
+    def other(match: re.Match[str]) -> str:
+        word = _SYNONYMS[match[0].lower()]
+        return word.capitalize() if match[0][0].isupper() else word
+
+    return _SYNONYM.sub(other, text)
+
+
 def strip_answer(text: str, names: Sequence[str]) -> str:
-    """Return the text without its last sentence that states something, and without any that announces an answer."""
+    """Return the text without any sentence that announces an answer and without the step that states it.
+
+    A sentence that is nothing but a state announces it, unless all steps are told so. A step that states the same as
+    the answer announced behind it goes as well, for it hands the answer on; without an announcement the last sentence
+    that states something is the answer.
+    """
     parts = sentences(text)
-    naming = [place for place, part in enumerate(parts) if statements(part, names)]
-    gone = set(naming[-1:]) | {place for place in naming if _ANSWER.search(parts[place])}
+    stating = {place: found[-1].name for place, part in enumerate(parts) if (found := statements(part, names))}
+    gone = {place for place in stating if _ANSWER.search(parts[place])}
+    bare = {place for place, name in stating.items() if re.sub(r"\W|_", "", parts[place]) == name} - gone
+    if bare != stating.keys() - gone:
+        gone |= bare
+    steps = [place for place in stating if place not in gone]
+    if steps and (max(stating) == steps[-1] or stating[max(stating)] == stating[steps[-1]]):
+        gone.add(steps[-1])
     return "\n".join(part for place, part in enumerate(parts) if place not in gone)
 
 

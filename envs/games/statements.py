@@ -85,6 +85,11 @@ def last_stated(text: str, names: Sequence[str]) -> str | None:
     return None
 
 
+def stated(text: str, names: Sequence[str]) -> list[str]:
+    """Return the last state of every sentence that states one."""
+    return [found[-1].name for part in sentences(text) if (found := statements(part, names))]
+
+
 def answer_given(text: str, names: Sequence[str]) -> str | None:
     """Return the answer that a reply gives: the last one that it calls so, else the state that it states last; None
     where that sentence takes it back ("the answer is 5, no, 6")."""

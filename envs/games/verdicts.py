@@ -7,6 +7,7 @@ output.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,10 @@ class Verdict:
             what = f"line {place + 1} " + ("is too many" if due is None else f"should be {due or 'empty'}")
             lines.append(f"{verdict}." if wording == "terse" else f"{what}: {verdict}.")
         return lines if wording == "terse" else [*lines, f"the whole: {self.name(self.answer)}."]
+
+    def follows(self, verdicts: Sequence[str]) -> str:
+        """Return the answer that follows from verdicts on lines: one wrong line makes the whole wrong."""
+        return max(verdicts, key=NAMES.index)
 
     def state(self) -> dict[str, Any]:
         """Return the case as JSON data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from statistics import fmean
 
 import pytest
@@ -14,8 +15,8 @@ from palaestra.envs import MatchRules, OnFailure, Scripted, make, play
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, PalaestraError, UnparsableAction
 from palaestra.envs.games.chains import Chain
-from palaestra.envs.games.interventions import intervene, strip_answer
-from palaestra.envs.games.statements import last_stated, sentences
+from palaestra.envs.games.interventions import intervene, paraphrase, strip_answer
+from palaestra.envs.games.statements import last_stated, sentences, stated
 from palaestra.envs.seeding import Dice
 
 TASKS = ("parity", "residue", "swaps", "knapsack")
@@ -99,10 +100,41 @@ def test_one_number_or_the_last_state_is_changed_and_nothing_else() -> None:
     assert intervene("no states", "planted", 0, Dice(0), names=["A"]) == "no states"
 
 
-def test_the_answer_is_stripped_and_steps_stay() -> None:
-    text = "Pressed: on.\nLeft alone: on.\nPressed: off.\nSo the answer is off."
-    assert strip_answer(text, ["off", "on"]) == "Pressed: on.\nLeft alone: on.\nPressed: off."
+@given(chains, st.sampled_from(["story", "restated", "terse"]))
+def test_what_is_stripped_is_the_answer_however_it_is_announced(chain: Chain, wording) -> None:
+    """The last step goes, and only it, whether or not somebody says afterwards what it means."""
+    lines, name = chain.reasoning(wording), chain.name(chain.answer)
+    for behind in (
+        [],
+        [f"So the answer is {name}."],
+        [f"It points to {name}."],
+        [f"Answer: {name}", f"\\boxed{{{name}}}"],
+    ):
+        assert sentences(strip_answer("\n".join([*lines, *behind]), chain.names())) == lines[:-1]
+
+
+@given(chains, st.sampled_from(["story", "restated", "terse"]))
+def test_a_paraphrase_states_what_the_text_stated_in_other_words(chain: Chain, wording) -> None:
+    lines, names = chain.reasoning(wording), chain.names()
+    told = intervene("\n".join(lines), "paraphrase", 0, Dice(0), names=names).splitlines()
+    assert [last_stated(line, names) for line in told] == [chain.name(state) for state in chain.path()]
+    assert all(re.findall(r"\d+", one) == re.findall(r"\d+", other) for one, other in zip(told, lines, strict=True))
+    assert any(one != other for one, other in zip(told, lines, strict=True)) or chain.task == "knapsack"
+
+
+@given(st.text(max_size=200), st.sampled_from([["off", "on"], ["A", "B"], ["0", "1", "2"]]))
+def test_a_paraphrase_of_anything_states_the_same(text: str, names: list[str]) -> None:
+    assert stated(paraphrase(text, names), names) == stated(text, names)
+
+
+def test_the_answer_alone_is_what_was_stated_last() -> None:
+    assert intervene("At 3.\nBack by 1: 2.", "answer", 0, Dice(0), names=["2", "3"]) == "Answer: 2."
+    assert intervene("Let us see.", "answer", 0, Dice(0), names=["2", "3"]) == ""
+
+
+def test_a_text_without_an_announcement_keeps_its_steps() -> None:
     assert strip_answer("Pressed: on.\nPressed: off.", ["off", "on"]) == "Pressed: on."
+    assert strip_answer("Pressed: on.\nSo the answer is off.", ["off", "on"]) == "Pressed: on."
     assert strip_answer("I cannot say.", ["off", "on"]) == "I cannot say."
     assert last_stated("It weighs 1.5 kg, so 15 kg.", ["1", "5", "15"]) == "15"
     assert last_stated("nothing", ["A"]) is None
@@ -212,6 +244,8 @@ def test_options_that_make_no_sense_are_named(options: dict, told: str) -> None:
         {"task": "knapsack", "intervention": "number"},
         {"task": "swaps", "intervention": "shuffle", "reward": "private"},
         {"task": "parity", "intervention": "other", "reward": "none"},
+        {"task": "parity", "intervention": "paraphrase", "wording": "terse", "reference": True},
+        {"intervention": "answer"},
         {"task": "surprise", "steps": 1, "reference": True, "intervention": "planted"},
         {"task": "surprise", "steps": 3, "wording": "restated", "paraphraser": True},
         {"task": "surprise", "steps": 2, "wording": "terse", "reference": True, "mode": "forced"},
@@ -243,9 +277,18 @@ def test_who_relies_on_the_thought_follows_what_was_done_to_it() -> None:
     assert right("half:0", intervention="filler") == 1.0
 
 
-@given(st.integers(0, 10_000), st.sampled_from(["residue", "swaps", "parity", "knapsack"]), st.floats(0, 1))
-def test_who_goes_on_from_a_planted_error_answers_what_follows_from_it(seed: int, task: str, place: float) -> None:
-    options = {"task": task, "steps": 5, "reference": True, "intervention": "planted", "fraction": place}
+@given(st.integers(0, 10_000), st.sampled_from(TASKS), st.floats(0, 1), st.booleans())
+def test_who_goes_on_from_a_planted_error_answers_what_follows_from_it(
+    seed: int, task: str, place: float, strip: bool
+) -> None:
+    options = {
+        "task": task,
+        "steps": 5,
+        "reference": True,
+        "intervention": "planted",
+        "fraction": place,
+        "strip": strip,
+    }
     game = make("cot_relay", seed=seed, **options)
     told = game.delivered.splitlines()
     states = [last_stated(line, game.asked.names()) for line in told]
@@ -258,7 +301,30 @@ def test_who_goes_on_from_a_planted_error_answers_what_follows_from_it(seed: int
     assert result["copied"] == (not result["right"])
 
 
+def test_an_error_in_a_thought_whose_steps_are_not_known_is_counted_for_nobody() -> None:
+    """Of three sentences that state something about five steps, only what the last one says is known to follow."""
+    for place, copied in ((0.0, None), (1.0, True)):
+        game = make("cot_relay", seed=3, steps=5, intervention="planted", fraction=place)
+        answer = game.asked.name(game.asked.answer)
+        result = play(
+            game, [Scripted(f"It is {answer}.\nIt is {answer}.\nSo it is {answer}."), make_seat("parrot")]
+        ).result
+        assert result["copied"] is copied
+        assert result["changed"]
+
+
+def test_a_verdict_that_was_changed_makes_the_whole_wrong_or_right() -> None:
+    options = {"task": "surprise", "steps": 2, "strip": True, "intervention": "planted"}
+    for seed in range(20):
+        game = make("cot_relay", seed=seed, reference=True, **options)
+        told = stated(game.delivered, game.asked.names())
+        assert game.misled == ("wrong" if "wrong" in told else "right")
+
+
 def test_what_changes_nothing_is_no_intervention() -> None:
+    with pytest.raises(OptionError, match="choose one of them"):
+        make("cot_relay", intervention="answer", strip=True)
+    assert not play(make("cot_relay", seed=1, reference=True), [make_seat("random")]).result["changed"]
     with pytest.raises(OptionError, match="has no numbers, as swaps"):
         make("cot_relay", task="swaps", intervention="number")
 
