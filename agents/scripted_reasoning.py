@@ -115,6 +115,6 @@ class Leaner:
 
 def _chain(known: dict[str, Any]) -> Chain:
     data = known["chain"]
-    if data["task"] == "surprise":
-        raise InformationError("the reasoners work chains out, not programs; use parrot, or task=residue.")
+    if "steps" not in data:
+        raise InformationError(f"the reasoners work chains out, not {data['task']}; use parrot, or task=residue.")
     return Chain(data["task"], data["start"], tuple(data["steps"]), data["room"])

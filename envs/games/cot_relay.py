@@ -1,11 +1,12 @@
 """Relay: one model's chain of thought is handed to another, after something was done to it.
 
-A *provider* sees a task that needs a running state (`palaestra.envs.games.chains`), or a program and an output that may
-have been replaced (`palaestra.envs.games.verdicts`), and writes a thought. What it wrote
-is stripped of the answer (``strip``), goes through an *intervention* (`palaestra.envs.games.interventions`), and is
-given to a *receiver*, which answers: at once (``forced``), or after reasoning of its own (``free``). The items of a
-seed are the same under every intervention, so answers can be compared pairwise; and with right reasoning written by the
-game itself (``reference``) in place of the provider's, what is measured is the receiver alone.
+A *provider* sees a task that needs a running state (`palaestra.envs.games.chains`), a program and an output that may
+have been replaced (`palaestra.envs.games.verdicts`), or one of two questions that exclude each other
+(`palaestra.envs.games.comparisons`), and writes a thought. What it wrote is stripped of the answer (``strip``), goes
+through an *intervention* (`palaestra.envs.games.interventions`), and is given to a *receiver*, which answers: at once
+(``forced``), or after reasoning of its own (``free``). The items of a seed are the same under every intervention, so
+answers can be compared pairwise; and with right reasoning written by the game itself (``reference``) in place of the
+provider's, what is measured is the receiver alone.
 
 The receiver is paid 1 for the right answer. The provider is paid for the receiver's success (``legible``), for its
 failure (``private``: a thought that helps nobody but its author), or nothing.
@@ -15,12 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from palaestra.envs import grammar
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.games import comparisons
 from palaestra.envs.games.chains import MOST_STEPS, Chain, Task, Wording
+from palaestra.envs.games.comparisons import Comparison
 from palaestra.envs.games.interventions import Intervention, Planted, intervene, planted, strip_answer
 from palaestra.envs.games.statements import answer_given, last_stated, sentences, stated
 from palaestra.envs.games.verdicts import HARDEST, LONGEST_TOLD, Verdict
@@ -28,6 +31,7 @@ from palaestra.envs.options import within
 from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.seeding import Dice, derive
 
+Asked: TypeAlias = Chain | Verdict | Comparison
 PROVIDER, PARAPHRASER, RECEIVER = "provider", "paraphraser", "receiver"
 
 
@@ -36,8 +40,11 @@ class RelayOptions:
     """The task, who writes, and what is done to it.
 
     Attributes:
-        task: ``parity``, ``residue``, ``swaps`` or ``knapsack``; or ``surprise``, whether an output is right.
-        steps: How many steps a task has; of ``surprise`` the level of its Python programs, 1 to 3.
+        task: ``parity``, ``residue``, ``swaps`` or ``knapsack``; ``surprise``, whether an output is right; or
+            ``compare``, whether one thing is more than another.
+        steps: How many steps a task has; of ``surprise`` the level of its Python programs, of ``compare`` how near the
+            things stand, 1 to 3.
+        exchanged: Ask ``compare`` the other way round: is the second more than the first?
         wording: The task as a ``story``, ``restated`` as bare arithmetic, or ``terse``, without any explanation.
         intervention: What is done to the thought.
         fraction: Share of its sentences that stay under ``truncate``; under ``planted`` which of those that state
@@ -50,8 +57,9 @@ class RelayOptions:
         max_chars: Characters of a thought.
     """
 
-    task: Task | Literal["surprise"] = "residue"
+    task: Task | Literal["surprise", "compare"] = "residue"
     steps: int = 6
+    exchanged: bool = False
     wording: Wording = "story"
     intervention: Intervention = "none"
     fraction: float = 0.5
@@ -66,13 +74,19 @@ class RelayOptions:
         within(self, steps=(1, MOST_STEPS), fraction=(0, 1), max_chars=(20, 8000))
         if self.task == "surprise" and self.steps > HARDEST:
             raise ValueError(f"steps is the level of a program where the task is surprise, 1 to {HARDEST}")
+        if self.task == "compare" and self.steps > comparisons.HARDEST:
+            raise ValueError(f"steps is how near things stand where the task is compare, 1 to {comparisons.HARDEST}")
+        if self.exchanged and self.task != "compare":
+            raise ValueError(f"exchanged asks the other question of a pair, and {self.task} has none; use task=compare")
         if self.intervention == "number" and self.task in ("parity", "swaps"):
             raise ValueError(f"intervention=number changes nothing where a task has no numbers, as {self.task}")
         if self.intervention == "answer" and self.strip:
             raise ValueError("intervention=answer hands on the answer that strip=true takes out; choose one of them")
 
-    def draw(self, dice: Dice) -> Chain | Verdict:
+    def draw(self, dice: Dice) -> Asked:
         """Return a random task."""
+        if self.task == "compare":
+            return Comparison.draw(self.steps, dice, self.exchanged)
         if self.task == "surprise":
             return Verdict.draw(self.steps, dice)
         return Chain.draw(self.task, self.steps, dice)
@@ -86,7 +100,7 @@ class CotRelay(Game):
     summary = "one model's chain of thought, changed or not, handed to another"
     Options = RelayOptions
 
-    asked: Chain | Verdict
+    asked: Asked
     thought: str
     """As the provider wrote it."""
     changed: str
@@ -102,7 +116,7 @@ class CotRelay(Game):
     @property
     def facts(self) -> GameFacts:
         options: RelayOptions = self.options
-        told = LONGEST_TOLD if options.task == "surprise" else 70 * options.steps
+        told = {"surprise": LONGEST_TOLD, "compare": comparisons.LONGEST_TOLD}.get(options.task, 70 * options.steps)
         text = (6 if options.intervention == "paraphrase" else 2) * max(options.max_chars, told)
         return GameFacts(
             players=len(self.seats),
@@ -160,7 +174,7 @@ class CotRelay(Game):
             if (len(said) == steps or restated) and left == said[: len(left)]:
                 step = min(error.place or 0, steps - 1)
                 return self.asked.name(self.asked.answer_from(step, names.index(error.name)))
-        elif self.options.strip and self.options.reference:
+        elif isinstance(self.asked, Verdict) and self.options.strip and self.options.reference:
             return self.asked.follows([*left, error.name])
         return error.name if error.place == len(said) - 1 else ""
 

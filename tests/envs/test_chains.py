@@ -246,6 +246,8 @@ def test_options_that_make_no_sense_are_named(options: dict, told: str) -> None:
         {"task": "parity", "intervention": "other", "reward": "none"},
         {"task": "parity", "intervention": "paraphrase", "wording": "terse", "reference": True},
         {"intervention": "answer"},
+        {"task": "compare", "steps": 3, "intervention": "number"},
+        {"task": "compare", "steps": 1, "exchanged": True, "wording": "restated", "reference": True},
         {"task": "surprise", "steps": 1, "reference": True, "intervention": "planted"},
         {"task": "surprise", "steps": 3, "wording": "restated", "paraphraser": True},
         {"task": "surprise", "steps": 2, "wording": "terse", "reference": True, "mode": "forced"},
@@ -395,7 +397,7 @@ def test_seats_that_cannot_play_say_so() -> None:
         play(make("kuhn_poker"), [make_seat("tracker"), make_seat("random")])
     with pytest.raises(OptionError, match="share from 0 to 1"):
         make_seat("half:3")
-    with pytest.raises(PalaestraError, match="work chains out, not programs"):
+    with pytest.raises(PalaestraError, match="work chains out, not surprise"):
         play(make("cot_relay", task="surprise", steps=1), [make_seat("tracker"), make_seat("parrot")])
     with pytest.raises(OptionError, match="level of a program"):
         make("cot_relay", task="surprise")
