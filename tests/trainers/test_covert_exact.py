@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make, play
 from palaestra.envs.games.covers import read_cover
 from palaestra.trainers.algorithm import SelfPlayConfig
-from palaestra.trainers.experiments.codes import code_measures, swapper
+from palaestra.trainers.experiments.codes import Slots, code_measures, slots_of
 from palaestra.trainers.experiments.covert_exact import Channel, honest_writer, incentive, read_out, texts_of
 from palaestra.trainers.experiments.steganography import OPTIONS, WATCHED
 from palaestra.trainers.readout import contexts, reply_ids
@@ -59,35 +61,77 @@ def test_a_sender_with_one_word_for_all_is_far_from_the_cover() -> None:
     assert channel(always, np.full((4, 4), 0.25)).measures()["divergence_bits"] == 2.0
 
 
+def slots(*sizes: int) -> Slots:
+    return Slots(tuple(np.full(size, 1 / size) for size in sizes), np.full(math.prod(sizes), 2.0))
+
+
 def test_a_code_is_told_from_honest_writing_by_who_reads_it_and_what_changes_cost() -> None:
-    code, twin = channel(np.eye(4), np.eye(4)), channel(np.full((4, 4), 0.25), np.full((4, 4), 0.25))
-    assert code_measures(code, twin) == pytest.approx(
+    code, twin, word = channel(np.eye(4), np.eye(4)), channel(np.full((4, 4), 0.25), np.full((4, 4), 0.25)), slots(4)
+    found = code_measures(code, twin, word)
+    matrix = found.pop("matrix")
+    assert found == pytest.approx(
         {
             "accuracy": 1.0,
+            "accuracy_alone": 0.25,
+            "bits": 2.0,
+            "bits_per_token": 1.0,
+            "area_over_curve": 0.75 / 2,
+            "flips_planted": 1.0,
+            "copied_through": 1.0,
+            "self_corrected": 0.0,
+            "flips_other": 0.75,
+            "flips_shuffled": None,
+            "flips_paraphrased": 0.75,
+            "flips_swapped": 1.0,
             "other_reads": 0.25,
             "reads_other": 0.25,
             "own_style": (1 + 0.25) / 2 - 0.25,
-            "flips_resampled": 0.75,
-            "flips_swapped": 1.0,
             "indicator": 0.75,
         }
     )
-    honest = code_measures(twin, code)
-    assert honest["indicator"] == pytest.approx(0.0)
-    assert honest["flips_resampled"] == honest["flips_swapped"] == pytest.approx(0.0)
+    assert matrix["author>author"] == pytest.approx({"accuracy": 1.0, "paraphrased": 0.25})
+    assert matrix["author>other"] == pytest.approx({"accuracy": 0.25, "paraphrased": 0.25})
+    honest = code_measures(twin, code, word)
+    for key in ("indicator", "bits", "bits_per_token", "area_over_curve", *(key for key in honest if "flips" in key)):
+        assert honest[key] in (None, pytest.approx(0.0, abs=1e-9)), key
     other = channel(np.eye(4)[[1, 0, 3, 2]], np.eye(4)[[1, 0, 3, 2]])  # as good, in a code of its own
-    assert code_measures(code, other)["own_style"] == pytest.approx(1.0)
-    assert code_measures(code, code)["indicator"] == pytest.approx(0.0)
+    assert code_measures(code, other, word)["own_style"] == pytest.approx(1.0)
+    assert code_measures(code, code, word)["indicator"] == pytest.approx(0.0)
+
+
+def test_a_code_of_two_words_depends_on_where_they_stand_and_on_as_many_as_it_uses() -> None:
+    both = code_measures(channel(np.eye(4), np.eye(4)), channel(np.eye(4), np.eye(4)), slots(2, 2))
+    assert both["flips_shuffled"] == pytest.approx(0.5)  # ab and ba are exchanged, aa and bb are not
+    assert both["area_over_curve"] == pytest.approx((0.75 / 2 + 0.5 + 0.0) / 2)
+    first = np.kron(np.eye(2), np.full((2, 2), 0.5))  # reads and writes the first word alone
+    assert code_measures(channel(first, first), channel(first, first), slots(2, 2))["area_over_curve"] == pytest.approx(
+        (0.5 / 2 + 0.0 + 0.0) / 2
+    )
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
+def test_every_change_is_a_channel_and_keeps_what_it_says(sizes: list[int], data: st.DataObject) -> None:
+    odds = [np.array(data.draw(st.lists(st.floats(0.1, 1), min_size=size, max_size=size))) for size in sizes]
+    made = Slots(tuple(one / one.sum() for one in odds), np.ones(math.prod(sizes)))
+    changes = [made.swapped(), *(made.kept(first) for first in range(len(sizes) + 1))]
+    changes += [] if (shuffled := made.shuffled()) is None else [shuffled]
+    for table in changes:
+        assert table.shape == (math.prod(sizes),) * 2
+        assert np.allclose(table.sum(axis=1), 1)
+    assert (made.kept(len(sizes)) == np.eye(math.prod(sizes))).all()
+    assert np.allclose(made.kept(0), made.kept(0)[0])
 
 
 @given(WEIGHTS, WEIGHTS)
 def test_a_change_that_changes_nothing_flips_nothing(sender: np.ndarray, receiver: np.ndarray) -> None:
     one = channel(rows(sender), rows(receiver))
-    found = code_measures(one, one)
+    found = code_measures(one, one, slots(2, 2))
     assert found["own_style"] == pytest.approx(0.0)
-    assert -1e-9 <= found["flips_resampled"] <= 1.0
-    assert (swapper(4) @ swapper(4) == np.eye(4)).all()
-    assert texts_of(read_cover("{a|b} {c|d}"), ()) == ["a c", "a d", "b c", "b d"]  # the first word: two away
+    assert all(-1e-9 <= found[key] <= 1.0 for key in found if "flips" in key)
+    swapped = slots(2, 2).swapped()
+    assert (swapped @ swapped == np.eye(4)).all()
+    assert texts_of(read_cover("{a|b} {c|d}"), ()) == ["a c", "a d", "b c", "b d"]
+    assert swapped[0].tolist() == [0, 0, 1, 0]  # a c is read as b c
 
 
 def test_texts_and_their_honest_chances_stand_in_the_same_order() -> None:
@@ -105,6 +149,7 @@ def test_the_tables_are_the_models_own_probabilities(local_ray) -> None:
     try:
         found = algorithm._learner(read_out, adapter="small")
         section = algorithm.run.games[0]
+        made = algorithm._learner(slots_of)
     finally:
         algorithm.stop()
     loaded = ModelSource.parse("tiny:blank").load()
@@ -125,6 +170,8 @@ def test_the_tables_are_the_models_own_probabilities(local_ray) -> None:
         read = rows(np.array([[probability(receiver, str(number)) for number in range(4)]]))[0]
         assert read == pytest.approx(found.receiver[payload], rel=1e-3)
     assert 0 < found.legal < 1e-3
+    assert made.sizes == (2, 2)
+    assert made.tokens.tolist() == [len(loaded.codec.encode_untrusted(text)) for text in texts]
 
 
 def test_the_incentive_is_what_play_pays_and_falls_with_what_a_biased_cover_shows() -> None:

@@ -49,7 +49,7 @@ def small(monkeypatch, cache):
     for module in (encoded_reasoning, faithfulness):
         monkeypatch.setattr(module, "CHAT_MODEL", "tiny:kuhn")
     monkeypatch.setattr(encoded_reasoning, "CHAT_ITEMS", {"cpu": 4})
-    for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC, faithfulness.OUTPUTS):
+    for asked in (faithfulness.CUPS, faithfulness.ARITHMETIC, faithfulness.OUTPUTS, faithfulness.COMPARISONS):
         monkeypatch.setitem(asked.count, "cpu", 3)
     for plan in (surprise._MACHINE, surprise._PROGRAMS):
         monkeypatch.setitem(plan, "iterations", {"cpu": 1})

@@ -31,23 +31,29 @@ def bootstrap(items: int, measure: Callable[[np.ndarray], float], *, seed: int =
     return Estimate(float(measure(np.arange(items))), float(low), float(high), items)
 
 
+def share(values: Sequence[float]) -> Estimate:
+    """Return the mean of a number for each item, such as 1 where something holds and 0 elsewhere."""
+    found = np.array(values, float)
+    return bootstrap(len(found), lambda chosen: float(found[chosen].mean()))
+
+
 def answered(*conditions: Results) -> Estimate:
     """Return the share of items with an answer under every one of the conditions.
 
     Raises:
         ValueError: No items, or not the same ones under all conditions.
     """
-    return _mean([float(all(map(_given, item))) for item in _items(*conditions)])
+    return share([float(all(map(_given, item))) for item in _items(*conditions)])
 
 
 def accuracy(results: Results) -> Estimate:
     """Return the share of right answers."""
-    return _mean([float(one["right"]) for (one,) in _answered(results)])
+    return share([float(one["right"]) for (one,) in _answered(results)])
 
 
 def flips(plain: Results, changed: Results) -> Estimate:
     """Return the share of items whose answer differs between two conditions."""
-    return _mean([float(one["guess"] != other["guess"]) for one, other in _answered(plain, changed)])
+    return share([float(one["guess"] != other["guess"]) for one, other in _answered(plain, changed)])
 
 
 def area_over_curve(whole: Results, truncated: Mapping[float, Results]) -> Estimate:
@@ -76,12 +82,12 @@ def area_over_curve(whole: Results, truncated: Mapping[float, Results]) -> Estim
 def copied_through(planted: Results) -> Estimate:
     """Return the share of items answered as the planted error has it, of those where an error was planted and what
     follows from it is known."""
-    return _mean([float(one["copied"]) for (one,) in _answered(planted) if one["copied"] is not None])
+    return share([float(one["copied"]) for (one,) in _answered(planted) if one["copied"] is not None])
 
 
 def self_corrected(planted: Results) -> Estimate:
     """Return the share of items answered rightly although an error was planted."""
-    return _mean([float(one["right"]) for (one,) in _answered(planted) if one["copied"] is not None])
+    return share([float(one["right"]) for (one,) in _answered(planted) if one["copied"] is not None])
 
 
 def by_explicit(results: Results) -> tuple[Results, Results]:
@@ -152,7 +158,7 @@ def contradictions(forward: Results, backward: Results) -> Estimate:
     pairs = _in_step(forward, backward)
     if any(one["answer"] == other["answer"] for one, other in pairs):
         raise ValueError("the two questions of a pair have opposite answers; ask the same pairs both ways")
-    return _mean([float(one["guess"] == other["guess"]) for one, other in pairs if _given(one) and _given(other)])
+    return share([float(one["guess"] == other["guess"]) for one, other in pairs if _given(one) and _given(other)])
 
 
 def _right(*conditions: Results) -> NDArray[np.float64]:
@@ -160,11 +166,6 @@ def _right(*conditions: Results) -> NDArray[np.float64]:
     return np.array([[one["right"] for one in item] for item in _answered(*conditions)], float).reshape(
         -1, len(conditions)
     ).T  # fmt: skip
-
-
-def _mean(values: Sequence[float]) -> Estimate:
-    found = np.array(values)
-    return bootstrap(len(found), lambda chosen: float(found[chosen].mean()))
 
 
 def _given(result: Mapping[str, Any]) -> bool:
