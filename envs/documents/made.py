@@ -30,32 +30,28 @@ Thinking = Literal["hard", "every", "never"]
 
 @dataclass(frozen=True)
 class ChainOptions:
-    """Attributes: group, length (elements of the word), shortest (if above 0, words of that many elements up to
-    `length` are as likely as each other), show (what is asked), where one may think."""
+    """Attributes: group, length (elements of the word), show (what is asked), where one may think."""
 
     group: GroupName = "s3"
     length: int = 4
-    shortest: int = 0
     show: Literal["answer", "prefix"] = "answer"
     where: Thinking = "hard"
 
     def __post_init__(self) -> None:
-        within(self, length=(1, 64), shortest=(0, self.length))
+        within(self, length=(1, 64))
 
 
 def chain(options: ChainOptions, dice: Dice) -> Document:
     """Return a word problem."""
     over = group(options.group)
-    least = options.shortest or options.length
-    length = least + (dice.below(options.length - least + 1) if least < options.length else 0)
-    word = tuple(dice.below(over.size) for _ in range(length))
+    word = tuple(dice.below(over.size) for _ in range(options.length))
     pieces: list[Piece] = []
     for place, element in enumerate(word, start=1):
         pieces += shown(over.write(element))
-        if options.show == "prefix" or place == length:
+        if options.show == "prefix" or place == options.length:
             states = [over.product(word[:seen]) for seen in range(1, place + 1)]
             pieces += asked(over.write(states[-1]), options.where, states)
-    return Document(tuple(pieces), f"chain({options.group},{length})", 0.0)
+    return Document(tuple(pieces), f"chain({options.group},{options.length})", 0.0)
 
 
 @dataclass(frozen=True)

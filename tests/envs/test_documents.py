@@ -290,15 +290,6 @@ def test_tokens_of_a_piece_share_what_is_known_of_it():
         vocabulary("nobody")
 
 
-def test_words_of_mixed_lengths_are_as_likely_as_each_other_and_one_length_is_drawn_as_before():
-    lengths = Counter(len(drawn("chain", seed, length=4, shortest=2).text) - 2 for seed in range(600))
-    assert set(lengths) == {2, 3, 4}
-    assert min(lengths.values()) > 150
-    assert drawn("chain", 5, length=4, shortest=4).text == drawn("chain", 5, length=4).text
-    with pytest.raises(OptionError, match="shortest is 5, expected 0 to 4"):
-        drawn("chain", 0, length=4, shortest=5)
-
-
 def test_the_parts_of_a_corpus_share_nothing_and_documents_may_begin_with_any_word():
     first, rest = (
         {drawn("text", seed, length=40, part=part, begin="word").text for seed in range(200)}

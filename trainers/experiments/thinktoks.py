@@ -8,8 +8,8 @@ what is learned, not of what can be expressed.
 The null arms are the same model without thoughts, and one that goes through its layers so often that it computes as
 much as the thinking learner does. What a learner has computed stands in ``work``, in millions of tokens times layers.
 
-*Mixed* words have 1 to T elements, and thinking is allowed before "=", too. At a cost of c a word of n elements is
-worth thinking through while c n is less than what that gains, so thoughts get fewer with c, and held-out bits more.
+*Costs* are swept over the same words of S3, where thinking is allowed before "=", too. A word is worth thinking through
+while a thought costs less than ln |G| / T, so that held-out bits go up, and thoughts down, where c crosses that.
 *Text* is the control: natural text, which asks for little that takes steps, measured on paragraphs that nobody read in
 training; there thinking should end.
 
@@ -49,8 +49,8 @@ GROUPS: tuple[GroupName, ...] = ("s3", "z7")
 COST = 0.02
 THINKING: dict[str, Any] = {"group": 4, "cost": COST}
 SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "begin": 0.7}
-COSTS = (0.02, 0.1, 0.2, 0.4)
-"""Of a thought on mixed words."""
+COSTS = (0.02, 0.1, 0.2, 0.3, 0.4)
+"""Of a thought, below and above what pays, ln 6 / 8 = 0.22."""
 TEXT = {"length": 64, "begin": "word"}
 TEXT_STEPS = {"cpu": 400, "gpu": 4000}
 TEXT_DOCUMENTS = 8
@@ -84,7 +84,7 @@ WAYS = (
         "dear", "thoughts", SHOWN, f"as shown, at {TOO_DEAR:g} times the cost at which thinking pays nothing", null=True
     ),
 )
-MIXED_WAYS = (
+COST_WAYS = (
     *(way for way in WAYS if way.arm in ("plain", "looped", "pause")),
     *(
         Way(f"c{cost:g}", "thoughts", {**SHOWN, "cost": cost}, f"as shown, a thought at {cost:g} nats")
@@ -102,7 +102,7 @@ ARMS = tuple(
     Arm(f"{name}_{way.arm}", f"{words}: {way.sentence}", way.null)
     for name, words, ways in (
         *((name, name.upper(), (SWEPT, *WAYS)) for name in GROUPS),
-        ("mixed", f"S3, words of 1 to {LENGTH} elements", MIXED_WAYS),
+        ("costs", "S3, thinking allowed before the sign, too", COST_WAYS),
         ("text", "natural text", TEXT_WAYS),
     )
     for way in ways
@@ -112,7 +112,7 @@ ARMS = tuple(
 def plan_of(cell: Cell) -> Plan:
     """Return what a cell trains."""
     name, _, arm = cell.arm.partition("_")
-    ways = {"mixed": MIXED_WAYS, "text": TEXT_WAYS}.get(name, WAYS)
+    ways = {"costs": COST_WAYS, "text": TEXT_WAYS}.get(name, WAYS)
     way = next(way for way in ways if way.arm == arm)
     options = way.options
     if arm == "dear":
@@ -134,15 +134,15 @@ def plan_of(cell: Cell) -> Plan:
 
 
 def _group(name: str) -> GroupName:
-    return "s3" if name == "mixed" else name  # type: ignore[return-value]
+    return "s3" if name == "costs" else name  # type: ignore[return-value]
 
 
 def _lessons(name: str, arm: str) -> tuple[Lesson, ...]:
     if name == "text":
         # the last one is what is measured, and no step is spent on it
         return (Lesson("text", {**TEXT, "part": "first"}), Lesson("text", {**TEXT, "part": "rest"}, share=0.0))
-    if name == "mixed":
-        return (Lesson("chain", {"group": "s3", "length": LENGTH, "shortest": 1, "where": "every"}),)
+    if name == "costs":
+        return (Lesson("chain", {"group": "s3", "length": LENGTH, "where": "every"}),)
     whole = Lesson("chain", {"group": name, "length": LENGTH}, share=float(LENGTH) if arm == "growing" else 1.0)
     growing = [Lesson("chain", {"group": name, "length": length}) for length in range(1, LENGTH)]
     return (*growing, whole) if arm == "growing" else (whole,)
