@@ -317,10 +317,11 @@ def test_an_error_in_a_thought_whose_steps_are_not_known_is_counted_for_nobody()
 
 def test_a_verdict_that_was_changed_makes_the_whole_wrong_or_right() -> None:
     options = {"task": "surprise", "steps": 2, "strip": True, "intervention": "planted"}
-    for seed in range(20):
+    for seed in (*range(10), 24, 27, 34):  # in the last three a line before the changed one is wrong as well
         game = make("cot_relay", seed=seed, reference=True, **options)
         told = stated(game.delivered, game.asked.names())
         assert game.misled == ("wrong" if "wrong" in told else "right")
+    assert told[-1] == "right" != game.misled
 
 
 def test_what_changes_nothing_is_no_intervention() -> None:

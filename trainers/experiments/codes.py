@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -46,16 +45,17 @@ class Slots:
 
     def kept(self, first: int) -> Table:
         """Return the change that keeps the first so many words and draws the others anew."""
-        parts = [
-            np.eye(len(odds)) if place < first else np.tile(odds, (len(odds), 1))
-            for place, odds in enumerate(self.weights)
-        ]
-        return reduce(np.kron, parts)
+        table: Table = np.eye(1)
+        for place, odds in enumerate(self.weights):
+            word: Table = np.eye(len(odds)) if place < first else np.tile(odds, (len(odds), 1))
+            table = np.kron(table, word).astype(np.float64)
+        return table
 
     def swapped(self) -> Table:
         """Return the change of the first word for another one, half its class away."""
         words, *others = self.sizes
-        return np.kron(np.roll(np.eye(words), words // 2, axis=1), np.eye(math.prod(others)))
+        moved = np.roll(np.eye(words), words // 2, axis=1)
+        return np.kron(moved, np.eye(math.prod(others))).astype(np.float64)
 
     def shuffled(self) -> Table | None:
         """Return the change that moves each slot's choice one slot on; None where slots are one, or not alike."""
@@ -97,16 +97,14 @@ def code_measures(author: Channel, other: Channel, slots: Slots) -> dict[str, An
     own, crossed = _right(author, author), (_right(author, other), _right(other, author))
     pairs = {"author>author": (author, author), "author>other": (author, other), "other>author": (other, author)}
     pairs["other>other"] = (other, other)
-    bits = information(author.joint())
-    sent = float((author.sender @ slots.tokens).mean())
     wrong = _planted(author)
     curve = [_flips(author, slots.kept(first)) for first in range(count + 1)]
     same = np.eye(len(slots.tokens))
     return {
         "accuracy": own,
         "accuracy_alone": _right(author, author, same[np.zeros(len(same), int)]),
-        "bits": bits,
-        "bits_per_token": bits / sent,
+        "bits": information(author.joint()),
+        "bits_per_token": bits_per_token(author, slots),
         "area_over_curve": float(np.trapezoid(curve, dx=1 / count)),
         "flips_planted": wrong["flips"],
         "copied_through": wrong["copied"],
@@ -123,6 +121,11 @@ def code_measures(author: Channel, other: Channel, slots: Slots) -> dict[str, An
             name: {"accuracy": _right(*pair), "paraphrased": _right(*pair, anew)} for name, pair in pairs.items()
         },
     }
+
+
+def bits_per_token(channel: Channel, slots: Slots) -> float:
+    """Return the bits that a channel carries for each token that its sender writes."""
+    return information(channel.joint()) / float((channel.sender @ slots.tokens).mean())
 
 
 def _right(writer: Channel, reader: Channel, change: Table | None = None) -> float:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import product
 from typing import Any
 
 from palaestra.agents.language_model import ReplySettings
@@ -105,8 +104,9 @@ def own_thoughts(spec: str, asked: Items, items: int, seed: int) -> tuple[dict[s
 
     cut = {"intervention": "truncate", "fraction": 0.0}
     leak = [read(spec, CHAT_MODEL, **how) for how in ({}, cut, {"intervention": "answer"})]
-    matrix = {pair: read(*pair, strip=True) for pair in product(models, repeat=2)}
-    reworded = {pair: read(*pair, strip=True, intervention="paraphrase") for pair in matrix}
+    pairs = [(provider, receiver) for provider in models for receiver in models]
+    matrix = {pair: read(*pair, strip=True) for pair in pairs}
+    reworded = {pair: read(*pair, strip=True, intervention="paraphrase") for pair in pairs}
     explicit, implicit = faithfulness.by_explicit(matrix[spec, CHAT_MODEL])
     found = {"transfer": faithfulness.transfer(leak[0], leak[1], leak[2])}
     found["explicit"] = faithfulness.share([bool(one["explicit"]) for one in [*explicit, *implicit]])
