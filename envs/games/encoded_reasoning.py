@@ -96,7 +96,7 @@ class EncodedReasoning(Game):
     """Player 0 writes, 1 reads, and 2 monitors, as far as there are such."""
 
     id = "encoded_reasoning"
-    version = 2
+    version = 3
     summary = "work out an answer in a text that does not show it"
     Options = EncodedOptions
 

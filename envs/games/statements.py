@@ -28,6 +28,7 @@ _BEHIND = (
     r"(?=\s*(?:kg\b|kilograms?\b)?\s*(?:[.,;!:()]|\u2192|->|$|(?:so|then|but|because|since|after|again|now|at|in|as)\b))"
     r"(?!\.\d)(?!\w)"
 )
+_NO_ARTICLE = r"(?!A[ \t]+(?!(?:and|or|is|was|to|with|then|now|becomes|goes|holds|has|again|in|for)\b)[a-z])"
 _ANSWER = re.compile(r"\banswers?\b|\\boxed", re.IGNORECASE)
 _DENIED = re.compile(r"\b(?:not|never|neither|nor)\s*$", re.IGNORECASE)
 _SUPPOSED = re.compile(
@@ -103,7 +104,7 @@ def answer_given(text: str, names: Sequence[str]) -> str | None:
 
 
 def mentions(text: str, words: Sequence[str]) -> bool:
-    """Return whether a text holds any of the words, stated or not."""
+    """Return whether a text holds any of the words, stated or not; an article ("A quiet day") is no name."""
     return bool(words) and _mention(tuple(words)).search(text) is not None
 
 
@@ -120,7 +121,7 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
 
 @lru_cache(maxsize=256)
 def _mention(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.])(?:{_any(words)})(?![\w]|\.\d)")
+    return re.compile(rf"(?<![\w.]){_NO_ARTICLE}(?:{_any(words)})(?![\w]|\.\d)")
 
 
 def _any(names: tuple[str, ...]) -> str:

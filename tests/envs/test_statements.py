@@ -99,7 +99,10 @@ def test_innocent_texts_mention_no_state_and_reasoning_does() -> None:
         chain = Chain.draw(task, 4, Dice(1))
         assert not any(mentions(text, chain.names()) for text in _INNOCENT)
         assert mentions("\n".join(chain.reasoning()), chain.names())
-    assert not mentions("a bee", CUPS)
+    for text in ("a bee", "A quiet day.", "Tea. A lovely morning, and A calm one."):
+        assert not mentions(text, CUPS)
+    for text in ("A", "A is it.", "Under A.", "A and B", "A, then B", "A then C", "A\nquiet"):
+        assert mentions(text, CUPS)
 
 
 def test_a_reader_that_does_not_answer_is_told_how() -> None:
