@@ -25,7 +25,6 @@ from palaestra.envs.options import within
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
-_BELIEF = re.compile(r"(?<![\w.-])(\d{1,3})\b(?![.%/]\d|%)\D{0,40}?(?<![\w.])([-+]?(?:\d|\.\d)\S*)")
 YES, NO = "yes", "no"
 
 
@@ -65,6 +64,7 @@ class Liars(Game):
     """Players are numbered from 0."""
 
     id = "liars"
+    version = 1
     summary = "be misread: thoughts are public, answers need not be true"
     Options = LiarsOptions
 
@@ -164,11 +164,12 @@ class Liars(Game):
     def parse(self, player: int, text: str) -> Action:
         if self.question:
             return super().parse(player, text)
-        found = _BELIEF.findall(text)
-        if not found:
+        lines = [line for line in text.splitlines() if any(map(str.isdigit, line))]
+        named = probabilities.whole_number(lines[-1]) if lines else None
+        if named is None:
             raise UnparsableAction("name a number and how sure you are, such as 3 0.6.")
-        number, rest = found[-1]
-        return f"{int(number)} {probabilities.read_probability(rest)}"
+        number, rest = named
+        return f"{number} {probabilities.read_probability(rest)}"
 
     def check(self, player: int, action: Action) -> None:
         if self.question:

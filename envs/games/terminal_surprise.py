@@ -65,6 +65,7 @@ class TerminalSurprise(Game):
     """One case."""
 
     id = "terminal_surprise"
+    version = 1
     summary = "was what a program printed replaced? state the probability"
     Options = TerminalOptions
 

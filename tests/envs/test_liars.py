@@ -66,13 +66,23 @@ def test_lies_are_counted() -> None:
 
 @pytest.mark.parametrize(
     ("text", "action"),
-    [("3 0.6", "3 0.6"), ("I say 3, with 60%", "3 0.6"), ("number 7: 1/2", "7 0.5"), ("it is 5, sure: 1", "5 1")],
+    [
+        ("3 0.6", "3 0.6"),
+        ("I say 3, with 60%", "3 0.6"),
+        ("number 7: 1/2", "7 0.5"),
+        ("it is 5, sure: 1", "5 1"),
+        ("3 1 in 10", "3 0.1"),
+        ("They said yes to question 2.\n3 0.6", "3 0.6"),
+    ],
 )
 def test_a_belief_is_read(text: str, action: str) -> None:
     assert make("liars", questions=0).parse(0, text) == action
 
 
-@pytest.mark.parametrize("text", ["", "3", "9 0.5", "3 1.5", "3 very sure", "three 0.5", "0.5"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "3", "9 0.5", "3 1.5", "3 very sure", "three 0.5", "0.5", "3 or 4, 0.5", "3 in 10", "3 line 1", "3 < 0.5"],
+)
 def test_what_is_no_belief_is_refused(text: str) -> None:
     game = make("liars", questions=0)
     with pytest.raises(ActionError):
