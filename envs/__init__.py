@@ -18,7 +18,14 @@ from palaestra.envs.registry import entry, game_ids, make, register, register_fa
 from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, write_replay
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
-_VERSIONS = {"cot_relay": 1, "covert_channel": 1, "encoded_reasoning": 2, "mafia": 1}
+_VERSIONS = {
+    "cot_relay": 2,
+    "covert_channel": 2,
+    "encoded_reasoning": 3,
+    "hindsight_bias": 1,
+    "mafia": 1,
+    "terminal_surprise": 1,
+}
 """Of games that are not at version 0, so that they can be listed without being imported."""
 
 for _id, _path in {
@@ -45,7 +52,7 @@ for _id, _path in {
     "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
-register("liars", "palaestra.envs.games.liars:Liars", visibility="public")
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=1)
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public")
 register_ids()
 
