@@ -17,6 +17,7 @@ from palaestra.envs.options import refuse_reserved
 from palaestra.envs.registry import GameEntry, entry, on_register, register, register_family
 from palaestra.envs.seat import RandomSeat
 from tests.envs.broken_games import Take
+from tests.shipped import GAMES
 
 
 @pytest.fixture(autouse=True)
@@ -180,3 +181,8 @@ def test_what_stands_beside_options_is_no_option(name: str) -> None:
         make("open_minds", inner="chess", inner_options={name: 3})
     with pytest.raises(OptionError, match=f"'{name}' is no option"):
         refuse_reserved({name: 3}, "chess")
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_version_in_lists_is_the_games_own(name: str) -> None:
+    assert entry(name).version == make(name).version
