@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from palaestra.trainers.experiments import surprise
 from palaestra.trainers.measures.surprise import introspection, length_forecasts, surprise_measures
 from palaestra.trainers.surprise_card import CardPlan, card_of, items_sum, play_cases
 from tests.scripts.cli_kit import call
@@ -54,6 +55,18 @@ def test_what_was_not_stated_is_counted_and_not_scored() -> None:
     assert found.own.brier.mean == pytest.approx(0.04)
     assert "posterior" not in found.baselines
     assert surprise_measures([], cases=3).own is None
+
+
+def test_the_experiment_scores_what_was_stated_as_the_card_does() -> None:
+    told = {"replaced": False, "rate": 0.9, "posterior": 0.5, "output_chars": 3}
+    found = surprise.point([{**told, "probability": 0.2}, {**told, "probability": None, "replaced": True}])
+    assert (found["stated"], found["right_side"]) == (0.5, 1.0)
+    assert (found["brier"], found["rate"], found["oracle"], found["distance"]) == pytest.approx(
+        (0.04, 0.81, 0.25, 0.09)
+    )
+    nothing = surprise.point([{**told, "probability": None}] * 3)
+    assert nothing.pop("stated") == 0.0
+    assert set(nothing.values()) == {None}
 
 
 def test_a_card_can_be_made_again_and_names_its_items(tmp_path) -> None:

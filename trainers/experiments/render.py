@@ -132,8 +132,10 @@ def _curves(axes: Any, panels: list[tuple[str, str]], curves: dict[str, Any]) ->
             longest = max(len(curve[axis]) for curve in own)
             whole = [curve for curve in own if len(curve[axis]) == longest]
             for curve in own:
-                panel.plot(curve[axis], curve[key], color=colour, alpha=0.25, linewidth=0.8)
-            mean = [sum(curve[key][at] for curve in whole) / len(whole) for at in range(longest)]
+                panel.plot(
+                    curve[axis], [_mean([value]) for value in curve[key]], color=colour, alpha=0.25, linewidth=0.8
+                )
+            mean = [_mean([curve[key][at] for curve in whole]) for at in range(longest)]
             panel.plot(whole[0][axis], mean, color=colour, linewidth=1.8, label=name)
         panel.set_xlabel(axis)
         panel.set_title(key.replace("_", " "))
@@ -161,3 +163,9 @@ def _scatter(panel: Any, beginning: str, arms: dict[str, Any], across: str, up: 
     panel.set_xlabel(across.replace("_", " "))
     panel.set_title(f"{beginning}: {up.replace('_', ' ')}")
     panel.grid(alpha=0.25)
+
+
+def _mean(values: list[float | None]) -> float:
+    """Return the mean of those that were measured, NaN (a gap in the line) if none was."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else float("nan")

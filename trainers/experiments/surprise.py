@@ -7,8 +7,8 @@ states a probability at all.
 
 Both are trained on single cases in groups (`group_relative`), the first on the Brier score, the second on the bounded
 rule with a term for the right side of one half (Damani et al., RLCR, 2025). Before and after they are measured on the
-same cases, none of which is trained on, greedily. A reply that states no probability is scored as the shown rate, which
-is what a reader who hears nothing is left with, and counted.
+same cases, none of which is trained on, greedily. A reply that states no probability is counted (``stated``) and in no
+other number, as on the results card; the rate and the posterior are scored on the cases in which one was stated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import GameSection, RunConfig, parse_config
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
 from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
-from palaestra.trainers.measures.surprise import calibration
+from palaestra.trainers.measures.surprise import surprise_measures
 from palaestra.trainers.surprise_card import ANSWER
 from palaestra.trainers.tasks import evaluation_tasks
 
@@ -100,34 +100,37 @@ def measure(algorithm: SelfPlay, before: list[Point]) -> Point:
     section = algorithm.run.games[0]
     greedy = section.model_copy(update={"reply": section.reply.model_copy(update={"temperature": 0.0})})
     kind = "machine" if section.options["items"] == "machine" else "programs"
-    found = forecasts(algorithm, greedy, CASES[kind])
-    truth = [int(one["replaced"]) for one in found]
-    own = calibration([one["probability"] for one in found], truth)
-    rate = calibration([one["rate"] for one in found], truth)
-    known = [(one["probability"], float(one["posterior"])) for one in found if one["posterior"] is not None]
+    return point(forecasts(algorithm, greedy, CASES[kind]))
+
+
+def point(found: list[dict[str, Any]]) -> Point:
+    """Return the measures of cases, one result each; all but ``stated`` are None if no probability was stated."""
+    measured = surprise_measures(found)
+    own, baselines = measured.own, measured.baselines
+    told = [one for one in found if one["probability"] is not None]
+    known = [(one["probability"], one["posterior"]) for one in told if one["posterior"] is not None]
     return {
-        "brier": own.brier.mean,
-        "rate": rate.brier.mean,
-        "oracle": calibration([exact for _, exact in known], truth).brier.mean if known else None,
-        "distance": _mean([(said - exact) ** 2 for said, exact in known]) if known else None,
-        "ece": own.ece,
-        "auroc": own.auroc if own.auroc == own.auroc else None,
-        "right_side": own.coverage[1.0],
-        "stated": _mean([float(one["stated"]) for one in found]),
-        "worth": _mean([worth("answer", one["probability"], bool(one["replaced"])) for one in found]),
+        "brier": own and own.brier.mean,
+        "rate": own and baselines["rate"].brier.mean,
+        "oracle": baselines["posterior"].brier.mean if "posterior" in baselines else None,
+        "distance": _mean([(said - exact) ** 2 for said, exact in known]),
+        "ece": own and own.ece,
+        "auroc": own.auroc if own and own.auroc == own.auroc else None,
+        "right_side": own and own.coverage[1.0],
+        "stated": measured.stated,
+        "worth": _mean([worth("answer", one["probability"], one["replaced"]) for one in told]),
     }
 
 
 def forecasts(algorithm: SelfPlay, section: GameSection, cases: int) -> list[dict[str, Any]]:
-    """Return the results of cases; where no probability was stated, the shown rate stands in, and ``stated`` is 0."""
+    """Return the results of cases; ``probability`` is None where none was stated."""
     tasks = evaluation_tasks(
         section, game_index=0, pairs=cases, seed=1_000_003, policy=algorithm.versions()["surprise"], opponent="random"
     )
     found = []
     for played in algorithm.play(tasks):
         case = make(played.task.game, seed=played.task.seed, **played.task.options).result()
-        said = played.episode.result.get("probability")  # a forfeit has no result
-        found.append({**case, "stated": said is not None, "probability": case["rate"] if said is None else said})
+        found.append({**case, "probability": played.episode.result.get("probability")})  # a forfeit has no result
     return found
 
 
@@ -136,7 +139,7 @@ def run(cell: Cell) -> dict[str, Any]:
     kind = cell.arm.partition("_")[0]
     curve = trained_curve(cell, config_of(cell, threads()), measure, every=EVERY[kind])
     first, last = curve[0], curve[-1]
-    oracle = last["oracle"]
+    oracle = last["oracle"]  # None where it is not known, or where nothing was stated
     return {
         "brier_start": first["brier"],
         "brier": last["brier"],
@@ -147,12 +150,15 @@ def run(cell: Cell) -> dict[str, Any]:
         **{key: last[key] for key in ("ece", "auroc", "right_side", "stated")},
         "auroc_start": first["auroc"],
         "stated_start": first["stated"],
-        "curves": {key: [round(point[key], 4) for point in curve] for key in ("iteration", "brier", "stated")},
+        "curves": {
+            key: [None if one[key] is None else round(one[key], 4) for one in curve]
+            for key in ("iteration", "brier", "stated")
+        },
     }
 
 
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
 
 
 EXPERIMENT = Experiment(
@@ -161,10 +167,10 @@ EXPERIMENT = Experiment(
     "forecasts better than before and than shuffled credit makes it.",
     arms=ARMS,
     measures=(
-        Measure("brier_start", "Brier score before training; 0 is perfect"),
-        Measure("brier", "Brier score after training"),
-        Measure("brier_rate", "Brier score of the shown rate on the same cases"),
-        Measure("brier_oracle", "Brier score of the exact posterior on the same cases"),
+        Measure("brier_start", "Brier score before training, of what was stated; 0 is perfect"),
+        Measure("brier", "the same after training"),
+        Measure("brier_rate", "Brier score of the shown rate where a probability was stated"),
+        Measure("brier_oracle", "Brier score of the exact posterior there"),
         Measure("above_oracle", "Brier score after training over the posterior's, less 1", 0.0, "< 0.05 (machine)"),
         Measure("regret", "mean square distance to the posterior over the latter's Brier score", 0.0, "< 0.05"),
         Measure("ece", "expected calibration error after training"),
