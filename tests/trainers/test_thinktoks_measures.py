@@ -59,6 +59,7 @@ def test_a_reader_that_needs_its_thoughts_loses_the_gain_under_every_change(read
     assert found.loss == pytest.approx(-KNOWN)
     assert found.without["none"] == pytest.approx(-LOST)
     assert found.thoughts == 3 * len(documents)
+    assert 0 < found.odds < 1  # of the model that was not trained
     assert found.saved == pytest.approx((KNOWN - LOST) / 3)
     for change in ("random", "other"):  # right by chance in one of six
         share = (found.without[change] + KNOWN) / (KNOWN - LOST)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from palaestra.trainers.thinktoks.learners.sampled import Thoughts
+from palaestra.trainers.thinktoks.measures import odds_of
 from palaestra.trainers.thinktoks.models import Shape
-from palaestra.trainers.thinktoks.page import odds_of
 from palaestra.trainers.thinktoks.training import Lesson, Plan, make_reader
 
 PLAN = Plan(

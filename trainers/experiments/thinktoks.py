@@ -178,6 +178,7 @@ def run(cell: Cell) -> dict[str, Any]:
     if isinstance(learner, Readings) and plan.learner in ("thoughts", "rlp", "quiet"):
         spent = account(learner, plan.measured())
         found |= {"without": spent.without["none"], "random": spent.without["random"], "other": spent.without["other"]}
+        found["odds"] = spent.odds
         found["shuffled"] = spent.without["shuffled"]
         found["saved"] = None if math.isnan(spent.saved) else spent.saved
         found["held_bits"] = spent.held.corrected if spent.held else 0.0
@@ -241,6 +242,7 @@ MEASURES = (
     Measure("thoughts_per_token", "thoughts for each of these"),
     Measure("thoughts", "thoughts before the answer", None, "0 (dear)"),
     Measure("easy_thoughts", "thoughts before a token that takes no steps, where they are allowed", None, "near 0"),
+    Measure("odds", "probability of a first thought, where it is allowed; the counts are of likeliest decisions"),
     Measure("sure", "thoughts in the tenth of the places where the model is surest without them"),
     Measure("unsure", "thoughts in the tenth where it is least sure"),
     Measure("without", "cross-entropy of the answer with the thoughts left out"),

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from palaestra.agents.reader import Reading, laid_out
-from palaestra.agents.thinking import Thinking
+from palaestra.agents.reader import Batch, Reading, laid_out
+from palaestra.agents.thinking import ADVANCE, Thinking
 from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.trainers.measures.information import Permuted, permutation_test
-from palaestra.trainers.thinktoks.learners.base import Readings, told
+from palaestra.trainers.thinktoks.learners.base import Reader, Readings, told
 
 CHANGES = ("none", "random", "shuffled", "other")
 Thoughts = list[list[int]]
@@ -65,6 +65,8 @@ class Account:
 
     Attributes:
         loss: Mean loss of scored tokens before which thinking is allowed, with the thoughts as they are.
+        odds: Mean probability of a first thought, where thinking is allowed; a likeliest decision is not to think long
+            before that is small.
         without: The same under each of `CHANGES`.
         thoughts: Thinking tokens in all. saved: nats that each of them saved, all scored tokens counted: the loss
             without thoughts less that with them, over their number; nan where there were none.
@@ -75,6 +77,7 @@ class Account:
     """
 
     loss: float
+    odds: float
     without: dict[str, float]
     thoughts: int
     saved: float
@@ -100,6 +103,7 @@ def account(learner: Readings, documents: Sequence[Encoded], seed: int = 0) -> A
         )
     scored, open_ = (np.concatenate([getattr(document, name) for document in documents]) for name in ("scored", "open"))
     state = np.concatenate([document.state for document in documents])
+    odds = [odds_of(learner.reader, *one) for one in zip(readings, documents, strict=True)]
     counts = np.array([len(own) for places in thoughts for own in places])
     last = np.array([own[-1] if own else -1 for places in thoughts for own in places])
     where = scored & open_
@@ -109,12 +113,23 @@ def account(learner: Readings, documents: Sequence[Encoded], seed: int = 0) -> A
     pairs = list(zip(last[needs].tolist(), state[needs].tolist(), strict=True))
     return Account(
         loss=float(as_read[where].mean()),
+        odds=float(np.concatenate(odds)[open_].mean()),
         without={change: float(values[where].mean()) for change, values in losses.items()},
         thoughts=total,
         saved=gained / total if total else float("nan"),
         by_entropy=by_decile(_entropies(learner, documents)[open_], counts[open_]),
         held=permutation_test(pairs, shuffles=199, seed=seed) if pairs else None,
     )
+
+
+@torch.no_grad()
+def odds_of(reader: Reader, reading: Reading, document: Encoded) -> NDArray[np.float64]:
+    """Return float64[T]: the probability of a first thought before each real token, wherever it is allowed."""
+    batch = Batch.of([reading], reader.device)
+    logits = reader.model(input_ids=batch.tokens, use_cache=False).logits[0]
+    first = np.searchsorted(reading.place, np.arange(len(document)))
+    advance = reader.thinking.decisions(logits[torch.from_numpy(first - 1).to(logits.device)])[:, ADVANCE]
+    return 1 - np.exp(advance.double().cpu().numpy())
 
 
 def by_decile(values: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:

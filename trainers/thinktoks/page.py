@@ -14,15 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, select_autoescape
-from numpy.typing import NDArray
 
 from palaestra.agents.models.disk import replace_text
-from palaestra.agents.reader import Batch, Reading, laid_out
-from palaestra.agents.thinking import ADVANCE
+from palaestra.agents.reader import laid_out
 from palaestra.envs.documents.vocabulary import Encoded, Vocabulary
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers.thinktoks.learners.base import Reader, Readings
-from palaestra.trainers.thinktoks.measures import Thoughts, losses_of, thoughts_of
+from palaestra.trainers.thinktoks.learners.base import Readings
+from palaestra.trainers.thinktoks.measures import Thoughts, losses_of, odds_of, thoughts_of
 
 FULL = 2.0
 """Nats from which on an underline is as strong as it gets."""
@@ -98,16 +96,6 @@ def spots_of(learner: Readings, documents: Sequence[Encoded], words: Vocabulary,
             ]
         )
     return found
-
-
-@torch.no_grad()
-def odds_of(reader: Reader, reading: Reading, document: Encoded) -> NDArray[np.float64]:
-    """Return float64[T]: the probability of a first thought before each real token, wherever it is allowed."""
-    batch = Batch.of([reading], reader.device)
-    logits = reader.model(input_ids=batch.tokens, use_cache=False).logits[0]
-    first = np.searchsorted(reading.place, np.arange(len(document)))
-    advance = reader.thinking.decisions(logits[torch.from_numpy(first - 1).to(logits.device)])[:, ADVANCE]
-    return 1 - np.exp(advance.double().cpu().numpy())
 
 
 def texts_of(ids: Sequence[int], words: Vocabulary) -> list[str]:
