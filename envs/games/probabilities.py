@@ -48,6 +48,8 @@ _IS = rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|are|was|of|be|would|with|at|{_ABOUT})\
 _LONG = r"\b[^.;:!?\n\d]{0,60}\b(?:is|be)\b" + _IS
 _AFTER_STRONG = re.compile(rf"\b{_STRONG}(?:(?<=\))|\b)(?:{_IS}|{_LONG})$", _FLAGS)
 _AFTER_WEAK = re.compile(rf"\b{_WEAK}\b(?:{_IS}|{_LONG})$", _FLAGS)
+MOST = 100
+"""Numbers in a text of which any may be meant; of more only one that is named, among the last of them, can be."""
 _REACH = 120
 """Characters before a number in which it may be named."""
 
@@ -84,10 +86,11 @@ def read_probability(text: str) -> str:
     """
     said = _TAG.sub(" ", text)
     found = list(_NUMBER.finditer(said))
+    numbers = list(dict.fromkeys(one[0] for one in found[:MOST]))
+    flood, found = len(found) > MOST, found[-MOST:]
     named = [one for one in found if _before(_AFTER_STRONG, said, one)]
-    chosen = named[-1:] or found
+    chosen = named[-1:] or ([] if flood else found)
     if len({_value(one) for one in chosen}) != 1:
-        numbers = list(dict.fromkeys(one[0] for one in found))
         what = "no number" if not found else f"the numbers {', '.join(numbers[:4])}"
         raise UnparsableAction(f"found {what} in {shorten([text], 60)!r}; answer with one probability, such as 0.3.")
     stated = [one for one in chosen if _states(said, one, lone=len(found) == 1)]

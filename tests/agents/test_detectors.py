@@ -98,7 +98,7 @@ def test_capacities_are_the_textbooks() -> None:
 def test_who_passes_its_own_check_is_available_and_who_does_not_is_not() -> None:
     good = check_paraphraser("codebook", cases=20)
     assert (good.available, good.found) == (True, 1.0)
-    bad = check_paraphraser("tiny:covert", cases=10)
+    bad = check_paraphraser("tiny:blank", cases=10)
     assert not bad.available
     assert "kept the meaning of" in bad.sentence
     watchful = check_monitor(r"regex:\bon\b|\boff\b", cases=20)
