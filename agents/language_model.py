@@ -100,6 +100,17 @@ class LanguageModelSeat:
             info={"new_segment": opened} if opened == "overflow" else None,
         )
 
+    def can_read(self, text: str) -> bool:
+        """Return whether a fresh context holds ``text`` and a reply."""
+        return len(self._first_message(text)) <= self._room
+
+    @property
+    def _room(self) -> int:
+        return self.engine.context_length - self.settings.max_tokens
+
+    def _first_message(self, text: str) -> list[int]:
+        return [*self.codec.chat_open(self.settings.system), *self.codec.user_turn(text)]
+
     def close(self) -> None:
         """Free the engine's cache for this seat."""
         if self._session:
@@ -108,7 +119,7 @@ class LanguageModelSeat:
     def _message(self, view: View) -> tuple[list[int], str]:
         """Return the tokens to append and why a new segment was opened, if one was."""
         settings, codec = self.settings, self.codec
-        room = self.engine.context_length - settings.max_tokens
+        room = self._room
         why = "first" if self._segment < 0 else "fresh" if settings.context == "fresh" else ""
         if not why:
             message = [*codec.after_reply(self._last_reply), *codec.user_turn(view.observation())]
@@ -119,8 +130,7 @@ class LanguageModelSeat:
         self._segment += 1
         self._session = f"seat-{next(_sessions)}"
         self._context, self._last_reply = [], ()
-        observation = view.observation() if view.first and not view.feedback else view.snapshot()
-        message = [*codec.chat_open(settings.system), *codec.user_turn(observation)]
+        message = self._first_message(view.opening())
         if len(message) > room:
             raise ContextOverflow(
                 f"{view.game_id}'s observation takes {len(message)} tokens and the reply up to {settings.max_tokens}, "

@@ -9,9 +9,10 @@ answers, with growing pauses), ``concurrency`` (requests at a time, over all sea
 and model; a tournament shares it out among its workers), ``price_in``, ``price_out`` (for a million tokens; the reply's
 ``info`` then has its ``cost``).
 
-A conversation grows over the turns of a match; where the server says that it has become too long, it starts anew from
-a self-contained observation. The server renders the chat itself, so what players wrote is sent with the usual markers
-of chat templates broken (`plain`): it cannot be promised here that a server takes the rest as plain characters.
+A conversation grows over the turns of a match; where the server says that it has become too long, it starts anew from a
+self-contained observation, and, if that is too long, too, with less of the others' thoughts. The server renders the
+chat itself, so what players wrote is sent with the usual markers of chat templates broken (`plain`): it cannot be
+promised here that a server takes the rest as plain characters.
 
 Nothing of this is exact: there are no token ids, so such a seat cannot be trained, and the same seed may answer
 otherwise.
@@ -130,20 +131,20 @@ class ServerSeat:
         """Return the reply; ``info`` has ``prompt_tokens``, ``completion_tokens`` and, with prices, ``cost``."""
         from openai import BadRequestError
 
-        if not self._messages:
-            self._open(view.observation() if view.first and not view.feedback else view.snapshot())
+        anew = not self._messages
+        if anew:
+            self._open(view.opening())
         else:
             self._messages.append({"role": "user", "content": plain(view.observation())})
-        try:
-            answer = await self._ask(view.seed)
-        except BadRequestError as error:
-            if len(self._messages) <= 2 or not _TOO_LONG.search(str(error)):
-                raise ServerFailed(f"{self.settings.url} refused the request: {_short(error)}.") from None
-            self._open(view.snapshot())
+        while True:
             try:
                 answer = await self._ask(view.seed)
-            except BadRequestError as again:
-                raise ServerFailed(f"{self.settings.url} refused the request: {_short(again)}.") from None
+                break
+            except BadRequestError as error:
+                if not _TOO_LONG.search(str(error)) or (anew and not view.shorten_thoughts()):
+                    raise ServerFailed(f"{self.settings.url} refused the request: {_short(error)}.") from None
+            self._open(view.opening())
+            anew = True
         text, cut = answer.text, answer.cut
         self._messages.append({"role": "assistant", "content": text})
         return Reply(text, truncated=cut, info=self._account(answer))

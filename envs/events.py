@@ -17,6 +17,9 @@ from typing import Any, Literal, NamedTuple
 
 from palaestra.envs.parts import Part, part_text, part_to_json
 
+LONGEST_THOUGHT = 4000
+"""Most characters of a thought that others read; the record has all of it."""
+
 EventKind = Literal["prompt", "board", "move", "message", "thought", "admin"]
 
 
@@ -52,6 +55,16 @@ def render(events: Iterable[Event]) -> str:
     voice.
     """
     return "\n".join(_paragraph(event) for event in events)
+
+
+def shortened(thought: Event, limit: int) -> Event:
+    """Return a thought as others read it: of one longer than ``limit`` the middle is left out, and said to be."""
+    text = part_text(thought.content)
+    if len(text) <= limit:
+        return thought
+    half = limit // 2
+    left_out = f"[… {len(text) - 2 * half} characters left out …]"
+    return thought._replace(content="\n".join(filter(None, [text[:half], left_out, text[len(text) - half :]])))
 
 
 def _paragraph(event: Event) -> str:

@@ -9,6 +9,9 @@ Rules of conduct (`MatchRules`):
 * *Visibility* of thoughts: ``private`` (nobody else), ``public`` (all players), ``team`` (the player's team) or
   ``monitor`` (only the seats named in ``monitors``). It belongs to the match and not to the game, so any game can be
   played with open minds.
+* *Thoughts without end* cannot hurt a reader: of another's thought it is shown 4000 characters at most, and fewer if
+  its seat says that it cannot take so many (`Seat`). What is left out is said where it stood, and the reply's ``info``
+  has the limit as ``longest_thought``.
 * *Failed replies* come in three kinds that are never merged: *unparsable* (no action found), *illegal* (the game
   refused it), *truncated* (the token limit came first). Each has its own `OnFailure`: how often the player is asked
   again, with the reason, and what follows.
@@ -30,7 +33,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from palaestra.envs.episode import Attempt, Episode, Outcome, Reply, Status, Turn
 from palaestra.envs.errors import IllegalAction, OptionError, ReplayMismatch, SeatCountError, UnparsableAction
-from palaestra.envs.events import Event, render
+from palaestra.envs.events import LONGEST_THOUGHT, Event, render, shortened
 from palaestra.envs.game import Game
 from palaestra.envs.options import parse_options
 from palaestra.envs.parts import Action, part_kind, well_formed
@@ -40,9 +43,8 @@ from palaestra.envs.seeding import Dice, derive
 
 Result = TypeVar("Result")
 TalkedOut = Literal["counts", "void"]
-
-LONGEST_THOUGHT = 4000
-"""Characters of a thought that others read; the record has all of it."""
+LIMIT = "longest_thought"
+"""The key, in a reply's ``info``, of how many characters of each thought its player was shown, if it was not all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,16 +253,20 @@ class Match:
         heard = self._speakers(player, since or 0)
         while True:
             view = View(self, player, role, number, len(attempts), feedback, since)
-            if self.record and not attempts:
-                observation = view.observation()
             if recorded is not None:
                 if recorded.player != player or len(attempts) >= len(recorded.attempts):
                     raise _mismatch(game, number)
                 reply = recorded.attempts[len(attempts)].reply
+                view.longest_thought = _recorded_limit(reply)
             else:
+                _fit(view, self.seats[player])
                 reply = await self.seats[player].act(view)
+                if view.longest_thought < LONGEST_THOUGHT:
+                    reply = dataclasses.replace(reply, info={**(reply.info or {}), LIMIT: view.longest_thought})
                 if isinstance(reply.content, str) and (content := well_formed(reply.content)) != reply.content:
                     reply = dataclasses.replace(reply, content=content)
+            if self.record and not attempts:
+                observation = view.observation()
             thought, action, status, reason = self._judge(player, reply, apply)
             attempts.append(Attempt(reply, status, reason, thought))
             policy: OnFailure | None = None if status == "ok" else getattr(rules, status)
@@ -323,7 +329,7 @@ class Match:
                 self._forfeited_by = player
         thought = turn.attempts[-1].thought if turn.attempts else ""
         if thought and (audience := self._audience(turn.player)) != ():
-            self.events.append(Event("thought", _bounded(thought), turn.player, audience))
+            self.events.append(Event("thought", thought, turn.player, audience))
         if turn.substituted:
             # In a game with secrets that somebody has acted may be one, as in a night of Mafia.
             to = None if self.game.facts.information == "perfect" else (turn.player,)
@@ -381,9 +387,13 @@ class Match:
             match_seed=self.seed,
         )
 
-    def events_for(self, player: int, since: int) -> list[Event]:
+    def events_for(self, player: int, since: int, longest_thought: int = LONGEST_THOUGHT) -> list[Event]:
         """Return the events from number ``since`` on that ``player`` may see, without those it caused itself."""
-        return [event for event in self.events[since:] if event.source != player and event.visible_to(player)]
+        return [
+            shortened(event, longest_thought) if event.kind == "thought" else event
+            for event in self.events[since:]
+            if event.source != player and event.visible_to(player)
+        ]
 
     def _speakers(self, player: int, since: int) -> tuple[int, ...]:
         """Return whose messages ``player`` may see among the events from number ``since`` on."""
@@ -407,12 +417,18 @@ def without_talked_out(game: Game, returns: tuple[float, ...], turns: Sequence[T
     return tuple(min(value, 0.0) if seat in talkers else value for seat, value in enumerate(returns))
 
 
-def _bounded(thought: str) -> str:
-    """Return a thought as others read it: of one that is too long the middle is left out, and said to be."""
-    if len(thought) <= LONGEST_THOUGHT:
-        return thought
-    half = LONGEST_THOUGHT // 2
-    return f"{thought[:half]}\n[… {len(thought) - 2 * half} characters left out …]\n{thought[-half:]}"
+def _fit(view: View, seat: Seat) -> None:
+    """Leave out of others' thoughts what the seat says it cannot take."""
+    can_read = getattr(seat, "can_read", None)
+    if can_read is not None and any(event.kind == "thought" for event in view.new_events()):
+        while not can_read(view.opening()) and view.shorten_thoughts():
+            pass
+
+
+def _recorded_limit(reply: Reply) -> int:
+    """Return how much of others' thoughts was shown before a recorded reply."""
+    limit = (reply.info or {}).get(LIMIT)
+    return limit if isinstance(limit, int) and 0 <= limit <= LONGEST_THOUGHT else LONGEST_THOUGHT
 
 
 async def _gather(asking: Sequence[Coroutine[Any, Any, Turn]]) -> list[Turn]:

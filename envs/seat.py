@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import InformationError
-from palaestra.envs.events import Event, render
+from palaestra.envs.events import LONGEST_THOUGHT, Event, render
 from palaestra.envs.game import Game, GameFacts
-from palaestra.envs.parts import Action
+from palaestra.envs.parts import Action, part_text
 from palaestra.envs.seeding import Dice, derive
 
 if TYPE_CHECKING:
     from palaestra.envs.match import Match
+
+
+SHORTEST_THOUGHT = 32
+"""Fewer characters of a thought are not worth showing: it is left out as a whole."""
 
 
 class View:
@@ -28,9 +32,10 @@ class View:
         attempt: 0 for the first request of the turn, then how many replies have failed.
         feedback: Why the last attempt of this turn failed; empty at the first.
         first: Whether this player has not been asked before in this match.
+        longest_thought: Characters of each of the others' thoughts that are shown.
     """
 
-    __slots__ = ("_match", "_number", "_since", "attempt", "feedback", "first", "player", "role")
+    __slots__ = ("_match", "_number", "_since", "attempt", "feedback", "first", "longest_thought", "player", "role")
 
     def __init__(
         self, match: Match, player: int, role: str, turn: int, attempt: int, feedback: str, since: int | None
@@ -43,6 +48,7 @@ class View:
         self.attempt = attempt
         self.feedback = feedback
         self.first = since is None
+        self.longest_thought = LONGEST_THOUGHT
 
     @property
     def turn(self) -> int:
@@ -66,7 +72,16 @@ class View:
 
     def new_events(self) -> list[Event]:
         """Return what became visible since this player was asked last, in order, without what it caused itself."""
-        return self._match.events_for(self.player, self._since)
+        return self._match.events_for(self.player, self._since, self.longest_thought)
+
+    def shorten_thoughts(self) -> bool:
+        """Show half as much of the others' longest thoughts; False, and nothing changes, where none can be left out."""
+        heard = [len(part_text(event.content)) for event in self.new_events() if event.kind == "thought"]
+        if not heard or not self.longest_thought:
+            return False
+        half = min(self.longest_thought, max(heard)) // 2
+        self.longest_thought = half if half >= SHORTEST_THOUGHT else 0
+        return True
 
     def events(self) -> list[Event]:
         """Return the typed observation: prompt (first time), news, board; after a failed attempt only the feedback."""
@@ -95,6 +110,10 @@ class View:
             self.feedback,
         ]
         return "\n".join(text for text in texts if text)
+
+    def opening(self) -> str:
+        """Return what to show first in an empty context: `observation` at the first request, else `snapshot`."""
+        return self.observation() if self.first and not self.feedback else self.snapshot()
 
     def knowledge(self) -> dict[str, Any]:
         """Return what the player may know as JSON data (`Game.knowledge`); empty where a game does not offer it."""
@@ -127,7 +146,12 @@ class View:
 
 
 class Seat(Protocol):
-    """Whatever can sit at a table. A ``close()`` method, if there is one, is called when the match ends."""
+    """Whatever can sit at a table.
+
+    A ``close()`` method, if there is one, is called when the match ends. A seat with a limit may have
+    ``can_read(text) -> bool``: whether ``text`` fits as the first thing that it is shown. Others' thoughts are
+    shortened until it does.
+    """
 
     @property
     def name(self) -> str:

@@ -167,6 +167,10 @@ class _Thinking:
         with console(stderr=True).status(untrusted(f"player {view.player + 1} ({self.name}) is thinking…", "dim")):
             return await self.seat.act(view)
 
+    @property
+    def can_read(self) -> Any:
+        return getattr(self.seat, "can_read", None)
+
     def close(self) -> None:
         if (close := getattr(self.seat, "close", None)) is not None:
             close()

@@ -12,7 +12,7 @@ import pytest
 
 from palaestra.agents import check_seat, make_seat
 from palaestra.agents.server import ServerFailed, ServerSeat, parse_server, plain
-from palaestra.envs import MatchRules, OnFailure, RandomSeat, make, play
+from palaestra.envs import MatchRules, OnFailure, RandomSeat, Scripted, make, play
 from palaestra.envs.errors import OptionError
 from palaestra.envs.match import run
 
@@ -223,6 +223,22 @@ def test_a_conversation_that_is_too_long_starts_anew(serve: Callable[[Answer], S
     play(make("tic_tac_toe"), [seat_of(server), RandomSeat(3)], MatchRules(max_turns=3, illegal=OnFailure(9)))
     assert len(server.asked[-1]["messages"]) == 1
     assert "Tic-tac-toe" in server.asked[-1]["messages"][0]["content"]
+
+
+def test_of_a_thought_that_is_too_long_for_the_server_less_is_sent(serve: Callable[[Answer], Server]) -> None:
+    def answer(body: dict[str, Any], number: int) -> tuple[int, bytes]:
+        if len(body["messages"][-1]["content"]) > 1500:
+            return 400, b'{"error": {"message": "maximum context length is 1500 tokens"}}'
+        return 200, completion("1")
+
+    first = Scripted(f"<think>{'so ' * 2000}</think>5")
+    rules = MatchRules(visibility="public", max_turns=2)
+    episode = play(make("tic_tac_toe"), [first, seat_of(serve(answer))], rules)
+    info = episode.turns[1].attempts[0].reply.info
+    assert info is not None
+    assert info["longest_thought"] == 1000
+    assert "characters left out" in episode.turns[1].observation
+    assert len(episode.turns[1].observation) < 1500
 
 
 def test_requests_at_a_time_are_limited_over_all_seats(serve: Callable[[Answer], Server]) -> None:

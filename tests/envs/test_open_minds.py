@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from palaestra.agents import make_seat
-from palaestra.envs import MatchRules, RandomSeat, Scripted, entry, make, play, verify
+from palaestra.agents.engines.transformers_engine import TransformersEngine
+from palaestra.agents.language_model import LanguageModelSeat, ReplySettings
+from palaestra.agents.models.sources import ModelSource
+from palaestra.envs import MatchRules, OnFailure, RandomSeat, Scripted, entry, make, play, verify
 from palaestra.envs.conformance import CLAUSES, check_game
 from palaestra.envs.errors import OptionError, UnknownName
+from palaestra.envs.goldens import check_golden
 from palaestra.envs.replay import ReplayWriter
 
 RARE = {"negotiation"}  # knowing the same in two states is rare there; the game itself is compared with smaller options
@@ -82,6 +86,37 @@ def test_without_the_thinking_round_it_is_the_game_itself() -> None:
     game = make("open_minds", seed=3, think_first=False)
     plain = make("kuhn_poker", seed=3)
     assert (game.observation(0), game.players_to_move()) == (plain.observation(0), plain.players_to_move())
+
+
+@pytest.mark.parametrize("thought", ["I hold a card. " * 400, "\n" * 3900 + "!", "x" * 100_000])
+def test_a_thought_without_end_is_shortened_for_a_reader_who_cannot_take_it(thought: str, tmp_path) -> None:
+    path = tmp_path / "game.jsonl"
+    loaded = ModelSource.parse("tiny:blank").load()
+    engine = TransformersEngine(loaded.model)
+    engine.context_length = 512
+    reader = LanguageModelSeat(engine, loaded.codec, settings=ReplySettings(max_tokens=8))
+    rules = MatchRules(visibility="public", **dict.fromkeys(("illegal", "unparsable", "truncated"), OnFailure(1)))
+    game = make("open_minds", inner_options={"view": "terse"}, view="terse")
+    episode = play(game, [Scripted(f"<think>.{thought}.</think>"), reader], rules, recorder=ReplayWriter(path))
+    heard = episode.turns[1]
+    assert episode.turns[0].attempts[0].thought == f".{thought}.".strip()
+    assert "characters left out" in heard.observation
+    for attempt in heard.attempts:
+        assert attempt.reply.info is not None
+        assert attempt.reply.info["longest_thought"] < 512
+    shown = heard.attempts[0].reply.tokens
+    assert shown is not None
+    assert "characters left out" in loaded.codec.decode(shown.context)
+    assert check_golden(path) == len(episode.turns) + 2
+
+
+def test_a_thought_that_fits_is_shown_whole_and_nothing_is_noted() -> None:
+    loaded = ModelSource.parse("tiny:blank").load()
+    reader = LanguageModelSeat(TransformersEngine(loaded.model), loaded.codec, settings=ReplySettings(max_tokens=8))
+    rules = MatchRules(visibility="public", truncated=OnFailure(0))
+    episode = play(make("open_minds"), [Scripted(f"<think>{'so ' * 200}.</think>"), reader], rules)
+    assert "so " * 200 + "." in episode.turns[1].observation
+    assert "longest_thought" not in (episode.turns[1].attempts[0].reply.info or {})
 
 
 def test_a_replay_is_played_again(tmp_path) -> None:

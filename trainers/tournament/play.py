@@ -43,6 +43,10 @@ class _Timed:
         finally:
             self.seconds += time.perf_counter() - began
 
+    @property
+    def can_read(self) -> Any:
+        return getattr(self.seat, "can_read", None)
+
     def close(self) -> None:
         if (close := getattr(self.seat, "close", None)) is not None:
             close()
