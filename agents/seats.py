@@ -29,18 +29,22 @@
     server:URL;model=NAME        a model behind an OpenAI-compatible server (`palaestra.agents.server`)
     smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
 
+Seats of one game can sit at `open_minds` with that game inside, too; there they have no thoughts.
+
 Anything registered here by `register_seat` is a name; anything else is a model source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
 from palaestra.envs.bridges.opponents import opponent_names, register_opponent
+from palaestra.envs.episode import Reply
 from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
-from palaestra.envs.seat import RandomSeat, Seat
+from palaestra.envs.registry import make
+from palaestra.envs.seat import RandomSeat, Seat, View
 
 SeatFactory = Callable[[str], Seat]
 
@@ -96,7 +100,8 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
         return ServerSeat(parse_server(argument, settings), spec)
     if name in _factories:
         try:
-            return _factories[name](argument)
+            seat = _factories[name](argument)
+            return _AtHome(seat, _only[name]) if name in _only else seat
         except PalaestraError:
             raise
         except (TypeError, ValueError) as error:
@@ -108,8 +113,33 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
         raise _neither(spec, error) from None
 
 
-def check_seat(spec: str, game: str | None = None) -> None:
+class _AtHome:
+    """A seat of some games: at a game that has one of them inside it plays that, and has no thought of its own."""
+
+    def __init__(self, seat: Seat, games: tuple[str, ...]) -> None:
+        self.seat, self.games = seat, games
+        self.name = seat.name
+
+    async def act(self, view: View) -> Reply:
+        """Return the seat's reply, or a random one where no move of its game is asked for."""
+        if view.game_id in self.games or view.inside_id() not in self.games:
+            return await self.seat.act(view)
+        inside = view.inside()
+        return Reply(view.sample_action()) if inside is None else await self.seat.act(inside)
+
+    def close(self) -> None:
+        """Close the seat."""
+        if (close := getattr(self.seat, "close", None)) is not None:
+            close()
+
+
+def check_seat(spec: str, game: str | None = None, options: Mapping[str, Any] | None = None) -> None:
     """Find out, without loading a model, whether `make_seat` knows the name and the seat can play the game.
+
+    Args:
+        spec: As for `make_seat`.
+        game: The game's name; any if None.
+        options: The game's options: where it is played around another one, seats of that one can sit, too.
 
     Raises:
         UnknownName, OptionError: As for `make_seat`; the second one for another game, too.
@@ -124,7 +154,7 @@ def check_seat(spec: str, game: str | None = None) -> None:
         return
     if name in _factories:
         make_seat(spec)
-        if game is not None and game not in _only.get(name, (game,)):
+        if game is not None and name in _only and not _at_home(name, game, options or {}):
             games = " and ".join(_only[name])
             raise OptionError(f"the {name!r} seat plays {games} only; seat it there, not at {game}.")
         return
@@ -134,6 +164,11 @@ def check_seat(spec: str, game: str | None = None) -> None:
         raise _neither(spec, error) from None
     if source.adapter is not None:
         adapters.resolve(source.adapter)
+
+
+def _at_home(name: str, game: str, options: Mapping[str, Any]) -> bool:
+    inside = None if game in _only[name] else make(game, **options).inside
+    return game in _only[name] or (inside is not None and inside.id in _only[name])
 
 
 def _number(text: str) -> bool:

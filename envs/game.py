@@ -208,6 +208,16 @@ class Game(ABC):
         """
         return False
 
+    @property
+    def inside(self) -> Game | None:
+        """Return the game that is played inside this one, whose scripted seats can sit here, too; None without one."""
+        return None
+
+    @property
+    def moves_inside(self) -> bool:
+        """Return whether what players are asked for now is a move of the game inside."""
+        return self.inside is not None
+
     def result(self) -> dict[str, Any]:
         """Return what else is worth recording about a finished game, as JSON data. By default nothing."""
         return {}

@@ -7,6 +7,7 @@ restarted and a resumed seat do the same.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Protocol
 
 from palaestra.envs.episode import Reply
@@ -35,12 +36,16 @@ class View:
         longest_thought: Characters of each of the others' thoughts that are shown.
     """
 
-    __slots__ = ("_match", "_number", "_since", "attempt", "feedback", "first", "longest_thought", "player", "role")
+    __slots__ = (
+        *("_game", "_match", "_number", "_since"),
+        *("attempt", "feedback", "first", "longest_thought", "player", "role"),
+    )
 
     def __init__(
         self, match: Match, player: int, role: str, turn: int, attempt: int, feedback: str, since: int | None
     ) -> None:
         self._match = match
+        self._game = match.game
         self._since = since or 0
         self.player = player
         self.role = role
@@ -58,12 +63,12 @@ class View:
     @property
     def facts(self) -> GameFacts:
         """Return the game's declared facts."""
-        return self._match.game.facts
+        return self._game.facts
 
     @property
     def game_id(self) -> str:
         """Return the game's registered name."""
-        return self._match.game.id
+        return self._game.id
 
     @property
     def seed(self) -> int:
@@ -87,7 +92,7 @@ class View:
         """Return the typed observation: prompt (first time), news, board; after a failed attempt only the feedback."""
         if self.feedback:
             return [Event("admin", self.feedback)]
-        game = self._match.game
+        game = self._game
         shown = [Event("prompt", prompt)] if self.first and (prompt := game.prompt(self.player)) else []
         shown += self.new_events()
         if board := game.board(self.player):
@@ -100,7 +105,7 @@ class View:
 
     def snapshot(self) -> str:
         """Return a self-contained observation for an empty context: prompt, recap, news, board, feedback."""
-        game = self._match.game
+        game = self._game
         news = [event for event in self.new_events() if event.kind in ("thought", "admin")]
         texts = [
             game.prompt(self.player),
@@ -117,19 +122,31 @@ class View:
 
     def knowledge(self) -> dict[str, Any]:
         """Return what the player may know as JSON data (`Game.knowledge`); empty where a game does not offer it."""
-        return self._match.game.knowledge(self.player)
+        return self._game.knowledge(self.player)
 
     def legal_actions(self) -> tuple[str, ...]:
         """Return the canonical legal actions (examples only if ``not facts.enumerable``)."""
-        return tuple(self._match.game.legal_actions(self.player))
+        return tuple(self._game.legal_actions(self.player))
 
     def spelled_actions(self) -> tuple[str, ...]:
         """Return `legal_actions`, in the same order, as a person would write them."""
-        return tuple(self._match.game.spelled_actions(self.player))
+        return tuple(self._game.spelled_actions(self.player))
 
     def sample_action(self) -> Action:
         """Return a random legal action, drawn with ``seed``."""
-        return self._match.game.sample_action(self.player, Dice(self.seed))
+        return self._game.sample_action(self.player, Dice(self.seed))
+
+    def inside(self) -> View | None:
+        """Return the view of the game that is played inside this one, if what is asked for is a move of it."""
+        if (inside := self._game.inside) is None or not self._game.moves_inside:
+            return None
+        view = copy.copy(self)
+        view._game, view.role = inside, inside.role(self.player)
+        return view
+
+    def inside_id(self) -> str | None:
+        """Return the name of the game that is played inside this one; None where there is none."""
+        return None if self._game.inside is None else self._game.inside.id
 
     def clone_game(self) -> Game:
         """Return a copy of the game to search in, with dice of its own.
@@ -137,7 +154,7 @@ class View:
         Raises:
             InformationError: The game has hidden information, which a copy would reveal.
         """
-        game = self._match.game
+        game = self._game
         if game.facts.information != "perfect":
             raise InformationError(f"{game.id} has hidden information, so a seat may not look into the game itself.")
         twin = game.clone()

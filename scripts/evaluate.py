@@ -60,7 +60,7 @@ def evaluate(
     if opponent == "human":
         raise OptionError("a person cannot be measured against in many games at once; `palaestra play` seats one.")
     if opponent != "base":
-        check_seat(opponent, game)  # names and values are checked before anything heavy is loaded
+        check_seat(opponent, game, options)  # names and values are checked before anything heavy is loaded
     if replays is not None and next(replays.glob("*.jsonl"), None) is not None:
         raise UnwritableReplay(f"folder {replays} holds replays already; name another, or move them away.")
     with console(stderr=True).status("loading the model…"):

@@ -127,7 +127,7 @@ def check_seats(game: Any, specs: list[str]) -> None:
             f"({', '.join(specs) or 'nobody'}); write for example --seats {sample}."
         )
     for spec in specs:
-        check_seat(spec, game.id)
+        check_seat(spec, game.id, game.options_json())
 
 
 def unless_recorded(paths: list[Path | None], overwrite: bool) -> None:

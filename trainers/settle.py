@@ -35,8 +35,8 @@ def settle(config: RunConfig) -> RunConfig:
         _check_game(where, section)
         _check_fixed(where, section)
         for name in section.opponents:
-            _check_seat(f"{where}.opponents", name, (SELF, BASE), section.game)
-        _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section.game)
+            _check_seat(f"{where}.opponents", name, (SELF, BASE), section)
+        _check_seat("evaluation.opponent", config.evaluation.opponent, (BASE,), section)
     try:
         credit = make_credit(config.credit.rule, **config.credit.options)
     except PalaestraError as error:
@@ -102,14 +102,14 @@ def _check_fixed(where: str, section: GameSection) -> None:
     if len(section.fixed_seats) >= players:
         raise ConfigError(f"{where}.fixed_seats: no seat is left to train; free one.")
     for name in section.fixed_seats.values():
-        _check_seat(f"{where}.fixed_seats", name, (BASE,), section.game)
+        _check_seat(f"{where}.fixed_seats", name, (BASE,), section)
 
 
-def _check_seat(where: str, spec: str, own: tuple[str, ...], game: str) -> None:
+def _check_seat(where: str, spec: str, own: tuple[str, ...], section: GameSection) -> None:
     if spec in own:
         return
     try:
-        check_seat(spec, game)
+        check_seat(spec, section.game, section.options)
     except UnknownName:
         known = [*own, *seat_names()]
         cure = f"It can be {', '.join(known)}, or a model."

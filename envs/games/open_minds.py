@@ -82,6 +82,14 @@ class OpenMinds(Game):
     def facts(self) -> GameFacts:
         return self._facts
 
+    @property
+    def inside(self) -> Game:
+        return self.inner
+
+    @property
+    def moves_inside(self) -> bool:
+        return not self.thinking
+
     def players_to_move(self) -> tuple[int, ...]:
         return self.thinking[:1] or self.inner.players_to_move()
 

@@ -97,8 +97,8 @@ def test_a_resumed_negotiator_goes_on_as_it_would_have(kind, tmp_path):
 
 def test_negotiators_are_seats_by_name():
     assert set(NEGOTIATORS) == {"greedy", "conceder", "tit-for-tat", "fair"}
-    assert isinstance(make_seat("fair"), Fair)
-    seat = make_seat("conceder:0.5")
+    assert isinstance(make_seat("fair").seat, Fair)
+    seat = make_seat("conceder:0.5").seat
     assert isinstance(seat, Conceder)
     assert seat.beta == 0.5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from palaestra.agents import make_seat
+from palaestra.agents import check_seat, make_seat
 from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.language_model import LanguageModelSeat, ReplySettings
 from palaestra.agents.models.sources import ModelSource
@@ -117,6 +117,35 @@ def test_a_thought_that_fits_is_shown_whole_and_nothing_is_noted() -> None:
     episode = play(make("open_minds"), [Scripted(f"<think>{'so ' * 200}.</think>"), reader], rules)
     assert "so " * 200 + "." in episode.turns[1].observation
     assert "longest_thought" not in (episode.turns[1].attempts[0].reply.info or {})
+
+
+@pytest.mark.parametrize(
+    ("inner", "seats"),
+    [
+        ("kuhn_poker", ("equilibrium", "equilibrium")),
+        ("negotiation", ("fair", "tit-for-tat")),
+        ("chess", ("material", "random")),
+    ],
+)
+def test_seats_of_the_game_inside_play_it_as_they_would_without_the_thinking_round(inner: str, seats: tuple) -> None:
+    for seat in seats:
+        check_seat(seat, "open_minds", {"inner": inner})
+    rules = MatchRules(max_turns=20)
+    for think_first in (False, True):
+        around = make("open_minds", seed=4, inner=inner, think_first=think_first)
+        episode = play(around, [make_seat(seat) for seat in seats], rules)
+        assert episode.count("ok") == len(episode.turns) >= 2
+        assert [turn.action for turn in episode.turns[:2]] == ["ready"] * 2 or not think_first
+    alone = play(make(inner, seed=4), [make_seat(seat) for seat in seats], rules)
+    without = play(
+        make("open_minds", seed=4, inner=inner, think_first=False), [make_seat(seat) for seat in seats], rules
+    )
+    assert without.actions == alone.actions
+
+
+def test_a_seat_of_another_game_is_refused_before_it_begins() -> None:
+    with pytest.raises(OptionError, match=r"plays negotiation and bargaining only; seat it there, not at open_minds"):
+        check_seat("fair", "open_minds")
 
 
 def test_a_replay_is_played_again(tmp_path) -> None:

@@ -43,9 +43,9 @@ def check(config: TournamentConfig) -> None:
         if beyond := [seat for seat in table.fixed_seats if seat > players]:
             raise ConfigError(f"tables.{number}.fixed_seats: {table.game} has seats 1 to {players}, not {beyond[0]}.")
         for spec in table.fixed_seats.values():
-            check_seat(spec, table.game)
+            check_seat(spec, table.game, table.options)
         for name in config.at_table(number):
-            check_seat(config.entrants[name], table.game)
+            check_seat(config.entrants[name], table.game, table.options)
 
 
 def hold(
