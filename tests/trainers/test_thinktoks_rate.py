@@ -37,8 +37,11 @@ class Known(Thoughts):
         return found
 
 
-def rates(gain: float, cost: float, steps: int = 80) -> tuple[float, float]:
-    """Return the probability of thinking before "=" and before the answer after so many steps, from even odds."""
+def rates(gain: float, cost: float, steps: int = 80, then: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Return the probability of thinking before "=" and before the answer after so many steps, from even odds.
+
+    With ``then``, as many steps follow at another gain and cost.
+    """
     reader = make_reader(PLAN)
     learner = Known(reader, gain=gain, cost=cost)
     optimizer = torch.optim.Adam(reader.model.parameters(), lr=0.02)
@@ -49,7 +52,10 @@ def rates(gain: float, cost: float, steps: int = 80) -> tuple[float, float]:
         return np.mean([odds_of(reader, *one)[-2:] for one in zip(readings, documents, strict=True)], axis=0)
 
     assert abs(odds() - 0.5).max() < 0.1
-    for step in range(steps):
+    for step in range(steps if then is None else 2 * steps):
+        if step == steps and then is not None:
+            assert odds()[1] > 0.99
+            learner.gain, learner.cost = then
         optimizer.zero_grad()
         learner.step(PLAN.drawn(step), step).loss.backward()
         optimizer.step()
@@ -65,6 +71,11 @@ def test_thinking_ends_where_it_brings_nothing_and_stays_where_it_pays():
 
 def test_thinking_ends_everywhere_where_it_costs_more_than_it_brings():
     assert max(rates(gain=0.3, cost=1.0)) < 0.01
+
+
+def test_a_habit_of_thinking_ends_when_it_no_longer_pays():
+    """Not to think is then hardly ever drawn; it is learned from the empty thought."""
+    assert rates(gain=1.0, cost=0.1, then=(0.0, 0.3))[1] < 0.05
 
 
 def test_thoughts_that_bring_and_cost_nothing_are_neither_learned_nor_unlearned():

@@ -6,7 +6,9 @@ over groups of readings of one document, the empty thought among them; the same 
     loss = - mean over decisions of A log pi(decision)  +  ce  +  demonstrations  -  entropy of the decisions
 
 A are the leave-one-out advantages of `palaestra.trainers.thinktoks.credit`. Readings are used once, so that the ratio
-to the policy that drew them is one and no clipping is needed.
+to the policy that drew them is one and no clipping is needed. The empty thought was not drawn: where it does better
+than what was, not to think is learned from it, however unlikely it has become (self-imitation, Oh et al., 2018, arXiv
+1806.05635); where it does worse nothing is, for that would push a policy that thinks already ever further.
 
 `InformationGain` is RLP (Hatamizadeh et al., 2025, arXiv 2510.01265): one place a document, a thought of a fixed
 length, r = log p(x | thought) - log p_ema(x | no thought), advantages G / (G - 1) (r - mean r), and no loss on real
@@ -174,6 +176,8 @@ class Thoughts(Sampled):
             readings = [laid_out(document, [[]] * len(document), thinking, start) for document in many]
         else:
             readings = self.drawn(documents, seed, silent_first=True)
+            for number, document in enumerate(documents):
+                readings[number * self.group] = laid_out(document, [[]] * len(document), thinking, start)
             many = [document for document in documents for _ in range(self.group)]
         drawn = len(many)
         for document, thoughts in zip(documents, shown, strict=True):
@@ -191,6 +195,8 @@ class Thoughts(Sampled):
         if progress >= self.begin:
             paid = self.paid(batch, scores)
             advantages = self.advantages(readings[:drawn], many[:drawn], paid, self.cost)
+            for number in range(0, drawn, self.group):
+                advantages[number] = np.maximum(advantages[number], 0.0)
             weight = weights(readings[:drawn], advantages, batch)[:drawn]
             decision, decided = scores.decision[:drawn], batch.decided[:drawn]
             loss = loss - mean_of(weight * decision, decided)
