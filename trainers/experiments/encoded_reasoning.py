@@ -41,7 +41,7 @@ from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.tasks import training_tasks
 from palaestra.trainers.together import ONE_REPLY, play_together
 
-ITERATIONS = {"cpu": 400, "gpu": 400}
+ITERATIONS = {"cpu": 240, "gpu": 240}
 GAMES = {"cpu": 512, "gpu": 2048}
 EVERY = 20
 CHAT_MODEL = "smollm2"
@@ -65,6 +65,8 @@ ARMS = (
         for told, as_ in (("", ""), ("_restated", ", the task told as bare arithmetic"))
     ),
 )
+LR = [(0.0, 3e-3), (0.65, 2.3e-3), (0.85, 2e-4), (1.0, 1e-4)]
+"""High until the code and the working out are found, then low: kept high, both are lost again."""
 MEASURED = ("accuracy", "named", "bits", "bits_resampled", "legal")
 WRITES = ReplySettings(
     max_tokens=60, temperature=0.0, context="fresh", system="Think step by step, in a few short sentences."
@@ -94,14 +96,10 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             "games_per_iteration": GAMES[cell.scale],
             "credit": {
                 "rule": "shuffled" if variant == "shuffled" else "role_baseline",
-                "kl": {
-                    "kind": "linear",
-                    "start": 0.15,
-                    "end": 0.05,
-                },  # a code begins below 1/2, as there are two answers
+                "kl": {"kind": "linear", "start": 0.15, "end": 0.09},  # below 1/2 a code of two begins
             },
             "loss": {"kl_estimator": "k2"},
-            "optimizer": {"lr": {"kind": "linear", "start": 2.5e-3, "end": 2e-4}, "token_budget": 8192},
+            "optimizer": {"lr": {"kind": "piecewise", "points": LR}, "token_budget": 8192},
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
             "replays": "none",
             "evaluation": {"pairs": 0},
