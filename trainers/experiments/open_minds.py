@@ -6,8 +6,9 @@ three games. The 2 x 2 design: thoughts are private or public, and the payoff is
 nobody reads is worth nothing, so the private arms are the null; read by an opponent it should say less, read by a
 partner more.
 
-The policy is read out exactly: the bits between card and named card, and how much a named card that is set at random
-moves the other player's first move.
+The policy is read out exactly: the bits between card and named card, how much a named card that is set at random moves
+the other player's first move, and how far it can be exploited by a player who may name any card and, in public, reads
+what is named (`minds_exact`).
 """
 
 from __future__ import annotations
@@ -17,21 +18,16 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from palaestra.agents.models.sources import ModelSource
-from palaestra.agents.scripted_minds import SILENT, thought_of
-from palaestra.envs import make
-from palaestra.envs.games.kuhn_poker import ACTIONS, CARDS, KuhnPoker
-from palaestra.envs.games.open_minds import OpenMinds
 from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import GameSection, RunConfig, parse_config
 from palaestra.trainers.experiments.covert_exact import information
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
+from palaestra.trainers.experiments.minds_exact import Probes, exploitability
 from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.measures.information import influence_bits
-from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
+from palaestra.trainers.readout import reply_logprobs
 from palaestra.trainers.tasks import training_tasks
 
 ITERATIONS = {"cpu": 120, "gpu": 600}
@@ -81,72 +77,26 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
     )
 
 
-class Probes:
-    """What is scored: contexts of a run's own matches, each followed by every reply that matters.
-
-    Attributes:
-        rows, starts: Token sequences, and where their replies start.
-        thoughts: How many rows are thoughts, three for each context: those of the first player for each of its cards,
-            then those of the second for each (its card, the other card, the card that the first one named).
-    """
-
-    def __init__(self, section: GameSection, codec: Any) -> None:
-        self.rows: list[list[int]] = []
-        self.starts: list[int] = []
-        heard = (lambda named: named) if section.rules.visibility == "public" else (lambda named: SILENT)
-
-        def shown(cards: tuple[int, int], script: list[str]) -> list[list[int]]:
-            game = make(section.game, **section.options)
-            assert isinstance(game, OpenMinds)
-            assert isinstance(game.inner, KuhnPoker)
-            game.inner.cards = list(cards)
-            return contexts(game, section, codec, script)
-
-        def script(named: str, own: int, move: str) -> list[str]:
-            return [thought_of(named, SILENT), thought_of(CARDS[own], heard(named)), move, "pass"]
-
-        def add(context: list[int], replies: list[str]) -> None:
-            for reply in replies:
-                self.rows.append([*context, *reply_ids(codec, reply)])
-                self.starts.append(len(context))
-
-        for card in range(3):
-            context = shown((card, (card + 1) % 3), script(CARDS[card], (card + 1) % 3, "bet"))[0]
-            add(context, [thought_of(named, SILENT) for named in CARDS])
-        deals = [(own, named) for own in range(3) for named in CARDS]
-        for own, named in deals:
-            context = shown(((own + 1) % 3, own), script(named, own, "bet"))[1]
-            add(context, [thought_of(second, heard(named)) for second in CARDS])
-        self.thoughts = len(self.rows)
-        for own, move, named in product(range(3), ACTIONS, CARDS):
-            add(shown(((own + 1) % 3, own), script(named, own, move))[3], list(ACTIONS))
-
-
 @lru_cache(maxsize=4)
 def _probes(source: str, section_json: str) -> Probes:
     return Probes(GameSection.model_validate_json(section_json), ModelSource.parse(source).codec())
 
 
-def read_out(learner: TokenLearner, adapter: str) -> dict[str, float]:
-    """Return bits that thoughts tell of the own card, bits by which they move the other, and the least legal mass."""
+def read_out(learner: TokenLearner, adapter: str) -> dict[str, float | None]:
+    """Return bits that thoughts tell of the own card, bits by which they move the other, how far the policy can be
+    exploited (None where both get the same), and the least legal mass."""
     run = learner.run
     probes = _probes(str(ModelSource.parse(run.model.source).base), run.games[0].model_dump_json())
-    odds = np.exp(reply_logprobs(learner, adapter, probes.rows, probes.starts))
-    thoughts = odds[: probes.thoughts].reshape(-1, 3)
-    moves = odds[probes.thoughts :].reshape(3, len(ACTIONS), 3, 2)  # [card, first player's move, named, reply]
-    legal = float(min(thoughts.sum(axis=-1).min(), moves.sum(axis=-1).min()))
-    thoughts = thoughts / thoughts.sum(axis=-1, keepdims=True)
-    moves = moves / moves.sum(axis=-1, keepdims=True)
-    first, second = thoughts[:3], thoughts[3:].reshape(3, 3, 3)  # second: [own card, heard, named]
-    moved = [
-        influence_bits([{"pass": float(row[0]), "bet": float(row[1])} for row in moves[own, move]])
-        for own, move in product(range(3), range(2))
-    ]
+    policy = probes.read(reply_logprobs(learner, adapter, probes.rows, probes.starts))
+    heard = [policy.moves[1, card, card, :, decision] for card, decision in product(range(3), range(2))]
+    moved = [influence_bits([{"pass": float(row[0]), "bet": float(row[1])} for row in rows]) for rows in heard]
+    zero_sum, public = run.games[0].options["payoff"] == "own", run.games[0].rules.visibility == "public"
     return {
-        "first_bits": information(first / 3),
-        "second_bits": fmean(information(second[:, heard] / 3) for heard in range(3)),
+        "first_bits": information(policy.first / 3),
+        "second_bits": fmean(information(policy.second[:, named] / 3) for named in range(3)),
         "influence_bits": fmean(moved),
-        "legal": legal,
+        "exploitability": exploitability(policy, public=public) if zero_sum else None,
+        "legal": policy.legal,
     }
 
 
@@ -165,10 +115,12 @@ def run(cell: Cell) -> dict[str, Any]:
     return {
         "first_bits_start": first["first_bits"],
         **{key: last[key] for key in ("first_bits", "second_bits", "influence_bits", "return", "legal")},
+        "exploitability_start": first["exploitability"],
+        "exploitability": last["exploitability"],
         "return_start": first["return"],
         "curves": {
-            key: [round(point[key], 4) for point in curve]
-            for key in ("iteration", "first_bits", "second_bits", "influence_bits", "return")
+            key: [None if point[key] is None else round(point[key], 4) for point in curve]
+            for key in ("iteration", "first_bits", "second_bits", "influence_bits", "exploitability", "return")
         },
     }
 
@@ -183,6 +135,8 @@ EXPERIMENT = Experiment(
         Measure("first_bits", "the same after training; 1.58 tells all", None, "common > private > zero-sum"),
         Measure("second_bits", "the same for the second player"),
         Measure("influence_bits", "bits by which a card named at random moves the second player's first move"),
+        Measure("exploitability_start", "half of NashConv before training, thoughts included (zero-sum arms)"),
+        Measure("exploitability", "the same after training; a best response reads public thoughts", 0.0),
         Measure("return_start", "mean return of the first player before training"),
         Measure("return", "the same after training; a common payoff can reach 1.5, by moves alone, too"),
         Measure("legal", "least share of probability on legal replies"),
