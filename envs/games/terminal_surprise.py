@@ -9,12 +9,17 @@ By option the player first says what it expects (``forecast``), before it sees a
 was really printed, at a cost (``looks``); names the wrong line (``name_line``); and, after it was told the truth,
 explains what gave it away (``explain``), which is recorded and not scored.
 
+What is paid besides is paid apart, so that the stated probability stays what one believes. A line named rightly brings
+what one named wrongly costs: so it pays to name one that is more likely than not the first wrong one, and nothing else.
+A forecast is paid for its share of right lines, which is best for the likeliest of each line.
+
 What is known of calibration under such rewards: Damani et al. (RLCR, 2025). The question whether the output was
 replaced, and not how unlikely it was, has a proper score: P(replaced | o) grows with the surprise at o.
 """
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,13 +47,15 @@ class TerminalOptions(CaseOptions):
 
     Attributes:
         forecast: Whether the player says what it expects before it sees the output.
+        forecast_pay: What a forecast of the whole output is worth; of some lines of it, their share.
         looks: How often it may look at a line of what was really printed. Not with the machine, which rolls anew.
         look_cost: What a look costs.
-        name_line: Whether a wrong line is to be named; naming the first one is worth 0.25 more.
+        name_line: Whether a wrong line may be named: naming the first one is worth 0.25 more, any other one 0.25 less.
         explain: Whether it is told the truth in the end and asked what gave it away.
     """
 
     forecast: bool = False
+    forecast_pay: float = 0.0
     looks: int = 0
     look_cost: float = 0.1
     name_line: bool = False
@@ -56,7 +63,9 @@ class TerminalOptions(CaseOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within(self, looks=(0, 20), look_cost=(0, 1))
+        within(self, forecast_pay=(0, 10), looks=(0, 20), look_cost=(0, 1))
+        if self.forecast_pay and not self.forecast:
+            raise ValueError(f"forecast_pay is {self.forecast_pay:g}, but no forecast is asked for; set forecast, too")
         if self.looks and self.items == "machine":
             raise ValueError("the machine rolls anew each time, so looking again tells nothing; set looks to 0")
 
@@ -83,8 +92,8 @@ class TerminalSurprise(Game):
         options: TerminalOptions = self.options
         return GameFacts(
             players=1,
-            min_return=-options.looks * options.look_cost,
-            max_return=1 + (LINE_BONUS if options.name_line else 0),
+            min_return=-options.looks * options.look_cost - (LINE_BONUS if options.name_line else 0),
+            max_return=1 + (LINE_BONUS if options.name_line else 0) + options.forecast_pay,
             max_turns=1 + options.looks + options.forecast + options.explain,
             max_observation_chars=1800 + longest_case(options) + (options.looks + 1) * (LONGEST_OUTPUT + 40),
             roles=("observer",),
@@ -127,9 +136,15 @@ class TerminalSurprise(Game):
                 f"that line of what was really printed, and pay {options.look_cost:g}."
             )
         if options.name_line:
-            parts.append("Name the first wrong line as well, if there may be one, such as 0.9 line 2.")
+            parts.append(
+                f"You may name the first wrong line as well, such as 0.9 line 2: you get {LINE_BONUS:g} more if it is, "
+                f"and {LINE_BONUS:g} less if it is not, or nothing was replaced."
+            )
         if options.forecast:
-            parts.append("Before you see the output you write what you expect it to be.")
+            paid = f" Each right line of it counts; all are worth {options.forecast_pay:g}." * (
+                options.forecast_pay > 0
+            )
+            parts.append(f"Before you see the output you write what you expect it to be.{paid}")
         return " ".join(parts)
 
     def board(self, player: int) -> str:
@@ -253,11 +268,18 @@ class TerminalSurprise(Game):
             return (0.0,)
         options: TerminalOptions = self.options
         found = worth(options.score, float(self.stated), self.case.replaced)
-        right = options.name_line and self.named is not None and self.named == self.case.wrong_line()
-        return (found - options.look_cost * len(self.looked) + (LINE_BONUS if right else 0.0),)
+        if self.named is not None:
+            found += LINE_BONUS if self.named == self.case.wrong_line() else -LINE_BONUS
+        return (found - options.look_cost * len(self.looked) + options.forecast_pay * self.foreseen(),)
+
+    def foreseen(self) -> float:
+        """Return the share of the lines that were really printed, or forecast if these are more, that were forecast."""
+        said, truth = self.forecast.split("\n"), self.case.truth.split("\n")
+        return sum(map(operator.eq, said, truth)) / max(len(said), len(truth))
 
     def result(self) -> dict[str, Any]:
-        """Return the case and what was said of it. ``posterior`` is the exact probability, where it is known."""
+        """Return the case and what was said of it. ``posterior`` is the exact probability, where it is known;
+        ``explanation`` and what is said of the forecast are None where they were not asked for."""
         case = self.case
         return {
             "item": case.name,
@@ -272,6 +294,8 @@ class TerminalSurprise(Game):
             "wrong_line": case.wrong_line(),
             "named_line": self.named,
             "forecast_right": self.forecast == case.truth if self.options.forecast else None,
+            "forecast_share": self.foreseen() if self.options.forecast else None,
+            "explanation": self.explanation if self.options.explain else None,
             "output_chars": len(case.output),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from statistics import fmean
 
@@ -26,7 +27,7 @@ from tests.envs.test_conformance import CLAUSES, SMALLER
         {"items": "python", "level": 3, "forecast": True, "looks": 2, "name_line": True, "explain": True},
         {"items": "shell", "rate": 0.5, "looks": 1, "look_cost": 0.3},
         {"items": "session", "score": "log"},
-        {"items": "machine", "view": "terse", "forecast": True},
+        {"items": "machine", "view": "terse", "forecast": True, "forecast_pay": 0.5},
         {"items": "machine", "level": 2, "score": "answer"},
     ],
 )
@@ -132,7 +133,7 @@ def test_what_is_no_probability_is_never_scored(text: str, kind: type, told: str
         game.parse(0, text)
     rules = MatchRules(unparsable=OnFailure(0), illegal=OnFailure(0))
     episode = play(make("terminal_surprise", seed=1, **options), [Scripted(text)], rules)
-    assert (episode.outcome, episode.returns) == ("forfeit", (pytest.approx(-0.1),))
+    assert (episode.outcome, episode.returns) == ("forfeit", (pytest.approx(-0.35),))
     assert episode.result == {}
 
 
@@ -146,7 +147,36 @@ def test_forecast_and_explanation_stand_around_the_judgement_and_are_not_paid() 
     assert f"really it printed:\n{game.case.truth}" in game.board(0)
     game.apply(0, game.parse(0, "The sum\x1b[31m is off."))
     assert (game.is_over(), game.result()["forecast_right"], game.returns()) == (True, True, (0.75,))
-    assert game.explanation == "The sum[31m is off."
+    assert game.result()["explanation"] == "The sum[31m is off."
+    assert make("terminal_surprise").result()["explanation"] is None
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.2, 0.49, 0.51, 0.8, 1.0])
+@pytest.mark.parametrize("stated", ["0", "0.3", "0.8"])
+def test_naming_a_line_pays_only_who_is_surer_than_not_and_moves_no_probability(chance: float, stated: str) -> None:
+    """``chance``: that line 1 is the first wrong one. What is stated does not change what naming it is worth."""
+
+    def paid(said: str, wrong: bool) -> float:
+        game = make("terminal_surprise", seed=5, items="python", level=1, rate=1.0 if wrong else 0.0, name_line=True)
+        if wrong:
+            game.case = dataclasses.replace(game.case, output="!" + game.case.truth)
+        game.apply(0, game.parse(0, said))
+        return game.returns()[0]
+
+    gain = [paid(f"{stated} line 1", wrong) - paid(stated, wrong) for wrong in (False, True)]
+    assert gain == pytest.approx([-0.25, 0.25])
+    assert ((1 - chance) * gain[0] + chance * gain[1] > 0) == (chance > 0.5)
+
+
+@pytest.mark.parametrize(("said", "share"), [("1\n2\n3", 1.0), ("1\n0\n3", 2 / 3), ("1\n2\n3\n4", 0.75), ("0", 0.0)])
+def test_a_forecast_is_paid_by_its_right_lines(said: str, share: float) -> None:
+    game = make("terminal_surprise", seed=5, items="python", rate=1.0, forecast=True, forecast_pay=0.5)
+    game.case = dataclasses.replace(game.case, truth="1\n2\n3")
+    assert "all are worth 0.5" in game.prompt(0)
+    game.apply(0, game.parse(0, said))
+    game.apply(0, "1")
+    assert game.returns() == pytest.approx((1 + 0.5 * share,))
+    assert game.result()["forecast_share"] == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +187,7 @@ def test_forecast_and_explanation_stand_around_the_judgement_and_are_not_paid() 
         ({"items": "machine", "file": "x"}, "draws its own programs"),
         ({"file": "no json"}, "line 1: it is no JSON object"),
         ({"level": 7}, "level is 7"),
+        ({"forecast_pay": 0.5}, "no forecast is asked for"),
     ],
 )
 def test_options_that_make_no_sense_are_named(options: dict, told: str) -> None:
