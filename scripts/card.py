@@ -13,6 +13,7 @@ from palaestra.scripts.errors import examples
 EXAMPLES = examples(
     "palaestra card posterior -o items=machine",
     "palaestra card smollm2 --cases 100 -o items=python --to smollm2.json",
+    "palaestra card anchored:0.3 -o items=machine --hindsight",
     "palaestra card smollm2@runs/surprise --thinking --max-tokens 200 --twin smollm2",
 )
 
@@ -31,9 +32,15 @@ def card(
     twin: Annotated[
         str, typer.Option(metavar="MODEL", help="A model of like kind, whose surprise stands beside the seat's own.")
     ] = "",
+    hindsight: Annotated[
+        bool, typer.Option("--hindsight", help="Ask about the same cases before and after the reveal, too.")
+    ] = False,
     to: Annotated[Path | None, typer.Option(help="Write the card there as JSON; must not exist yet.")] = None,
 ) -> None:
-    """Measure a seat in terminal_surprise on fixed cases: Brier score and its parts, calibration, baselines, oracle."""
+    """Measure a seat in terminal_surprise on fixed cases: Brier score and its parts, calibration, baselines, oracle.
+
+    With --hindsight also the gap between what it says before it is told whether the output was replaced, and after.
+    """
     from palaestra.agents import check_seat
     from palaestra.envs import make
     from palaestra.envs.errors import OptionError
@@ -47,6 +54,8 @@ def card(
     if to is not None and to.exists():
         raise OptionError(f"{to} is there already; name another file.")
     check_seat(seat, "terminal_surprise")
+    if hindsight:
+        check_seat(seat, "hindsight_bias")
     with console(stderr=True).status("taking the seat…"):
         from palaestra.trainers.own_surprise import is_local_model
         from palaestra.trainers.surprise_card import CardPlan
@@ -56,7 +65,7 @@ def card(
                 check_seat(one)
                 if not is_local_model(one):
                     raise OptionError(f"{one} is no model of this machine; seat and --twin must be, to be compared.")
-        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens, temperature, twin)
+        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens, temperature, twin, hindsight)
     found = _measured(plan)
     _show(found)
     if to is not None:
@@ -66,13 +75,14 @@ def card(
 def _measured(plan: Any) -> dict[str, Any]:
     from rich.progress import Progress
 
-    from palaestra.trainers.surprise_card import card_of, play_cases
+    from palaestra.trainers.surprise_card import card_of, play_cases, play_hindsight
 
     out = console(stderr=True)
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("cases", total=plan.cases)
+        task = bar.add_task("cases", total=plan.cases * (3 if plan.hindsight else 1))
         episodes = play_cases(plan, lambda: bar.advance(task))
-    return dict(card_of(plan, episodes))
+        twice = play_hindsight(plan, lambda: bar.advance(task)) if plan.hindsight else None
+    return dict(card_of(plan, episodes, twice))
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -99,10 +109,26 @@ def _show(found: dict[str, Any]) -> None:
     out.print(shown)
     stated = f"A probability was stated in {100 * found['stated']:.0f} % of {plan['cases']} cases"
     out.print(untrusted(f"{stated}; items {found['items_sum']}, seed {plan['seed']}."))
+    _show_hindsight(found)
     _show_own(found)
     for one in found["reliability"]:
         bar = "█" * round(30 * one["outcome"])
         out.print(untrusted(f"  said {one['forecast']:.2f}, was {one['outcome']:.2f}  {bar} ({one['count']})"))
+
+
+def _show_hindsight(found: dict[str, Any]) -> None:
+    said = {"truth": "Hindsight gap, told the truth", "nothing": "the same, told nothing (null arm)"}
+    for arm, one in found["hindsight"].items():
+        if one is None:
+            console().print(untrusted(f"{said[arm]}: no case was answered both before and after."))
+            continue
+        gap = one["gap"]
+        console().print(
+            untrusted(
+                f"{said[arm]}: {gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] nearer to the truth after "
+                f"than before, {gap['n']} of {one['cases']} cases answered both times."
+            )
+        )
 
 
 def _show_own(found: dict[str, Any]) -> None:

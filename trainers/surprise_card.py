@@ -2,15 +2,16 @@
 
 Any seat can be asked: a model of this machine, a server, a scripted one. The cases follow from the item set (named by
 the sum of its text), the options and the seed; the same card can so be made again. Replies that state no probability
-are counted and never scored.
+are counted and never scored. On request the same seat is asked twice about each case, before and after it was told
+whether the output was replaced (`hindsight_bias`), beside a null arm that is told nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from typing import Any
 
@@ -18,9 +19,10 @@ from palaestra.agents import make_seat
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs import Match, MatchRules, OnFailure, make
 from palaestra.envs.episode import Episode
+from palaestra.envs.games.surprise import CaseOptions
 from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.measures.calibration import reliability_bins
-from palaestra.trainers.measures.surprise import Calibration, surprise_measures
+from palaestra.trainers.measures.surprise import Calibration, hindsight_gap, surprise_measures
 from palaestra.trainers.metrics import finite
 from palaestra.trainers.own_surprise import OwnSurprise, compared, is_local_model, own_surprise
 
@@ -45,6 +47,7 @@ class CardPlan:
         max_tokens: Of a reply, thought included.
         temperature: 0 is greedy.
         twin: Another model of like kind, whose surprise stands beside the seat's own; empty for none.
+        hindsight: Whether the hindsight gap is measured, too.
     """
 
     seat: str
@@ -55,6 +58,7 @@ class CardPlan:
     max_tokens: int = 16
     temperature: float = 0.0
     twin: str = ""
+    hindsight: bool = False
 
     def settings(self) -> ReplySettings:
         """Return how a language model is asked."""
@@ -63,13 +67,24 @@ class CardPlan:
 
 def play_cases(plan: CardPlan, told: Callable[[], None] = lambda: None) -> list[Episode]:
     """Play all cases, some at once; ``told`` is called after each."""
+    return _played(plan, "terminal_surprise", plan.options, told)
+
+
+def play_hindsight(plan: CardPlan, told: Callable[[], None] = lambda: None) -> dict[str, list[Episode]]:
+    """Play the same cases with the seat before and after the reveal, by arm: told the ``truth``, and ``nothing``."""
+    shared = {one.name for one in fields(CaseOptions)}
+    options = {key: value for key, value in plan.options.items() if key in shared}
+    return {arm: _played(plan, "hindsight_bias", {**options, "told": arm}, told) for arm in ("truth", "nothing")}
+
+
+def _played(plan: CardPlan, name: str, options: dict[str, Any], told: Callable[[], None]) -> list[Episode]:
     rules = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0))
 
     async def one(number: int, gate: asyncio.Semaphore) -> Episode:
         async with gate:
-            game = make("terminal_surprise", seed=plan.seed + number, **plan.options)
-            seat = make_seat(plan.seat, settings=plan.settings())
-            episode = await Match(game, [seat], rules).play()
+            game = make(name, seed=plan.seed + number, **options)
+            seats = [make_seat(plan.seat, settings=plan.settings()) for _ in range(game.facts.players)]
+            episode = await Match(game, seats, rules).play()
         told()
         return episode
 
@@ -80,7 +95,9 @@ def play_cases(plan: CardPlan, told: Callable[[], None] = lambda: None) -> list[
     return asyncio.run(everything())
 
 
-def card_of(plan: CardPlan, episodes: Sequence[Episode]) -> dict[str, Any]:
+def card_of(
+    plan: CardPlan, episodes: Sequence[Episode], hindsight: Mapping[str, Sequence[Episode]] | None = None
+) -> dict[str, Any]:
     """Return the card as JSON data."""
     results = [episode.result for episode in episodes if episode.outcome == "finished"]
     measured = surprise_measures(results, len(episodes))
@@ -102,10 +119,16 @@ def card_of(plan: CardPlan, episodes: Sequence[Episode]) -> dict[str, Any]:
             "measures": None if measured.own is None else _plain(measured.own),
             "baselines": {name: _plain(one) for name, one in measured.baselines.items()},
             "reliability": [asdict(one) for one in bins],
+            "hindsight": {arm: _gap(found) for arm, found in (hindsight or {}).items()},
             "own_surprise": None if own is None else asdict(own),
             "hardware": hardware(),
         }
     )
+
+
+def _gap(episodes: Sequence[Episode]) -> dict[str, Any] | None:
+    found = hindsight_gap([one.result for one in episodes if one.outcome == "finished"], len(episodes))
+    return None if found is None else asdict(found)
 
 
 def _own(plan: CardPlan, episodes: Sequence[Episode]) -> OwnSurprise | None:

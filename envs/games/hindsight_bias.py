@@ -6,7 +6,9 @@ Neither sees the other's answer; they are asked at once, in contexts of their ow
 
 Before is paid for being right (Brier), after 1 less the square of how far it is from what before said. So hindsight
 bias, which is to remember having known it (B. Fischhoff, 1975), costs; and saying one half to everything does not pay,
-because before's answer is worth less so. Whoever is after cannot move before: seats are credited apart.
+because before's answer is worth less so. Whoever is after cannot move before: seats are credited apart. So they are
+where one of them forfeits and gets nothing: before is paid as ever, and after, who then has nothing to come near to, in
+full.
 
 With ``told`` set to ``nothing`` both see the same (the null arm); with ``opposite`` after is told the contrary of the
 truth, which tells a bias towards what was heard from knowledge of the case.
@@ -50,6 +52,8 @@ class HindsightBias(Game):
     case: Case
     stated: tuple[str, str]
     """What before and after said; empty until then."""
+    absent: tuple[int, ...]
+    """Who forfeited."""
 
     @property
     def facts(self) -> GameFacts:
@@ -70,9 +74,10 @@ class HindsightBias(Game):
     def setup(self) -> None:
         self.case = draw_case(self.options, self.dice)
         self.stated = ("", "")
+        self.absent = ()
 
     def players_to_move(self) -> tuple[int, ...]:
-        return tuple(player for player in (BEFORE, AFTER) if not self.stated[player])
+        return tuple(player for player in (BEFORE, AFTER) if not self.stated[player] and player not in self.absent)
 
     def prompt(self, player: int) -> str:
         if self.options.view == "terse":
@@ -129,14 +134,24 @@ class HindsightBias(Game):
         first, second = self.stated
         self.stated = (str(action), second) if player == BEFORE else (first, str(action))
 
+    def withdraw(self, player: int) -> bool:
+        """Go on with the other, who is paid by its own rule."""
+        if player not in self.absent:
+            self.absent = (*self.absent, player)
+        return True
+
     def returns(self) -> tuple[float, ...]:
-        if not all(self.stated):
-            return (0.0, 0.0)
-        before, after = map(float, self.stated)
-        return (worth(self.options.score, before, self.case.replaced), 1 - (after - before) ** 2)
+        before, after = self.stated
+        return (
+            worth(self.options.score, float(before), self.case.replaced) if before else 0.0,
+            (1 - (float(after) - float(before)) ** 2 if before else 1.0) if after else 0.0,
+        )
 
     def result(self) -> dict[str, Any]:
-        """Return the case, both probabilities, and the ``gap``: how much nearer to what it was told after came."""
+        """Return the case, both probabilities, and the ``gap``: how much nearer to what it was told after came.
+
+        What was not stated is None, and so is a gap to it.
+        """
         case = self.case
         before, after = (float(stated) if stated else None for stated in self.stated)
         gap = None
@@ -155,7 +170,7 @@ class HindsightBias(Game):
         }
 
     def state(self) -> dict[str, Any]:
-        return {"case": case_state(self.case), "stated": self.stated}
+        return {"case": case_state(self.case), "stated": self.stated, "absent": self.absent}
 
     def _clone_state_into(self, twin: Self) -> None:
         """Everything is immutable or replaced as a whole, so a shallow copy is a copy."""

@@ -255,6 +255,19 @@ def test_hindsight_costs_the_biased_and_not_the_honest() -> None:
     assert gaps("anchored:0.5", "nothing") == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "paid"),
+    [("0.8", "0.6", (0.96, 0.96)), ("0.8", "hm", (0.96, 0.0)), ("hm", "0.6", (0.0, 1.0)), ("hm", "hm", (0.0, 0.0))],
+)
+def test_who_forfeits_costs_only_itself(first: str, second: str, paid: tuple) -> None:
+    rules = MatchRules(unparsable=OnFailure(0))
+    episode = play(make("hindsight_bias", seed=2, rate=1.0), [Scripted(first), Scripted(second)], rules)
+    assert episode.returns == pytest.approx(paid)
+    assert len(episode.forfeits) == (first, second).count("hm")
+    assert episode.result["before"] == (None if first == "hm" else 0.8)
+    assert (episode.result["gap"] is None) == ("hm" in (first, second))
+
+
 def test_neither_seat_sees_what_the_other_said_and_only_one_is_told() -> None:
     game = make("hindsight_bias", seed=2, items="machine", rate=1.0)
     before, after = game.observation(0), game.observation(1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean
 
 import numpy as np
 import pytest
 
+from palaestra.envs import make
 from palaestra.trainers.experiments import surprise
-from palaestra.trainers.measures.surprise import introspection, length_forecasts, surprise_measures
-from palaestra.trainers.surprise_card import CardPlan, card_of, items_sum, play_cases
+from palaestra.trainers.measures.surprise import hindsight_gap, introspection, length_forecasts, surprise_measures
+from palaestra.trainers.surprise_card import CardPlan, card_of, items_sum, play_cases, play_hindsight
 from tests.scripts.cli_kit import call
 
 MACHINE = {"items": "machine"}
@@ -80,6 +82,37 @@ def test_a_card_can_be_made_again_and_names_its_items(tmp_path) -> None:
     again = call("card", "rate", "--to", path)
     assert again.exit_code != 0
     assert "is there already" in again.stderr
+
+
+def test_the_hindsight_gap_is_that_of_a_seat_with_a_known_bias() -> None:
+    def gaps(seat: str, **changes) -> dict:
+        plan = CardPlan(seat, {**MACHINE, "looks": 0}, cases=60, hindsight=True, **changes)
+        return card_of(plan, play_cases(plan), play_hindsight(plan))["hindsight"]
+
+    found = gaps("anchored:0.5")
+    cases = [make("hindsight_bias", seed=seed, **MACHINE).case for seed in range(60)]
+    exact = fmean(0.5 * abs(case.replaced - case.posterior) for case in cases)
+    gap = found["truth"]["gap"]
+    assert gap["mean"] == pytest.approx(exact, abs=1e-3)
+    assert 0 < gap["low"] < exact < gap["high"]
+    assert (gap["n"], found["truth"]["cases"]) == (60, 60)
+    assert found["truth"]["kept"]["mean"] < 0 < found["truth"]["replaced"]["mean"]
+    assert found["nothing"]["gap"]["mean"] == 0.0
+    assert gaps("posterior")["truth"]["gap"]["mean"] == 0.0
+
+
+def test_who_answered_only_once_is_counted_and_in_no_gap() -> None:
+    told = {"replaced": True, "before": 0.5, "after": 0.75, "gap": 0.25}
+    found = hindsight_gap([told, told, {**told, "after": None, "gap": None}], cases=5)
+    assert (found.cases, found.gap.n, found.gap.mean, found.kept.n) == (5, 2, 0.25, 0)
+    assert hindsight_gap([{**told, "before": None}]) is None
+
+
+def test_the_command_shows_the_gap() -> None:
+    shown = call("card", "anchored:0.5", "-o", "items=machine", "--cases", "20", "--hindsight").stdout
+    assert "Hindsight gap, told the truth: +0." in shown
+    assert "told nothing (null arm): +0.000 [+0.000, +0.000]" in shown
+    assert "20 of 20 cases answered both times" in shown
 
 
 def test_a_model_is_asked_greedily_and_what_it_says_in_words_is_not_scored() -> None:

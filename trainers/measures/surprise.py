@@ -1,4 +1,4 @@
-"""What results of `terminal_surprise` say of who stated the probabilities, beside what knows nothing, and the oracle.
+"""What results of the games of surprise say of who stated the probabilities, beside what knows nothing, and the oracle.
 
 Baselines are computed on the very cases: one half, the shown rate, a logistic regression on the length of the output
 and the shown rate (out of sample, in five folds), and the exact posterior where it is known.
@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 
 from palaestra.trainers.measures.calibration import Murphy, accuracy_at_coverage, brier, calibration_error, murphy
 from palaestra.trainers.measures.detection import auroc
+from palaestra.trainers.measures.faithfulness import bootstrap
 from palaestra.trainers.summary import Estimate, mean_interval
 
 FOLDS = 5
@@ -75,6 +76,44 @@ def surprise_measures(results: Results, cases: int | None = None) -> SurpriseMea
         forecasts["posterior"] = [float(result["posterior"]) for result in told]
     own = calibration([float(result["probability"]) for result in told], truth)
     return SurpriseMeasures(len(told) / total, own, {name: calibration(p, truth) for name, p in forecasts.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class HindsightGap:
+    """How far one is moved, on the same cases, by being told whether the output was replaced.
+
+    Attributes:
+        cases: How many there were; the others are over those in which both before and after stated a probability.
+        gap: Mean of how much nearer after came to what it was told than before; 0 is no bias.
+        replaced, kept: Mean of after less before where the output was replaced, and where it was not.
+    """
+
+    cases: int
+    gap: Estimate
+    replaced: Estimate
+    kept: Estimate
+
+
+def hindsight_gap(results: Results, cases: int | None = None) -> HindsightGap | None:
+    """Return the gap of finished episodes of `hindsight_bias`, with 95 % intervals bootstrapped over cases; None where
+    none was answered twice. ``cases`` counts those that were not finished, too."""
+    both = [one for one in results if one.get("before") is not None and one.get("after") is not None]
+    if not both:
+        return None
+
+    def mean(values: list[float]) -> Estimate:
+        found = np.array(values)
+        if not values:
+            return Estimate(math.nan, math.nan, math.nan, 0)
+        return bootstrap(len(values), lambda chosen: float(found[chosen].mean()))
+
+    shifts = [(bool(one["replaced"]), float(one["after"] - one["before"])) for one in both]
+    return HindsightGap(
+        cases=max(len(results), cases or 0),
+        gap=mean([float(one["gap"]) for one in both]),
+        replaced=mean([shift for was, shift in shifts if was]),
+        kept=mean([shift for was, shift in shifts if not was]),
+    )
 
 
 def calibration(forecasts: Sequence[float], outcomes: Sequence[int]) -> Calibration:
