@@ -19,7 +19,6 @@ replaced, and not how unlikely it was, has a proper score: P(replaced | o) grows
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -275,7 +274,7 @@ class TerminalSurprise(Game):
     def foreseen(self) -> float:
         """Return the share of the lines that were really printed, or forecast if these are more, that were forecast."""
         said, truth = self.forecast.split("\n"), self.case.truth.split("\n")
-        return sum(map(operator.eq, said, truth)) / max(len(said), len(truth))
+        return sum(one == other for one, other in zip(said, truth, strict=False)) / max(len(said), len(truth))
 
     def result(self) -> dict[str, Any]:
         """Return the case and what was said of it. ``posterior`` is the exact probability, where it is known;
