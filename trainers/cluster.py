@@ -7,6 +7,8 @@ runtime environment. The namespace package has no single module to send, so what
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 import shutil
@@ -14,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,4 +127,27 @@ def wheel(folder: Path) -> Path:
     if done.returncode or not built:
         reason = (done.stderr.strip().splitlines() or ["no wheel came out"])[-1]
         raise ClusterError(f"palaestra cannot be packed for the cluster: {reason}")
+    _ask_for_nothing(built[0])
     return built[0]
+
+
+def _ask_for_nothing(built: Path) -> None:
+    """Take the requirements out of a wheel: the workers have them, and Ray, which has pip install what it is sent with
+    all that this requires, would lay other versions over theirs, on every node and while workers start."""
+    with zipfile.ZipFile(built) as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    [metadata] = (name for name in files if name.endswith(".dist-info/METADATA"))
+    head, gap, body = files[metadata].partition(b"\n\n")
+    kept = [line for line in head.split(b"\n") if not line.startswith((b"Requires-Dist:", b"Provides-Extra:"))]
+    files[metadata] = b"\n".join(kept) + gap + body
+    record = metadata.replace("METADATA", "RECORD")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(files[metadata]).digest()).rstrip(b"=").decode()
+    lines = files[record].decode().splitlines()
+    right = [
+        f"{metadata},sha256={digest},{len(files[metadata])}" if line.startswith(f"{metadata},") else line
+        for line in lines
+    ]
+    files[record] = ("\n".join(right) + "\n").encode()
+    with zipfile.ZipFile(built, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)

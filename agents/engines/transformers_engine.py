@@ -102,7 +102,7 @@ class TransformersEngine:
         config = self._weights.model.config.get_text_config()
         self.context_length = context_length or int(config.max_position_embeddings)
         precise = self._weights.kv.dtype == torch.float32
-        self.capabilities = Capabilities(exact_seeds=precise, logprob_tolerance=1e-3 if precise else 0.1)
+        self.capabilities = Capabilities(exact_seeds=precise, logprob_tolerance=1e-3 if precise else 0.15)
         self.max_rows = max_rows
         self.step_tokens = step_tokens
         self.share_prefixes = share_prefixes

@@ -15,7 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_shipped_holds_every_room_and_its_data(tmp_path):
-    names = zipfile.ZipFile(wheel(tmp_path)).namelist()
+    packed = zipfile.ZipFile(wheel(tmp_path))
+    names = packed.namelist()
+    [metadata] = [name for name in names if name.endswith("/METADATA")]
+    assert b"Name: palaestra" in packed.read(metadata)
+    assert b"Requires-Dist" not in packed.read(metadata)  # the workers have what it needs
     rooms = ("envs", "agents", "trainers", "interp", "scripts")
     tracked = subprocess.run(["git", "ls-files", *rooms], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {f"palaestra/{line}" for line in tracked.split() if (ROOT / line).is_file()} <= set(names)

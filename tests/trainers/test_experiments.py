@@ -103,7 +103,7 @@ def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, loca
     monkeypatch.setattr(steganography, "MODEL_GAMES", 24)
     below = framework.run_cell(experiment, cells["model_paraphraser"])
     assert below["not_available"].startswith("tiny:kuhn kept the meaning of 0 of 40 texts")
-    monkeypatch.setattr(steganography, "MODEL", r"regex:\bon\b|\boff\b")
+    monkeypatch.setattr(steganography, "MODEL", r"regex:: (on|off)\.")
     above = framework.run_cell(experiment, cells["model_monitor"])
     assert "not_available" not in above
     assert above["auroc"] == 0.5  # a pattern that neither kind of text holds

@@ -264,8 +264,8 @@ _RECIPES = (
             held_out=held_out,
         )
         for name, which, covers, held_out in (
-            ("covert", "", "{a|b|c|d}", 0.396),
-            ("covert-biased", ", one of them four times as common", "{a*4|b|c|d}", 0.379),
+            ("covert", "", "{a|b|c|d}", 0.483),
+            ("covert-biased", ", one of them four times as common", "{a*4|b|c|d}", 0.470),
         )
     ),
     Recipe(
