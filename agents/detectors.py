@@ -3,7 +3,9 @@
     regex:PATTERN          high where the pattern is found
     bag:FILE.json          words counted (`BagOfWords`), trained before on texts of both kinds
     embedding:FILE.json    a linear model on a language model's embedding of the text (`agents.embedding_detector`)
+    codebreaker:FILE.json  a decoder of the hidden number (`agents.decoder`)
 
+`palaestra detector fit` trains and writes the files.
 Any language model can be an overseer, too. A detector reads what its role is shown (``text`` in what it knows), so it
 sits in the seat of the overseer, or of the monitor, of any game that has one.
 """
@@ -128,7 +130,7 @@ class BagOfWords:
         except OSError as error:
             raise OptionError(f"the detector {path} cannot be read: {error.strerror or error}.") from None
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise OptionError(f"{path} is no bag of words; `BagOfWords.save` writes one.") from None
+            raise OptionError(f"{path} is no bag of words; `palaestra detector fit bag` writes one.") from None
         if not all(map(math.isfinite, (model.prior, model.unknown, *weights.values()))):
             raise OptionError(f"{path} holds a weight that is no number.")
         return model

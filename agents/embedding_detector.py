@@ -114,7 +114,7 @@ class LinearProbe:
         except OSError as error:
             raise OptionError(f"the detector {path} cannot be read: {error.strerror or error}.") from None
         except (ValueError, KeyError, TypeError):
-            raise OptionError(f"{path} is no linear probe; `LinearProbe.save` writes one.") from None
+            raise OptionError(f"{path} is no linear probe; `palaestra detector fit embedding` writes one.") from None
         parts = (mean, spread, weights)
         if len({part.shape for part in parts}) != 1 or not all(np.isfinite(part).all() for part in parts):
             raise OptionError(f"{path} holds features of different lengths, or a number that is none.")

@@ -121,7 +121,8 @@ class LinearPattern:
         if name == "SUBPATTERN" and not about[1] and not about[2]:
             return self._sequence(about[3], then)
         if name in _REPEATS:
-            return self._repeat(*about, then)
+            least, most, items = about
+            return self._repeat(least, most, items, then)
         what = "flags inside it" if name == "SUBPATTERN" else name.lower().replace("_", " ")
         raise ValueError(
             f"it has {what}, for which no bound on the time is known; do without back-references, look-around, atomic "

@@ -20,8 +20,8 @@
                                  observers of terminal_surprise and hindsight_bias
     clairvoyant                  a reviewer of review that looks into the finished game
     teller, teller:0.5           a player of open_minds with Kuhn poker inside who thinks aloud
-    regex:PATTERN, bag:FILE, embedding:FILE
-                                 overseers that detect (`palaestra.agents.detectors`)
+    regex:PATTERN, bag:FILE, embedding:FILE, codebreaker:FILE
+                                 overseers that detect (`palaestra.agents.detectors`); the last one receives, too
     stockfish, stockfish:elo=1500, uci:COMMAND;nodes=5000
                                  a chess program (`palaestra.agents.programs.uci`)
     gnugo, gnugo:level=5, gtp:COMMAND
@@ -71,10 +71,14 @@ def register_seat(name: str, factory: SeatFactory, *, games: tuple[str, ...] = (
         register_opponent(name, partial(factory, ""))
 
 
+_FILES = {"bag": "bag", "embedding": "embedding", "codebreaker": "decoder"}
+"""Seats that are read from a file, and which kind of detector it holds."""
+
+
 def reaches_outside(spec: str) -> bool:
     """Return whether a seat's name spells out a command, an address or a file: never take such a name from a
     stranger's file."""
-    return spec.partition(":")[0] in ("uci", "gtp", "server", "bag")
+    return spec.partition(":")[0] in ("uci", "gtp", "server", *_FILES)
 
 
 def seat_names() -> list[str]:
@@ -320,7 +324,23 @@ def _fixer(argument: str) -> Seat:
     return Fixer()
 
 
+def _needs_file(name: str, argument: str) -> None:
+    if not argument:
+        raise OptionError(
+            f"seat {name!r} needs the file of a detector, such as {name}:FILE.json; `palaestra detector fit "
+            f"{_FILES[name]}` writes one."
+        )
+
+
+def _codebreaker(argument: str) -> Seat:
+    from palaestra.agents.decoder import CodeBreaker, TextDecoder
+
+    _needs_file("codebreaker", argument)
+    return CodeBreaker(TextDecoder.load(argument), f"codebreaker:{argument}")
+
+
 def _embedding(argument: str) -> Seat:
+    _needs_file("embedding", argument)
     from palaestra.agents.embedding_detector import EmbeddingDetector, LinearProbe
 
     return EmbeddingDetector(LinearProbe.load(argument), f"embedding:{argument}")
@@ -335,6 +355,7 @@ def _regex(argument: str) -> Seat:
 def _bag(argument: str) -> Seat:
     from palaestra.agents.detectors import BagDetector, BagOfWords
 
+    _needs_file("bag", argument)
     return BagDetector(BagOfWords.load(argument), f"bag:{argument}")
 
 
@@ -423,7 +444,7 @@ register_seat("codebook", _codebook, games=("covert_channel",))
 register_seat("honest", _honest, games=("covert_channel",))
 for _name, _made in (("swapper", _swapper), ("fixer", _fixer)):
     register_seat(_name, _made, games=("covert_channel",))
-for _name, _made in (("regex", _regex), ("bag", _bag), ("embedding", _embedding)):
+for _name, _made in (("regex", _regex), ("bag", _bag), ("embedding", _embedding), ("codebreaker", _codebreaker)):
     register_seat(_name, _made, games=("covert_channel", "encoded_reasoning"))
 for _name in ("candid", "fibber", "decoder", "babbler"):
     register_seat(_name, _liars_player(_name), games=("liars",))

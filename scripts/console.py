@@ -97,9 +97,14 @@ def _from_file(name: str) -> Any:
 
     try:
         text = Path(name).read_text(encoding="utf-8-sig")
-        return text if Path(name).suffix.lower() in TEXTS else json.loads(text)
     except OSError as error:
         raise OptionError(f"{name!r} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise OptionError(
+            f"{name!r} is no text: byte {error.start + 1} is no UTF-8; name a text file, or save it as UTF-8."
+        ) from None
+    try:
+        return text if Path(name).suffix.lower() in TEXTS else json.loads(text)
     except ValueError as error:
         raise OptionError(f"{name!r} is no JSON: {error}.") from None
 

@@ -17,6 +17,7 @@ import typer
 from palaestra.scripts import (
     bench,
     card,
+    detector,
     doctor,
     envs,
     evaluate,
@@ -57,6 +58,7 @@ app.command("tournament", rich_help_panel=_LEARN, epilog=tournament.EXAMPLES)(to
 app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)
 app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
 app.command("card", rich_help_panel=_LEARN, epilog=card.EXAMPLES)(card.card)
+app.add_typer(detector.app, name="detector", rich_help_panel=_LEARN)
 app.command("items", rich_help_panel=_LOOK, epilog=items.EXAMPLES)(items.items)
 app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)
 app.command("thoughts", rich_help_panel=_LOOK, epilog=thoughts.EXAMPLES)(thoughts.thoughts)

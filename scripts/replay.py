@@ -34,7 +34,7 @@ def show(
     from palaestra.envs import read_replay
     from palaestra.scripts.transcript import show_episode
 
-    for path in _expanded(files):
+    for path in expanded(files):
         replay = read_replay(path)
         out = console()
         if len(files) > 1 or path != files[0]:
@@ -52,7 +52,7 @@ def verify(files: Files) -> None:
     from palaestra.envs import PalaestraError, read_replay
     from palaestra.envs import verify as verify_replay
 
-    paths = _expanded(files)
+    paths = expanded(files)
     turns = endless = 0
     faults: list[str] = []
     progress = console(stderr=True)
@@ -162,7 +162,7 @@ def derailment(files: Files) -> None:
     from palaestra.scripts.console import table
     from palaestra.trainers.derailment import listed, merged, tallies
 
-    episodes = [(path, read_replay(path).episode) for path in _expanded(files)]
+    episodes = [(path, read_replay(path).episode) for path in expanded(files)]
     found = listed(merged(tallies(episode, place=path.name) for path, episode in episodes))
     out = console()
     if not found:
@@ -205,7 +205,7 @@ def record_goldens(
         console().print(untrusted(str(path)), soft_wrap=True)
 
 
-def _expanded(files: list[Path]) -> list[Path]:
+def expanded(files: list[Path]) -> list[Path]:
     """Return the files, and every ``.jsonl`` below the folders; a folder without any is an error."""
     from palaestra.envs.errors import MissingReplay
 

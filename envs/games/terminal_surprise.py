@@ -274,7 +274,8 @@ class TerminalSurprise(Game):
     def foreseen(self) -> float:
         """Return the share of the lines that were really printed, or forecast if these are more, that were forecast."""
         said, truth = self.forecast.split("\n"), self.case.truth.split("\n")
-        return sum(one == other for one, other in zip(said, truth, strict=False)) / max(len(said), len(truth))
+        right = sum(one == other for one, other in zip(said, truth, strict=False))
+        return right / max(len(said), len(truth))
 
     def result(self) -> dict[str, Any]:
         """Return the case and what was said of it. ``posterior`` is the exact probability, where it is known;

@@ -38,9 +38,11 @@ NAMES = {
         "experiment",
         "bench",
         "doctor",
+        "detector",
     ),
     *("replay show", "replay verify", "replay resume", "replay export"),
     *("replay derailment", "replay record-goldens"),
+    "detector fit",
     *("models list", "models fetch", "models path"),
 }
 
