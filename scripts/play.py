@@ -104,6 +104,7 @@ def play(
             _line(number, episodes[-1])
     if games > 1:
         _tally(specs, episodes)
+        _measures(game, specs, episodes)
     if replay is not None:
         what = str(paths[0]) if games == 1 else f"{paths[0]} to {paths[-1].name if paths[-1] else ''}"
         console().print(untrusted(f"Recorded: {what}; `palaestra replay show FILE` shows it again.", "dim"))
@@ -223,6 +224,43 @@ def _tally(specs: list[str], episodes: list[Episode]) -> None:
         )
     console().print()
     console().print(rows)
+
+
+def _measures(game: str, specs: list[str], episodes: list[Episode]) -> None:
+    """Print what finished games say of themselves: means of the numbers in their results."""
+    from palaestra.trainers.summary import mean_interval
+    from palaestra.trainers.tournament.measures import numbers
+
+    results = [episode.result for episode in episodes if episode.outcome == "finished"]
+    found: dict[tuple[str, int | None], list[float]] = {}
+    for result in results:
+        for name, seat, value in numbers(result, len(specs)):
+            found.setdefault((name, seat), []).append(value)
+    if not found:
+        return
+    rows = table("what the games say", "player", "mean", "95 %", "games", right=(2, 3, 4))
+    for (name, seat), values in found.items():
+        mean = mean_interval(values)
+        between = "" if mean.low != mean.low else f"[{mean.low:.4g}, {mean.high:.4g}]"
+        player = "" if seat is None else str(seat + 1)
+        rows.add_row(untrusted(name.replace("_", " ")), player, f"{mean.mean:.4g}", between, str(len(values)))
+    console().print()
+    console().print(rows)
+    if game == "liars" and len(results) > 1:
+        _stalemate(results)
+
+
+def _stalemate(results: list[dict[str, Any]]) -> None:
+    from palaestra.trainers.measures.beliefs import beliefs
+
+    found = beliefs(results)
+    read = "; ".join(
+        f"player {player + 1} gives the other's number {one.on_truth:.3f}, by chance {one.chance:.3f} "
+        f"(p = {one.p_value:.3f})"
+        for player, one in enumerate(found.readings)
+    )
+    end = "both read each other, and neither gains: a stalemate" if found.stalemate else "no stalemate"
+    console().print(f"\nBeliefs: {read}; {end}.", highlight=False)
 
 
 __all__ = ["check_seats", "play", "seat_specs", "take_seats", "unless_recorded"]

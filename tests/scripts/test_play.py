@@ -249,3 +249,13 @@ def test_an_option_may_be_read_from_a_file(tmp_path):
     path.write_text("{")
     assert "is no JSON" in call(*command, f"map=@{path}").stderr
     assert "cannot be read" in call(*command, f"map=@{tmp_path / 'none.json'}").stderr
+
+
+def test_several_games_end_with_what_they_say_of_themselves_and_liars_with_whether_both_are_read():
+    shown = call("play", "liars", "--seats", "decoder,decoder", "--games", "40", "-o", "questions=3").stdout
+    assert re.search(r"on truth +1 +0\.\d+ +\[0\.\d+, 0\.\d+\] +40", shown)
+    assert "both read each other, and neither gains: a stalemate." in shown
+    silent = call("play", "liars", "--seats", "babbler,babbler", "--games", "10").stdout
+    assert "; no stalemate." in silent
+    bargains = call("play", "ultimatum", "--seats", "random,random", "--games", "5").stdout
+    assert "Beliefs" not in bargains

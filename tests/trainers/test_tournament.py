@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaestra.agents.seats import register_seat
-from palaestra.envs import Reply, read_replay
+from palaestra.agents.seats import make_seat, register_seat
+from palaestra.envs import Reply, make, play, read_replay
 from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.trainers.config_file import ConfigError, parse
 from palaestra.trainers.tournament.config import TournamentConfig, load_tournament
@@ -530,6 +530,22 @@ def test_numbers_by_seat_belong_to_who_sat_there() -> None:
         ("deception claims", "a"): 2.0,
         ("deception false", "a"): 0.5,
     }
+
+
+def test_of_liars_who_read_each_other_a_tournament_says_so() -> None:
+    def met(number: int, first: str, second: str) -> GameRecord:
+        result = play(make("liars", seed=number, questions=3), [make_seat(first), make_seat(second)]).result
+        one = game(number, (first, 0.0), (second, 0.0), group=f"{number // 2}")
+        return replace(one, game="liars", players=2, details=result)
+
+    pairs = [("decoder", "fibber"), ("babbler", "candid")]
+    games = [met(number, *(names if number % 2 else names[::-1])) for names in pairs for number in range(80)]
+    found = {one.name: one.value for one in measures(games) if one.entrant == ""}
+    assert found["stalemate of babbler and candid"].mean == 0.0
+    assert found["stalemate of babbler and candid"].n == 80
+    alike = [met(number, "decoder", "decoder") for number in range(80)]
+    assert measures(alike)[0].name == "stalemate of decoder and decoder"
+    assert measures(alike)[0].value.mean == 1.0
 
 
 def test_a_fixed_seat_that_is_not_there_is_refused() -> None:
