@@ -61,14 +61,25 @@ def connected(address: str | None = None, processes: int = 0) -> Iterator[None]:
             }
         try:
             ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = f"the Ray cluster at {address!r}" if address else "Ray on this machine"
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ClusterError(f"{where} cannot be reached: {reason}. Check `ray status` and the address.") from None
+        except Exception as error:  # Ray says in many ways that it does not start, a bare Exception among them
+            raise ClusterError(_not_started(address, error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _not_started(address: str | None, error: Exception) -> str:
+    """Return what to tell the user about a Ray that did not start, or could not be joined."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = said[0].rstrip(".") if said else type(error).__name__
+    if address is not None:
+        return f"the Ray cluster at {address!r} cannot be joined: {reason}. Check `ray status` there and the address."
+    logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "session_latest", "logs")
+    return (
+        f"Ray cannot be started on this machine: {reason}. Its logs, if it came so far, are in {logs}; `ray stop` ends "
+        "what other runs left behind, and RAY_TMPDIR names another folder with room."
+    )
 
 
 def _knock(address: str) -> None:

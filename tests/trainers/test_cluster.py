@@ -31,6 +31,30 @@ def test_a_wheel_that_cannot_be_built_is_one_sentence(tmp_path, monkeypatch):
         wheel(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("error", "address", "said"),
+    [
+        (Exception("The current node timed out during startup.\n\nThis could be"), None, "The current node timed out"),
+        (PermissionError(13, "Permission denied", "/tmp/ray"), None, "Permission denied"),
+        (TypeError(), None, "cannot be started on this machine: TypeError. Its logs"),
+        (ConnectionError("ray cluster gone."), "auto", "cluster at 'auto' cannot be joined: ray cluster gone. Check"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_one_sentence(error, address, said, monkeypatch):
+    import ray
+
+    def fails(**options):
+        raise error
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "wheel", lambda folder: folder)
+    with pytest.raises(ClusterError) as caught, cluster.connected(address):
+        pass
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 RUN = """
 import json, os, sys, threading
 import ray
