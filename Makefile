@@ -18,8 +18,9 @@ UV := $(BIN)/uv pip install --quiet
 ROOMS := envs agents trainers interp scripts
 PINS := pyproject.toml setup.py constraints.txt
 TORCH ?= $(shell if nvidia-smi -L 2>/dev/null | grep -q GPU; then echo cuda; else echo cpu; fi)
-# A file of tests stays together, so that what its tests share is made once.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# One process more than cores, for tests also wait: for Ray, for terminals, for programs that hang. A file of tests stays
+# together, so that what its tests share is made once.
+PARALLEL := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 1 : 4))) --dist loadfile
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIN = $(shell grep -i '^$(1)==' constraints.txt)
 

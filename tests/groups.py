@@ -76,7 +76,8 @@ class Group:
 
 
 # A test may be slow and need a peer as well; it then belongs to the peer's group.
-SPREAD = ("-n", "auto", "--maxprocesses", "4", "--dist")
+# One process more than cores, for tests also wait: for Ray, for terminals, for programs that hang.
+SPREAD = ("-n", str(min(4, (os.cpu_count() or 2) + 1)), "--dist")
 OTHERS = " or ".join(("openspiel_all", "oracle", "experiment", "browser", "programs", "vllm", "gpu"))
 GROUPS = (
     Group("lint", 6, command=("make", "lint")),

@@ -102,6 +102,7 @@ class Shade:
         return Reply(f"bid {amount}" if amount >= known["reserve"] else "pass")
 
 
+@pytest.mark.slow
 def test_against_the_equilibrium_of_the_first_price_rule_no_other_share_pays_more() -> None:
     """Two risk-neutral bidders bid half their value (Vickrey); bids are whole, so a coarse grid leaves room."""
 

@@ -79,7 +79,7 @@ def positions(game: str) -> list:
     return list(found.values())
 
 
-LONG = ("go", "risk")
+LONG = ("bargaining", "chess", "coalition", "go", "negotiation", "risk")
 """Games with so many words that a flood of each takes seconds."""
 
 

@@ -448,7 +448,17 @@ def test_the_usual_number_of_mafia(players: int) -> None:
             "discussion": "bidding",
             "reveal": "nothing",
         },
-        {"players": 8, "nomination": False, "whisper_rounds": 2, "talk_rounds": 2, "reveal": "team", "vote": "secret"},
+        pytest.param(
+            {
+                "players": 8,
+                "nomination": False,
+                "whisper_rounds": 2,
+                "talk_rounds": 2,
+                "reveal": "team",
+                "vote": "secret",
+            },
+            marks=pytest.mark.slow,
+        ),
         {"players": 5, "talk_rounds": 0, "whisper_rounds": 0, "last_words": False, "ties": "lot", "hunter": True},
     ],
     ids=["all roles", "no trials", "no words"],

@@ -18,9 +18,10 @@ from palaestra.envs.parts import Distribution, Tokens
 from palaestra.envs.seat import RandomSeat
 
 CHAIN = {"task": "chain", "settings": "group=s3,length=4", "cost": 0.1, "most": 3, "longest": 16}
+TEXT = pytest.param({"task": "text", "longest": 256}, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("options", [CHAIN, {"task": "parity", "longest": 128}, {"task": "text", "longest": 256}])
+@pytest.mark.parametrize("options", [CHAIN, {"task": "parity", "longest": 128}, TEXT])
 def test_the_game_keeps_the_contract(options):
     check_game("next_token", episodes=2, **options)
 

@@ -463,8 +463,10 @@ def test_armies_and_cards_are_never_lost_or_made(seed: int, players: int, claime
     "options",
     [
         {"map": "small", "players": 2},
-        {"map": "small", "players": 4, "start": "claimed", "missions": True, "view": "map"},
-        {"players": 6, "messages": 0, "fortify": "neighbour", "max_rounds": 3},
+        pytest.param(
+            {"map": "small", "players": 4, "start": "claimed", "missions": True, "view": "map"}, marks=pytest.mark.slow
+        ),
+        pytest.param({"players": 6, "messages": 0, "fortify": "neighbour", "max_rounds": 3}, marks=pytest.mark.slow),
     ],
     ids=["duel", "claimed", "six"],
 )

@@ -113,7 +113,9 @@ def test_it_prints_nothing(capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (place % 3 > 0)) for place, name in enumerate(NAMED)]
+)
 def test_named_environments_keep_the_contract(name: str) -> None:
     report = check_game(f"textarena/{name}", episodes=1, interleaved=2, clauses=CONTRACT, max_turns=12)
     assert report.finished == 1

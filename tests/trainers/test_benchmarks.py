@@ -86,6 +86,7 @@ def test_learner_and_bare_pass_train_on_the_same_tokens(tmp_path):
     assert "≥ 0.85" in page(tmp_path)
 
 
+@pytest.mark.slow
 def test_reading_at_once_and_stepping_find_the_same_thoughts_and_scores(tmp_path):
     (case,) = quick("thinktoks", tmp_path).values()
     assert set(case["sides"]) == {thinktoks.PASS, thinktoks.DRAWN, thinktoks.CACHED, thinktoks.STEPPED}
@@ -182,6 +183,7 @@ def asked(*requests: dict) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_driver_plays_a_peers_games_and_says_what_it_cannot():
     pytest.importorskip("textarena", reason="the extra textarena is not installed")
     games = ("tic_tac_toe", "connect_four", "kuhn_poker", "liars_dice")

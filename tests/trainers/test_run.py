@@ -177,6 +177,7 @@ def test_an_edited_configuration_is_refused_in_one_sentence(finished, change, to
         path.write_text(before)
 
 
+@pytest.mark.slow
 def test_more_iterations_may_be_asked_for_later(tmp_path):
     folder = train(small(iterations=1, evaluation={"pairs": 1}), tmp_path / "r")
     path = folder / "config.yaml"
@@ -207,6 +208,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves_when_it_is_d
     assert checkpoint_bytes(folder, 2) == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_is_prolonged_keeps_the_last_value_of_its_schedules(tmp_path):
     lr = {"kind": "linear", "start": 1e-2, "end": 1e-3}
     folder = train(small(iterations=2, optimizer={"lr": lr, "token_budget": 512}), tmp_path / "r")
@@ -217,6 +219,7 @@ def test_a_run_that_is_prolonged_keeps_the_last_value_of_its_schedules(tmp_path)
     assert rates == pytest.approx([1e-2, 1e-3, 1e-3, 1e-3])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_working_directory(tmp_path, monkeypatch):
     (tmp_path / "model").symlink_to(ModelSource.parse("tiny:blank").fetch())
     monkeypatch.chdir(tmp_path)
@@ -285,6 +288,7 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_what_is_finished(tmp_path):
     assert len(replay_bytes(tmp_path / "r")) == 12
 
 
+@pytest.mark.slow
 def test_lines_and_versions_beyond_the_checkpoint_are_dropped_on_resuming(tmp_path):
     folder = train(small(), tmp_path / "r")
     whole = (folder / "metrics.jsonl").read_text()

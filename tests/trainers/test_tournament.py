@@ -206,6 +206,7 @@ def test_openskill_orders_a_table_of_many() -> None:
     assert all(sigma < 25 / 3 for _, sigma in found.values())
 
 
+@pytest.mark.slow
 def test_the_sequential_test_is_seldom_wrong_however_often_it_is_looked_at() -> None:
     rng = np.random.default_rng(1)
     wrong = 0
@@ -243,6 +244,7 @@ def test_a_gauntlets_pool_is_ordered_by_common_opponents() -> None:
     assert decided(["X", "Y"], comparisons(games), 0.95) == {("X", "Y"): False}
 
 
+@pytest.mark.slow
 def test_the_pool_of_a_gauntlet_is_seldom_ordered_by_mistake() -> None:
     rng = np.random.default_rng(2)
     wrong = 0

@@ -41,7 +41,7 @@ from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.tasks import training_tasks
 from palaestra.trainers.together import ONE_REPLY, play_together
 
-ITERATIONS = {"cpu": 240, "gpu": 240}
+ITERATIONS = {"cpu": 400, "gpu": 400}
 GAMES = {"cpu": 512, "gpu": 2048}
 EVERY = 20
 CHAT_MODEL = "smollm2"
@@ -96,7 +96,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
             "games_per_iteration": GAMES[cell.scale],
             "credit": {
                 "rule": "shuffled" if variant == "shuffled" else "role_baseline",
-                "kl": {"kind": "linear", "start": 0.15, "end": 0.09},  # below 1/2 a code of two begins
+                "kl": {"kind": "linear", "start": 0.15, "end": 0.08},  # below 1/2 a code of two begins
             },
             "loss": {"kl_estimator": "k2"},
             "optimizer": {"lr": {"kind": "piecewise", "points": LR}, "token_budget": 8192},
