@@ -8,16 +8,16 @@ whether the output was replaced (`hindsight_bias`), beside a null arm that is to
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from importlib import resources
 from typing import Any
 
 from palaestra.agents import make_seat
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import Match, MatchRules, OnFailure, make
+from palaestra.envs import Game, Seat, make
 from palaestra.envs.episode import Episode
 from palaestra.envs.games.surprise import CaseOptions
 from palaestra.trainers.experiments.framework import hardware
@@ -25,13 +25,13 @@ from palaestra.trainers.measures.calibration import reliability_bins
 from palaestra.trainers.measures.surprise import Calibration, hindsight_gap, surprise_measures
 from palaestra.trainers.metrics import finite
 from palaestra.trainers.own_surprise import OwnSurprise, compared, is_local_model, own_surprise
+from palaestra.trainers.together import play_together
 
 THINK = (
     "First think step by step between <think> and </think>. Then answer with the probability alone, as a number from 0 "
     "to 1."
 )
 ANSWER = "Answer with the probability alone, as a number from 0 to 1."
-TOGETHER = 32
 
 
 @dataclass(frozen=True)
@@ -78,21 +78,11 @@ def play_hindsight(plan: CardPlan, told: Callable[[], None] = lambda: None) -> d
 
 
 def _played(plan: CardPlan, name: str, options: dict[str, Any], told: Callable[[], None]) -> list[Episode]:
-    rules = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0))
+    def table(number: int) -> tuple[Game, list[Seat]]:
+        game = make(name, seed=plan.seed + number, **options)
+        return game, [make_seat(plan.seat, settings=plan.settings()) for _ in range(game.facts.players)]
 
-    async def one(number: int, gate: asyncio.Semaphore) -> Episode:
-        async with gate:
-            game = make(name, seed=plan.seed + number, **options)
-            seats = [make_seat(plan.seat, settings=plan.settings()) for _ in range(game.facts.players)]
-            episode = await Match(game, seats, rules).play()
-        told()
-        return episode
-
-    async def everything() -> list[Episode]:
-        gate = asyncio.Semaphore(TOGETHER)
-        return list(await asyncio.gather(*(one(number, gate) for number in range(plan.cases))))
-
-    return asyncio.run(everything())
+    return play_together([partial(table, number) for number in range(plan.cases)], told=told)
 
 
 def card_of(

@@ -156,3 +156,12 @@ def test_verdicts_are_kept_as_lines(play, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "reviews.jsonl").read_text().splitlines()]
     assert [line["turn"] for line in lines] == [verdict.turn for verdict in verdicts]
     assert {line["iteration"] for line in lines} == {7}
+
+
+def test_a_claim_that_cannot_be_tried_is_not_learned(play, monkeypatch) -> None:
+    run = config(pairs=3)
+    played = games(run, play("".format))
+    monkeypatch.setattr("palaestra.trainers.hindsight.stage.can_be_tried", lambda claim: None)
+    rows, verdicts = Hindsight(run).review(play(says("yes", "bet")), played, 0, 0.0)
+    assert rows == []
+    assert {verdict.why for verdict in verdicts} <= {"same", "not legal"}

@@ -158,6 +158,7 @@ class Hindsight:
         iteration: int,
     ) -> list[Verdict]:
         """Return the verdicts after their claims were tried out, all in one batch."""
+        found = list(verdicts)
         tasks: list[MatchTask] = []
         spans: dict[int, tuple[int, Any]] = {}
         seed = derive(self.run.seed, "verify", iteration)
@@ -166,11 +167,11 @@ class Hindsight:
                 continue
             claim = Claim.of(played[which], turn, verdict.reply)
             if (deal := can_be_tried(claim)) is None:
+                found[number] = replace(verdict, why="not legal")
                 continue
             spans[number] = (len(tasks), deal)
             tasks += continuations(claim, self.section.pairs, seed, deal, first=len(tasks))
         episodes = [one.episode for one in play(tasks)] if tasks else []
-        found = list(verdicts)
         for number, (start, deal) in spans.items():
             part = episodes[start : start + 2 * self.section.pairs]
             brought = gain(verdicts[number].player, part, deal)
