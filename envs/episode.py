@@ -11,6 +11,7 @@ token for token as they were sampled. Nothing here is ever re-tokenised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,6 +36,9 @@ class TokenRecord:
         ids: Sampled token ids, the stop token included if one was sampled.
         logprobs: Natural-log probability of each of ``ids`` under the distribution it was drawn from.
         policy: The policy version that sampled them, such as ``"base"`` or ``"negotiation@17"``.
+        score: What the last token is worth, in nats, where the game places it and the policy predicted it; 0 if the
+            game does not count it. ``ids`` then has that token, or none if there was no decision to make before it,
+            and the log-probability is that of the decision. None everywhere else.
     """
 
     segment: int
@@ -42,6 +46,7 @@ class TokenRecord:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     policy: str
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class Segment:
         attempts: int32[T], number of the attempt within that turn.
         status: int8[T], index into `STATUSES` of the reply a sampled token belongs to; 0 elsewhere.
         policy: The version that sampled it; a segment has exactly one.
+        scores: float32[T], `TokenRecord.score` of predicted tokens and NaN elsewhere; None if nothing was predicted.
     """
 
     player: int
@@ -123,6 +129,7 @@ class Segment:
     turns: NDArray[np.int32]
     attempts: NDArray[np.int32]
     status: NDArray[np.int8]
+    scores: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,7 @@ def _segment(player: int, role: str, index: int, pieces: list[tuple[Turn, int, A
     turns: list[int] = []
     attempts: list[int] = []
     status: list[int] = []
+    scores: list[float] = []
     for turn, number, attempt, record in pieces:
         context, ids = len(record.context), len(record.ids)
         tokens += [*record.context, *record.ids]
@@ -227,6 +235,9 @@ def _segment(player: int, role: str, index: int, pieces: list[tuple[Turn, int, A
         turns += [turn.number] * (context + ids)
         attempts += [number] * (context + ids)
         status += [0] * context + [STATUSES.index(attempt.status)] * ids
+        scores += [math.nan] * (context + ids)
+        if record.score is not None:
+            scores[-1] = record.score
     return Segment(
         player,
         role,
@@ -238,4 +249,5 @@ def _segment(player: int, role: str, index: int, pieces: list[tuple[Turn, int, A
         np.array(turns, np.int32),
         np.array(attempts, np.int32),
         np.array(status, np.int8),
+        None if all(map(math.isnan, scores)) else np.array(scores, np.float32),
     )

@@ -147,6 +147,7 @@ def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
             "context": list(tokens.context),
             "ids": list(tokens.ids),
             "logprobs": list(tokens.logprobs),
+            **({} if tokens.score is None else {"score": tokens.score}),
         }
     return data
 
@@ -175,6 +176,7 @@ def _attempt_from_json(data: dict[str, Any]) -> Attempt:
             tuple(record["ids"]),
             tuple(record["logprobs"]),
             record["policy"],
+            record.get("score"),
         )
     reply = Reply(part_from_json(data["reply"]), data.get("truncated", False), tokens, data.get("info"))
     return Attempt(reply, data["status"], data.get("reason", ""), data.get("thought", ""))

@@ -74,7 +74,7 @@ def evaluate(
         section = section.model_copy(update={"options": options, "reply": reply})
         if learned:
             tell(model, learned, game, options, reply.settings())
-        engine, codec, policy = _engine(source)
+        engine, codec, reader, policy = _engine(source)
     tasks = evaluation_tasks(
         section,
         game_index=0,
@@ -85,7 +85,7 @@ def evaluate(
         replays=None if replays is None else str(replays),
         meta={"model": model, "evaluation": opponent},
     )
-    played = _play(engine, codec, tasks)
+    played = _play(engine, codec, reader, tasks)
     from palaestra.scripts.live import scores_table
 
     out = console()
@@ -94,21 +94,25 @@ def evaluate(
         out.print(untrusted(f"{len(played)} replays: {replays}", "dim"))
 
 
-def _engine(source: ModelSource) -> tuple[Any, Any, str]:
-    """Return engine, codec and the policy to measure."""
+def _engine(source: ModelSource) -> tuple[Any, Any, Any, str]:
+    """Return engine, codec, reader of documents, and the policy to measure."""
+    from palaestra.agents.document_reader import DocumentReader
     from palaestra.agents.engines.base import BASE
     from palaestra.agents.engines.transformers_engine import TransformersEngine
+    from palaestra.agents.vocabularies import ModelVocabulary
 
     loaded = source.load()
     engine = TransformersEngine(loaded.model)
+    reader = DocumentReader(loaded.model, ModelVocabulary(loaded.codec).start)
     policy = BASE
     if loaded.adapter is not None:
         policy = str(source)
         engine.add_policy(policy, loaded.adapter)
-    return engine, loaded.codec, policy
+        reader.add_policy(policy, loaded.adapter)
+    return engine, loaded.codec, reader, policy
 
 
-def _play(engine: Any, codec: Any, tasks: list[Any]) -> list[Any]:
+def _play(engine: Any, codec: Any, reader: Any, tasks: list[Any]) -> list[Any]:
     """Play the tasks with a bar."""
     import asyncio
 
@@ -118,7 +122,7 @@ def _play(engine: Any, codec: Any, tasks: list[Any]) -> list[Any]:
 
     async def all_of_them() -> list[Any]:
         try:
-            return await play_tasks(engine, codec, tasks, told=lambda played: bar.advance(task))
+            return await play_tasks(engine, codec, tasks, reader=reader, told=lambda played: bar.advance(task))
         finally:
             await engine.aclose()
 

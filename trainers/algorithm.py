@@ -24,6 +24,7 @@ import secrets
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -384,7 +385,8 @@ def trained_rows(played: Sequence[Played]) -> list[Row]:
     rows = []
     for one in played:
         trained = [player for player, plan in enumerate(one.task.seats) if plan.trained]
-        rows += rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
+        found = rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
+        rows += [replace(row, silent=one.task.seats[row.player].silent) for row in found]
     return rows
 
 

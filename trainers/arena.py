@@ -14,11 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from palaestra.agents import make_seat
+from palaestra.agents.document_reader import DocumentReader, ReadingSeat, seats
 from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, ReplayWriter, Seat
 from palaestra.envs.errors import PalaestraError
+from palaestra.envs.games.next_token import NextToken
+from palaestra.envs.seeding import derive
 from palaestra.trainers.tasks import MatchTask, Played
 
 
@@ -43,11 +46,41 @@ def in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
+def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], reference: str) -> dict[int, ReadingSeat]:
+    """Return the seats of tasks whose documents a policy reads: all at once, by policy, scorer and temperature."""
+    alike: dict[tuple[str, str, float], list[MatchTask]] = {}
+    for task in tasks:
+        if task.game == NextToken.id and (policy := task.seats[0].policy) is not None:
+            named = reference if policy == BASE else policy
+            alike.setdefault((named, task.scorer, task.reply.temperature), []).append(task)
+    found: dict[int, ReadingSeat] = {}
+    for (policy, scorer, temperature), same in alike.items():
+        if reader is None:
+            raise GameFailed(f"{NextToken.id} is read in batches, and no reader was given; have one made for the model")
+        try:
+            documents = [game.encoded for task in same if isinstance(game := task.begin(), NextToken)]
+            sitting = seats(
+                reader,
+                policy,
+                documents,
+                [derive(task.match_seed, "reading") % 2**63 for task in same],
+                silent=[task.seats[0].silent for task in same],
+                scored_by=scorer,
+                reference=reference,
+                temperature=temperature,
+            )
+        except Exception as error:
+            raise GameFailed.of(same[0], error) from error
+        found |= {task.index: seat for task, seat in zip(same, sitting, strict=True)}
+    return found
+
+
 async def play_tasks(
     engine: Engine,
     codec: TextCodec,
     tasks: Sequence[MatchTask],
     *,
+    reader: DocumentReader | None = None,
     reference: str = BASE,
     concurrent: int = 64,
     records: Callable[[str], bool] = lambda path: True,
@@ -59,6 +92,7 @@ async def play_tasks(
         engine: Serves every policy version that the tasks name.
         codec: The tokenizer of the engine's model.
         tasks: What to play.
+        reader: Reads documents for the same policies; needed for games of them.
         reference: The engine's name for the frozen reference, which tasks call `BASE`.
         concurrent: Matches that are played at once.
         records: Whether a replay at this path is to be written here.
@@ -68,6 +102,7 @@ async def play_tasks(
         GameFailed: One of them ended with an error; the others were stopped.
     """
     engine.forget()
+    reading = _readings(reader, tasks, reference)
     slots = asyncio.Semaphore(concurrent)
     began = time.perf_counter()
 
@@ -75,6 +110,8 @@ async def play_tasks(
         plan = task.seats[player]
         if plan.policy is None:
             return make_seat(plan.seat, settings=task.reply)
+        if task.index in reading:
+            return reading[task.index]
         policy = reference if plan.policy == BASE else plan.policy
         return LanguageModelSeat(engine, codec, policy=policy, settings=task.reply)
 

@@ -15,6 +15,7 @@ import torch
 
 from palaestra.agents.engines.weights import share
 from palaestra.agents.models.sources import LoadedModel, ModelSource
+from palaestra.agents.thinking import extend
 from palaestra.trainers.config import RunConfig
 
 
@@ -35,15 +36,18 @@ class BaseModel:
         return share(self.loaded.model)
 
 
-_alive: WeakValueDictionary[tuple[str, torch.dtype, str], BaseModel] = WeakValueDictionary()
+_alive: WeakValueDictionary[tuple[str, torch.dtype, str, str | None], BaseModel] = WeakValueDictionary()
 
 
 def base_model(config: RunConfig, device: str = "cpu") -> BaseModel:
     """Return the run's base model on a device, loading it unless this process holds it already."""
-    key = (config.model.source, dtype_of(config.model.dtype), device)
+    thinking = config.model.thinking
+    key = (config.model.source, dtype_of(config.model.dtype), device, thinking and thinking.model_dump_json())
     base = _alive.get(key)
     if base is None:
         loaded = ModelSource.parse(config.model.source).load(dtype=key[1])
+        if thinking is not None:
+            extend(loaded.model, thinking.kinds, thinking.most)
         loaded.model.to(device)
         base = _alive[key] = BaseModel(loaded)
     return base

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from palaestra.agents.language_model import ReplySettings
+from palaestra.envs.games.next_token import NextToken
 from palaestra.envs.match import MatchRules, OnFailure
 from palaestra.envs.options import refuse_reserved
 from palaestra.envs.registry import Visibility, entry
@@ -39,6 +40,15 @@ class LoraSection(Section):
     """Module names that get an update, or ``all-linear``."""
 
 
+class ThinkingSection(Section):
+    """Thinking tokens that the adapter gets (`palaestra.agents.thinking`)."""
+
+    kinds: int = Field(8, ge=1, le=1024)
+    """How many there are."""
+    most: int = Field(4, ge=1, le=256)
+    """Most of them before one real token."""
+
+
 class ModelSection(Section):
     """The base model and the adapter that is trained on it."""
 
@@ -49,6 +59,8 @@ class ModelSection(Section):
     """Type of the frozen weights; adapters are always float32. ``auto``: bfloat16 on a GPU, float32 on a CPU (where
     bfloat16 may be 2 to 3 times as fast, but seeds are no longer exact)."""
     lora: LoraSection = LoraSection()
+    thinking: ThinkingSection | None = None
+    """Thinking tokens beside the model's own; null for none. A start adapter has its own."""
 
 
 class ReplySection(Section):
@@ -132,6 +144,16 @@ class GameSection(Section):
     of a contest: ``{3: base, 4: base}``."""
     group_size: int = Field(1, ge=1)
     """Episodes that start from the same state; above 1 for the group-relative rule."""
+    scorer: str = "live"
+    """Of `next_token`: whose log scores thoughts are paid by, ``live``, ``frozen`` or a registered scorer
+    (`palaestra.agents.document_reader`)."""
+    empty: bool = True
+    """Of `next_token`: whether the first of each group is the empty thought, which never thinks."""
+
+    @property
+    def reads(self) -> bool:
+        """Return whether the game is one of documents, which the policy reads in batches."""
+        return self.game == NextToken.id
 
     @model_validator(mode="after")
     def _options_are_the_games(self) -> GameSection:

@@ -65,7 +65,12 @@ class TokenLearner(TorchLearner):
     ) -> torch.Tensor:
         """Return the token loss of one micro-batch; its metrics are added to ``batch["metrics"]``."""
         loss, metrics = token_loss(
-            fwd_out["logprobs"], batch["tokens"], batch["counts"], batch["settings"], entropy=fwd_out["entropy"]
+            fwd_out["logprobs"],
+            batch["tokens"],
+            batch["counts"],
+            batch["settings"],
+            entropy=fwd_out["entropy"],
+            predicted=fwd_out.get("predicted"),
         )
         for name, value in metrics.items():
             batch["metrics"][name] += float(value)
@@ -122,13 +127,14 @@ class TokenLearner(TorchLearner):
         parameters = self.policy.parameters_of(adapter)
         optimizer.zero_grad(set_to_none=True)
         metrics: dict[str, float] = defaultdict(float)
-        for temperature, same in self._by_temperature(rows[self._rank :: self._world]).items():
+        for (temperature, reading), same in self._alike(rows[self._rank :: self._world]).items():
             for micro in pack(same, self.run.optimizer.token_budget):
                 tokens = TokenBatch.from_rows(micro, device=self._device)
                 batch = {
                     "tokens": tokens,
                     "adapter": adapter,
                     "temperature": temperature,
+                    "reading": reading,
                     "entropy_grad": settings.entropy_weight != 0,
                     "counts": counts,
                     "settings": settings,
@@ -152,12 +158,12 @@ class TokenLearner(TorchLearner):
             totals[name] += value
         return norm
 
-    def _by_temperature(self, rows: Sequence[Row]) -> dict[float, list[Row]]:
-        """Group rows by the temperature that their game samples at."""
+    def _alike(self, rows: Sequence[Row]) -> dict[tuple[float, bool], list[Row]]:
+        """Group rows by the temperature that their game samples at, and by whether they are readings, with scores."""
         temperatures = {section.game: section.reply.temperature for section in self.run.games}
-        found: dict[float, list[Row]] = {}
+        found: dict[tuple[float, bool], list[Row]] = {}
         for row in rows:
-            found.setdefault(temperatures[row.game], []).append(row)
+            found.setdefault((temperatures[row.game], row.scores is not None), []).append(row)
         return dict(sorted(found.items()))
 
     # ------------------------------------------------------------------ data parallelism

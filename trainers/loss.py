@@ -243,7 +243,13 @@ def score_hidden(
 
 
 def token_loss(
-    logprobs: Tensor, batch: TokenBatch, counts: Counts, settings: LossSettings, *, entropy: Tensor | None = None
+    logprobs: Tensor,
+    batch: TokenBatch,
+    counts: Counts,
+    settings: LossSettings,
+    *,
+    entropy: Tensor | None = None,
+    predicted: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a micro-batch and its metrics.
 
@@ -253,6 +259,8 @@ def token_loss(
         counts: Of the whole batch that one optimizer step sees, not of this micro-batch.
         settings: Clip range and denominators.
         entropy: [B, T] from `score_rows`; needed, with gradient, if ``entropy_weight`` is not 0.
+        predicted: [B, T], the log-probabilities that ``ce`` is about, where they are not ``logprobs``: in rows with
+            scores the latter are those of decisions.
 
     Returns:
         The loss, and metrics without gradient. Losses and metrics of micro-batches are *added* to give those of the
@@ -273,7 +281,13 @@ def token_loss(
     bounded = ratio if settings.dual_clip is None else ratio.clamp(max=settings.dual_clip)
     losses = {
         "pg": _reduce(-torch.minimum(bounded * advantage, clipped * advantage), "pg", batch, counts, settings),
-        "ce": _reduce(-batch.weight["ce"] * torch.where(ce, logprobs, 0.0), "ce", batch, counts, settings),
+        "ce": _reduce(
+            -batch.weight["ce"] * torch.where(ce, logprobs if predicted is None else predicted, 0.0),
+            "ce",
+            batch,
+            counts,
+            settings,
+        ),
     }
 
     k3_reference = torch.zeros_like(logprobs)

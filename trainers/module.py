@@ -21,7 +21,8 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from palaestra.agents.engines.canary import plain_score
-from palaestra.agents.thinking import thinking_of
+from palaestra.agents.thinking import ADVANCE, thinking_of
+from palaestra.agents.thinking_adapter import token_fields
 from palaestra.envs.seeding import derive
 from palaestra.trainers.adapters import AdapterWeights, Canary
 from palaestra.trainers.base_model import base_model
@@ -47,6 +48,8 @@ class PolicyModule(TorchRLModule):
         self.fingerprint = loaded.fingerprint
         self.names = config.adapter_names()
         self._lora: dict[str, Any] = lora_fields(config)
+        if loaded.adapter is None and thinking_of(tree) is not None:
+            self._lora |= token_fields(tree)
         # PEFT's names are parts of module paths, which a user's name, with its dots, cannot be.
         self._inside = {name: f"trained{number}" for number, name in enumerate(self.names)}
         self._reference: str | None = None
@@ -89,12 +92,16 @@ class PolicyModule(TorchRLModule):
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """Score one micro-batch: ``batch`` holds a `TokenBatch`, the adapter's name (None: the reference), the
-        temperature of sampling and whether the entropy needs a gradient. Returns ``logprobs`` and ``entropy``,
-        float32[B, T]. Rows of the same tokens are computed once; with dropout they share its draws."""
+        temperature of sampling, whether the entropy needs a gradient, and whether the rows are readings. Returns
+        ``logprobs`` and ``entropy``, float32[B, T], and for readings, where these are about decisions, ``predicted``,
+        the log-probabilities of real tokens. Rows of the same tokens are computed once; with dropout they share its
+        draws."""
         everything: TokenBatch = batch["tokens"]
         tokens, place = everything.once()
         model = self.peft.get_base_model()
         entropy_grad = batch.get("entropy_grad", False)
+        if batch.get("reading"):
+            return {name: values[place] for name, values in self._read(tokens, batch, entropy_grad).items()}
         room = None if self.thinking is None else self.thinking.room(tokens.tokens)
         with self.using(batch.get("adapter")):
             if not self._plain_head:
@@ -116,6 +123,33 @@ class PolicyModule(TorchRLModule):
                 entropy_grad=entropy_grad,
             )
         return {"logprobs": logprobs[place], "entropy": entropy[place]}
+
+    def _read(self, batch: TokenBatch, settings: dict[str, Any], entropy_grad: bool) -> dict[str, Tensor]:
+        """Score readings: decisions and predicted tokens apart, only where a stream needs them."""
+        thinking = self.thinking
+        if thinking is None:
+            raise ValueError("rows with scores need a model with thinking tokens; give model.thinking, or an adapter")
+        needed = batch.scored[:, 1:]
+        model = self.peft.get_base_model()
+        ids: dict[str, Any] = {"input_ids": batch.tokens, "attention_mask": batch.attention.long(), "use_cache": False}
+        with self.using(settings.get("adapter")):
+            if self._plain_head:
+                hidden = model.get_decoder()(**ids).last_hidden_state
+                logits = model.get_output_embeddings()(hidden[:, :-1][needed])
+            else:
+                logits = model(**ids).logits[:, :-1][needed]
+        following = batch.tokens[:, 1:][needed]
+        decisions = thinking.decisions(logits).clamp(min=IMPOSSIBLE)
+        kind = torch.where(following >= thinking.real, following - thinking.real + 1, ADVANCE)
+        real = thinking.real_logprobs(logits).gather(-1, following.clamp(max=thinking.real - 1)[:, None])[:, 0]
+        with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
+            entropy = -(decisions.exp() * decisions).sum(-1)
+        found = {"logprobs": decisions.gather(-1, kind[:, None])[:, 0], "entropy": entropy, "predicted": real}
+        row, column = needed.nonzero(as_tuple=True)
+        return {
+            name: values.new_zeros(batch.tokens.shape).index_put((row, column + 1), values)
+            for name, values in found.items()
+        }
 
     def _joint(self, logits: Tensor, room: Tensor | None) -> Tensor:
         """Return logits of what engines draw from; what is impossible is finite, or no entropy could be computed."""

@@ -75,7 +75,8 @@ def plan_of(config: RunConfig) -> Plan:
     for section in config.games:
         share = games * section.weight / weight
         turns, chars, players = _probe(section)
-        reply = min(section.reply.max_tokens, 24 if kind == "smollm2" else 8)
+        reply = 1 if section.reads else min(section.reply.max_tokens, 24 if kind == "smollm2" else 8)
+        chars = 0.0 if section.reads else chars  # what a document's observations say is its own tokens
         segments = turns if section.reply.context == "fresh" else players
         segment_tokens = FRAME[kind] + (chars * per_char + turns * (reply + 6)) / segments
         replies += share * turns

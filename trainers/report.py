@@ -30,6 +30,11 @@ from palaestra.trainers.summary import Estimate, Score
 DERAILMENT_GAMES = 1000
 """Recorded games, the last ones, that are searched for talk."""
 GAMES = 3
+READING: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Loss of real tokens", "nats", ("next_token/hard", "next_token/easy")),
+    ("Thoughts where thinking is allowed", "before a token", ("next_token/hard_thoughts", "next_token/easy_thoughts")),
+)
+"""Of runs that read documents."""
 PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("How replies ended", "share of replies", ("legal_rate", "illegal_rate", "unparsable_rate", "truncated_rate")),
     ("Reward by role", "mean return", ()),
@@ -100,7 +105,13 @@ def write_report(folder: str | Path) -> Path:
         tokens=sum(one["sampled_tokens"] for one in metrics),
         comparison=_comparison(evaluation),
         headline=_headline(evaluation),
-        curves=[Markup(_panel(metrics, *panel)) for panel in PANELS],
+        curves=[
+            *(Markup(_panel(metrics, *panel)) for panel in PANELS),
+            *(
+                Markup(_panel(metrics, *panel, where="results"))
+                for panel in (READING if any(section.reads for section in run.config.games) else ())
+            ),
+        ],
         forecasts=forecast_section(run.folder),
         shown=_games(run.folder),
         derailments=_derailments(run.folder),
@@ -165,9 +176,17 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _panel(metrics: list[dict[str, Any]], title: str, unit: str, keys: tuple[str, ...]) -> str:
-    """Return one panel as inline SVG; without keys, one curve per game and role."""
-    if keys:
+def _panel(
+    metrics: list[dict[str, Any]], title: str, unit: str, keys: tuple[str, ...], where: str | None = None
+) -> str:
+    """Return one panel as inline SVG; without keys, one curve per game and role. ``where`` is the part of an
+    iteration's numbers that has the keys."""
+    if where:
+        series = {
+            key.partition("/")[2].replace("_", " "): [one.get(where, {}).get(key, float("nan")) for one in metrics]
+            for key in keys
+        }
+    elif keys:
         series = {key.replace("_rate", "").replace("_", " "): [one[key] for one in metrics] for key in keys}
     else:
         roles = sorted({role for one in metrics for role in one["reward_by_role"]})

@@ -78,6 +78,11 @@ class Row:
         tokens: int32[T]. sampled: bool[T]. logprobs: float32[T], behaviour log-probabilities, 0 where not sampled.
         turns: int32[T], number of the turn. status: int8[T], index into `STATUSES` of the reply a sampled token belongs
             to.
+        scores: float32[T], what each *predicted* token is worth, in nats, 0 where that does not count, NaN for all
+            other tokens; None for a row in which nothing was predicted. In a row with scores, ``logprobs`` are those of
+            decisions (thinking tokens, and to advance where a predicted token stands), and ``ce`` is about what the
+            model says of predicted tokens.
+        silent: Whether it is the empty thought, whose decisions were not drawn.
         streams: The weights, by name from `STREAMS`; a missing name is a stream without members.
     """
 
@@ -94,6 +99,8 @@ class Row:
     logprobs: NDArray[np.float32]
     turns: NDArray[np.int32]
     status: NDArray[np.int8]
+    scores: NDArray[np.float32] | None = None
+    silent: bool = False
     streams: dict[str, Stream] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -124,6 +131,8 @@ class Row:
             raise RowError(
                 f"{where}: logprobs must be finite natural logarithms of probabilities; have the engine return them"
             )
+        if self.scores is not None and (self.scores.shape != (length,) or np.isinf(self.scores).any()):
+            raise RowError(f"{where}: scores must be one finite number per token, or NaN; have the scorer give numbers")
         if self.return_ is not None and not np.isfinite(self.return_):
             raise RowError(
                 f"{where}: return {self.return_} is not finite; have the game return a number, or None if unfinished"
@@ -173,6 +182,7 @@ def rows_from_episode(episode: Episode, episode_id: str, *, players: Iterable[in
                 logprobs=segment.logprobs,
                 turns=segment.turns,
                 status=segment.status,
+                scores=segment.scores,
             )
             row.check()
             rows.append(row)

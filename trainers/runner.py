@@ -21,9 +21,11 @@ import torch
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
+from palaestra.agents.document_reader import DocumentReader
 from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.engines.canary import canary
 from palaestra.agents.engines.transformers_engine import TransformersEngine
+from palaestra.agents.vocabularies import ModelVocabulary
 from palaestra.trainers.adapters import AdapterWeights
 from palaestra.trainers.arena import in_a_line, play_tasks
 from palaestra.trainers.base_model import base_model
@@ -65,10 +67,12 @@ class MatchRunner(EnvRunner, Checkpointable):
         """Make a new engine, which knows no version: after a checkpoint was loaded, a name may mean other weights."""
         rows = min(self.run_config.resources.concurrent_games, MOST_ROWS)
         self.engine: Engine = TransformersEngine(self.base.loaded.model, max_rows=rows)
+        self.reader = DocumentReader(self.base.loaded.model, ModelVocabulary(self.codec).start)
         self.reference = BASE
         if self.base.loaded.adapter is not None:
             self.reference = REFERENCE
             self.engine.add_policy(REFERENCE, self.base.loaded.adapter)
+            self.reader.add_policy(REFERENCE, self.base.loaded.adapter)
 
     def sample(
         self,
@@ -144,11 +148,12 @@ class MatchRunner(EnvRunner, Checkpointable):
 async def _play(
     runner: MatchRunner, tasks: Sequence[MatchTask], policies: Mapping[str, ray.ObjectRef], here: str
 ) -> list[Played]:
-    await _hold(runner.engine, policies)
+    await _hold(runner.engine, runner.reader, policies)
     return await play_tasks(
         runner.engine,
         runner.codec,
         tasks,
+        reader=runner.reader,
         reference=runner.reference,
         concurrent=runner.run_config.resources.concurrent_games,
         records=lambda path: _shares_disk(Path(path).parent, here),
@@ -158,19 +163,21 @@ async def _play(
 async def _score(
     runner: MatchRunner, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
 ) -> list[list[float]]:
-    await _hold(runner.engine, policies)
+    await _hold(runner.engine, runner.reader, policies)
     return list(await asyncio.gather(*(runner.engine.score(tokens, policy=policy) for tokens in contexts)))
 
 
-async def _hold(engine: Engine, policies: Mapping[str, ray.ObjectRef]) -> None:
+async def _hold(engine: Engine, reader: DocumentReader, policies: Mapping[str, ray.ObjectRef]) -> None:
     """Serve these versions and no others; a new one must first answer its canary."""
     held = set(engine.policies()) - {BASE, REFERENCE}
     for name in held - set(policies):
         engine.remove_policy(name)
+        reader.remove_policy(name)
     for name in sorted(set(policies) - held):
         given = policies[name]
         weights: AdapterWeights = ray.get(given) if isinstance(given, ray.ObjectRef) else given
         engine.add_policy(name, weights.payload())
+        reader.add_policy(name, weights.payload())
         if weights.canary is not None:
             seen = weights.canary
             await canary(engine, name, seen.tokens, seen.logprobs, base=seen.base)

@@ -11,8 +11,11 @@ from pathlib import Path
 import torch
 
 from palaestra.agents import check_seat, seat_names
+from palaestra.agents.document_reader import scorer
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
+from palaestra.agents.thinking import Thinking
+from palaestra.agents.thinking_adapter import recorded
 from palaestra.envs import make
 from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.match import Match
@@ -30,6 +33,17 @@ def settle(config: RunConfig) -> RunConfig:
         PalaestraError: A name that is not known, an option that a game or rule does not take, a model that cannot be
             had, or an adapter that was made for another base; the sentence begins with the key.
     """
+    source = ModelSource.parse(config.model.source)
+    adapter = source.adapter_folder()
+    thinking = _thinking(config, adapter)
+    config = config.model_copy(
+        update={
+            "games": [
+                _reading(f"games.{number}", section, source, thinking) if section.reads else section
+                for number, section in enumerate(config.games)
+            ]
+        }
+    )
     for number, section in enumerate(config.games):
         where = f"games.{number}"
         _check_game(where, section)
@@ -43,14 +57,61 @@ def settle(config: RunConfig) -> RunConfig:
         raise ConfigError(f"credit: {error}") from None
     if getattr(credit, "compares_groups", False):
         _check_groups(config)
-    source = ModelSource.parse(config.model.source)
-    adapter = source.adapter_folder()
+    if getattr(credit, "reads_documents", False):
+        _check_documents(config, getattr(credit, "cost", 0.0))
     folder = source.fetch()
     if adapter is None:
         _check_targets(config, folder)
     name = str(Path(source.name).expanduser().resolve()) if source.kind == "folder" else source.name
     settled = ModelSource(source.kind, name, str(adapter.resolve()) if adapter else None)
     return config.model_copy(update={"model": config.model.model_copy(update={"source": str(settled)})})
+
+
+def _thinking(config: RunConfig, adapter: Path | None) -> Thinking | None:
+    """Return the thinking tokens that the policy will have; how many real tokens there are is not known yet."""
+    section = config.model.thinking
+    if adapter is None:
+        return None if section is None else Thinking(1, section.kinds, section.most)
+    if section is not None:
+        raise ConfigError(
+            "model.thinking: a start adapter has the thinking tokens that it was trained with, or none; leave this out."
+        )
+    return recorded(adapter)
+
+
+def _reading(where: str, section: GameSection, source: ModelSource, thinking: Thinking | None) -> GameSection:
+    """Return a section of documents with what follows from the model written out."""
+    if thinking is None:
+        raise ConfigError(f"{where}: {section.game} trains thinking tokens; give the model some in model.thinking.")
+    if section.reply.temperature != 1:
+        raise ConfigError(f"{where}.reply.temperature: decisions to think are drawn at temperature 1.")
+    try:
+        scorer(section.scorer)
+    except UnknownName as error:
+        raise ConfigError(f"{where}.scorer: {error}") from None
+    own = {"vocabulary": str(source.base), "thoughts": thinking.kinds, "most": thinking.most}
+    for key, value in own.items():
+        if section.options.get(key, value) != value:
+            raise ConfigError(
+                f"{where}.options.{key}: the model has {value}, not {section.options[key]}; leave this out."
+            )
+    return section.model_copy(update={"options": {**section.options, **own}})
+
+
+def _check_documents(config: RunConfig, cost: float) -> None:
+    """Raise if the rule would be handed rows without predicted tokens, or would charge another cost than the game."""
+    for number, section in enumerate(config.games):
+        if not section.reads:
+            raise ConfigError(
+                f"games.{number}: {config.credit.rule} pays for predicted tokens, and {section.game} has none; train "
+                "it in a run of its own."
+            )
+        charged = make(section.game, **section.options).options.cost
+        if charged != cost:
+            raise ConfigError(
+                f"credit.options.cost: a thought costs {charged:g} nats in games.{number} and {cost:g} here; give both "
+                "the same."
+            )
 
 
 def _check_groups(config: RunConfig) -> None:

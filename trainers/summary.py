@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
@@ -36,6 +36,7 @@ class Summary:
         forfeit_rate: Share of games that ended by forfeit.
         reply_tokens: Mean length of a reply: the first sign of a collapse.
         learner: What the learner reported.
+        results: Mean of every number in `Game.result`, by ``game/key``, over finished games.
     """
 
     iteration: int
@@ -56,6 +57,7 @@ class Summary:
     seconds_sampling: float
     seconds_learning: float
     learner: dict[str, float]
+    results: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for ``metrics.jsonl``."""
@@ -114,7 +116,19 @@ def summarize(
         seconds_sampling=seconds_sampling,
         seconds_learning=seconds_learning,
         learner={key: float(value) for key, value in learner.items()},
+        results=_results([one.episode for one in played]),
     )
+
+
+def _results(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Return the mean of every number that finished games recorded."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for episode in episodes:
+        if episode.outcome == "finished":
+            for key, value in episode.result.items():
+                if isinstance(value, int | float) and math.isfinite(value):
+                    found[f"{episode.game}/{key}"].append(float(value))
+    return {key: fmean(values) for key, values in sorted(found.items())}
 
 
 def _count_attempts(episode: Episode, player: int, statuses: dict[str, int]) -> int:

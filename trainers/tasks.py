@@ -8,7 +8,7 @@ resumed runner play the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from palaestra.agents.engines.base import BASE
@@ -30,11 +30,13 @@ class SeatPlan:
         policy: A policy version of the runner's engine; None for a seat without the run's model.
         seat: Without a policy, a seat that `palaestra.agents.make_seat` makes, such as ``"random"``.
         trained: Whether this seat's tokens are trained on.
+        silent: Whether it reads a document without thinking, as the empty thought of its group.
     """
 
     policy: str | None = None
     seat: str = ""
     trained: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class MatchTask:
     replay: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     opening: Opening = Opening()
+    scorer: str = "live"
 
     def begin(self) -> Game:
         """Return the game as the match begins."""
@@ -129,6 +132,8 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
         start = derive(config.seed, "start", iteration, game_index, nth // section.group_size)
         episode = derive(config.seed, "episode", iteration, game_index, nth)
         seats = _seats(section, episode, versions[config.adapter_of(game_index)])
+        if section.empty and nth % section.group_size == 0 and section.group_size > 1 and section.reads:
+            seats = tuple(replace(plan, silent=plan.trained) for plan in seats)
         name = f"{iteration:05d}-{index:04d}.jsonl"
         tasks.append(
             MatchTask(
@@ -144,6 +149,7 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
                 group=f"{game_index}/{nth // section.group_size}",
                 replay=None if replays is None else f"{replays}/{name}",
                 meta={"run": config.name, "iteration": iteration, "episode": index},
+                scorer=section.scorer,
             )
         )
     return tasks
@@ -215,6 +221,7 @@ def evaluation_tasks(
                     group=f"pair-{pair}",
                     replay=None if replays is None else f"{replays}/{game_index}-{pair:04d}-{own}.jsonl",
                     meta={**(meta or {}), "pair": pair, "own_seat": own},
+                    scorer=section.scorer,
                 )
             )
     return tasks

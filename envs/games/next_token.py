@@ -6,8 +6,9 @@ vocabulary, is paid the logarithm of what it gave the true next token (a proper 
 in expectation than what it believes), and the true token is placed. The next token is in no observation before.
 
 An action is a thinking token, ``Tokens((k,), "thinking")``, or a `Distribution` over the vocabulary. As text:
-``think 2``, or ``advance a:0.7 b:0.2``, the rest of the probability spread evenly over all other tokens; ``advance``
-alone is the uniform distribution. A text stays a text in records; what it means follows from the vocabulary.
+``think 2``, or ``advance a:0.7 #32:0.2``, the rest of the probability spread evenly over all other tokens; ``#32`` is
+token number 32, and ``advance`` alone is the uniform distribution. A text stays a text in records; what it means
+follows from the vocabulary.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class NextToken(Game):
         self._said(text)
         return " ".join(text.split())
 
-    def _said(self, text: str) -> Tokens | Distribution:
+    def _said(self, text: str) -> Tokens | Spread:
         """Return what a text means.
 
         Raises:
@@ -209,7 +210,7 @@ class NextToken(Game):
         given: dict[int, float] = {}
         for word in words[1:]:
             sign, colon, number = word.rpartition(":")
-            tokens = self.words.encode(sign) if colon and sign else []
+            tokens = self._named(sign) if colon and sign else []
             try:
                 chance = float(number)
             except ValueError:
@@ -217,15 +218,25 @@ class NextToken(Game):
             if len(tokens) != 1 or not 0 <= chance <= 1 or tokens[0] in given:
                 raise UnparsableAction(f"{word[:40]!r} is no token with a probability from 0 to 1, such as a:0.7.")
             given[tokens[0]] = chance
-        return spread(given, self.words.size)
+        return Spread.of(given, self.words.size)
+
+    def _named(self, sign: str) -> list[int]:
+        """Return the tokens of a sign, or the one of a number such as ``#32``."""
+        number = sign[1:]
+        if sign[0] == "#" and number.isascii() and number.isdigit() and len(number) < 9:
+            return [int(number)] if int(number) < self.words.size else []
+        return self.words.encode(sign)
 
     def check(self, player: int, action: Action) -> None:
+        meant: Action | Spread = action
         if isinstance(action, str):
             try:
-                action = self._said(action)
+                meant = self._said(action)
             except UnparsableAction as error:
                 raise IllegalAction(error.reason) from None
-        match action:
+        match meant:
+            case Spread():
+                return
             case Tokens(ids=(kind,), vocabulary="thinking"):
                 if not self.left():
                     raise IllegalAction("no thinking is allowed here; advance.")
@@ -249,14 +260,15 @@ class NextToken(Game):
         return " ".join(["advance", *(f"{sign}:{chance:g}" for sign, chance in given.items())])
 
     def _apply(self, player: int, action: Action) -> None:
-        action = self._said(action) if isinstance(action, str) else action
-        if isinstance(action, Tokens):
-            self.placed.append(self.words.size + action.ids[0])
+        meant = self._said(action) if isinstance(action, str) else action
+        if isinstance(meant, Tokens):
+            self.placed.append(self.words.size + meant.ids[0])
             self.pondered += 1
             return
-        assert isinstance(action, Distribution)
+        assert isinstance(meant, Distribution | Spread)
         due = int(self.encoded.ids[self.position])
-        self.scores.append(max(action.logprobs[due], FLOOR) if self.encoded.scored[self.position] else 0.0)
+        paid = meant.logprob(due) if isinstance(meant, Spread) else meant.logprobs[due]
+        self.scores.append(max(paid, FLOOR) if self.encoded.scored[self.position] else 0.0)
         self.counts.append(self.pondered)
         self.placed.append(due)
         self.position += 1
@@ -304,18 +316,40 @@ class NextToken(Game):
         twin.placed, twin.scores, twin.counts = list(self.placed), list(self.scores), list(self.counts)
 
 
-def spread(given: dict[int, float], size: int) -> Distribution:
-    """Return given probabilities as a distribution over ``size`` tokens, what is left spread evenly over all others.
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A distribution of which some probabilities are given, and the rest is spread evenly over all other tokens.
 
-    Probabilities that sum to more than 1 are scaled down to it.
+    Attributes:
+        given: Log-probabilities by token, in nats.
+        rest: That of each other token.
     """
-    total = math.fsum(given.values())
-    if total > 1 or len(given) == size:
-        given = {token: chance / total for token, chance in given.items()}
-        total = 1.0
-    rest = (1 - total) / max(1, size - len(given))
-    odds = [given.get(token, rest) for token in range(size)]
-    return Distribution(tuple(math.log(chance) if chance > 0 else -math.inf for chance in odds))
+
+    given: dict[int, float]
+    rest: float
+
+    @classmethod
+    def of(cls, given: dict[int, float], size: int) -> Spread:
+        """Return the distribution over ``size`` tokens with given probabilities; those that sum to more than 1 are
+        scaled down to it."""
+        total = math.fsum(given.values())
+        if total > 1 or len(given) == size:
+            given = {token: chance / total for token, chance in given.items()} if total else {}
+            total = 1.0 if given else 0.0
+        rest = (1 - total) / max(1, size - len(given))
+        return cls({token: _log(chance) for token, chance in given.items()}, _log(rest))
+
+    def logprob(self, token: int) -> float:
+        """Return the log-probability of a token, in nats."""
+        return self.given.get(token, self.rest)
+
+    def whole(self, size: int) -> Distribution:
+        """Return it as the distribution over ``size`` tokens."""
+        return Distribution(tuple(self.logprob(token) for token in range(size)))
+
+
+def _log(chance: float) -> float:
+    return math.log(chance) if chance > 0 else -math.inf
 
 
 def _mean(values: list[float]) -> float | None:

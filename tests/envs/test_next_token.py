@@ -13,7 +13,7 @@ from palaestra.envs import MatchRules, OnFailure, Scripted, make, play
 from palaestra.envs.bridges.next_token import normalised
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, UnknownName, UnparsableAction
-from palaestra.envs.games.next_token import FLOOR, THINKING, NextToken, spread
+from palaestra.envs.games.next_token import FLOOR, THINKING, NextToken, Spread
 from palaestra.envs.parts import Distribution, Tokens
 from palaestra.envs.seat import RandomSeat
 
@@ -30,6 +30,10 @@ def game_of(seed=0, **options) -> NextToken:
     game = make("next_token", seed=seed, **{**CHAIN, **options})
     assert isinstance(game, NextToken)
     return game
+
+
+def spread(given, size) -> Distribution:
+    return Spread.of(given, size).whole(size)
 
 
 def sure(game: NextToken) -> Distribution:
@@ -122,7 +126,8 @@ def test_thoughts_end_where_they_are_not_allowed_or_used_up():
 
 
 @pytest.mark.parametrize("text", ["", "think", "think -1", "think 1e3", "advance a", "advance a:2", "advance a:nan",
-                                  "advance ab:0.5", "advance a:0.1 a:0.2", "a"])  # fmt: skip
+                                  "advance ab:0.5", "advance a:0.1 a:0.2", "a", "advance #256:1",
+                                  "advance a:0.1 #97:0.1"])  # fmt: skip
 def test_texts_that_say_nothing_are_no_guess(text):
     with pytest.raises(UnparsableAction):
         game_of().parse(0, text)
@@ -132,9 +137,11 @@ def test_text_reads_as_the_distribution_that_it_says():
     game = game_of()
     assert game.parse(0, " advance  a:0.5 b:0.25") == "advance a:0.5 b:0.25"
     found = game._said("advance a:0.5 b:0.25")
-    assert isinstance(found, Distribution)
-    assert math.exp(found.logprobs[97]) == pytest.approx(0.5)
-    assert math.exp(found.logprobs[99]) == pytest.approx(0.25 / 254)
+    assert isinstance(found, Spread)
+    assert found == game._said("advance #97:0.5 #98:0.25")
+    assert math.exp(found.logprob(97)) == pytest.approx(0.5)
+    assert math.exp(found.logprob(99)) == pytest.approx(0.25 / 254)
+    assert game._said("advance #:1").given == {35: 0.0}  # the sign itself
     impossible = play(game_of(), [Scripted("advance a:1", *["advance"] * 30)], MatchRules(unparsable=OnFailure(0)))
     assert impossible.returns is not None
     assert math.isfinite(impossible.returns[0])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from palaestra.envs.errors import OptionError
 from palaestra.trainers.credit.base import by_seat_episode, make_credit, register_credit
 from palaestra.trainers.rows import Row
 
@@ -28,6 +29,8 @@ class Shuffled:
 
     def __init__(self, rule: str = "role_baseline", **options: Any) -> None:
         self.inner = make_credit(rule, **options)
+        if getattr(self.inner, "reads_documents", False):
+            raise OptionError(f"{rule} pays by the scores of tokens and not by returns; there is nothing to deal out")
 
     @property
     def compares_groups(self) -> bool:

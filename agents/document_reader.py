@@ -1,0 +1,329 @@
+"""Policies at the game `next_token`, which read whole batches of documents at once and then sit through their matches.
+
+A language model's seat at this game has nothing to ask for: what it will do follows from the document and the seed
+(`palaestra.agents.reader`). So a batch of documents is read in one go, and each match is then played, checked and
+recorded like any other, by a seat that gives the replies of its reading one by one (`ReadingSeat`).
+
+A reply that advances says of the distribution only what the true token got, as ``advance #32:0.7``: the same score and
+the same state, in a record of a few characters. Its `TokenRecord` holds the log-probability of the *decision*, and as
+``score`` what the token is worth to whoever assigns credit, by a *scorer*:
+
+    live     the reading policy's own log-probability
+    frozen   that of the reference, in the same context
+
+and whatever else is registered (`register_scorer`, or an entry point in group ``palaestra.scorers``).
+
+A *silent* reading is the empty thought: it makes every decision to advance, however unlikely, and records how likely
+each was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from palaestra.agents.engines.base import BASE, Adapter
+from palaestra.agents.engines.weights import share
+from palaestra.agents.reader import Batch, Reading, laid_out, read, score
+from palaestra.agents.thinking import Thinking, extend, thinking_of
+from palaestra.agents.thinking_adapter import prepare, recorded
+from palaestra.envs.documents.vocabulary import Encoded
+from palaestra.envs.episode import Reply, TokenRecord
+from palaestra.envs.errors import PalaestraError, UnknownName
+from palaestra.envs.games.next_token import THINKING
+from palaestra.envs.parts import Tokens
+from palaestra.envs.seat import View
+
+Logprobs = NDArray[np.float64]
+SMALLEST = 1e-12
+"""A score that counts is at least this far below 0, which means that the document does not count the token."""
+MOST_LOGITS = 1 << 26
+"""Numbers in the logits of one scoring pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A document as a policy read it.
+
+    Attributes:
+        reading: Its tokens, with the log-probability of every decision, float32[L].
+        real: float64[T], log-probabilities of the document's tokens under the policy, in nats.
+    """
+
+    reading: Reading
+    real: Logprobs
+
+
+Scorer = Callable[[Sequence[Encoded], Sequence[Read], Callable[[], list[Logprobs]]], list[Logprobs]]
+"""From documents, how they were read, and a function that has the reference score the same readings, to what each
+document's tokens are worth, float64[T] each, in nats."""
+_scorers: dict[str, Scorer] = {
+    "live": lambda documents, reads, reference: [one.real for one in reads],
+    "frozen": lambda documents, reads, reference: reference(),
+}
+SCORERS = "palaestra.scorers"
+
+
+class ScorerError(PalaestraError, ValueError):
+    """A scorer gave something that cannot be learned from."""
+
+
+def register_scorer(name: str, scorer: Scorer) -> None:
+    """Make a scorer known by name.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if _scorers.setdefault(name, scorer) is not scorer:
+        raise ValueError(f"a scorer named {name!r} is registered already; choose another name")
+
+
+def scorer(name: str) -> Scorer:
+    """Return a scorer by name.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name not in _scorers:
+        for point in entry_points(group=SCORERS, name=name):
+            register_scorer(name, point.load())
+    if name not in _scorers:
+        known = sorted({*_scorers, *(point.name for point in entry_points(group=SCORERS))})
+        raise UnknownName("scorer", name, known, f"Scorers are {', '.join(known)}.")
+    return _scorers[name]
+
+
+class DocumentReader:
+    """Reads documents for the policies of one base model.
+
+    Args:
+        model: The base, with thinking tokens or without; it is left as it is.
+        start: Tokens that every context begins with.
+    """
+
+    def __init__(self, model: Any, start: Sequence[int]) -> None:
+        self._base = model
+        self._start = tuple(start)
+        self._adapters: dict[str, Adapter] = {}
+        self._loaded: tuple[str, Any] = ("", None)
+
+    def policies(self) -> set[str]:
+        """Return the policies that can read, without the base."""
+        return set(self._adapters)
+
+    def add_policy(self, name: str, adapter: Adapter) -> None:
+        """Let a policy read; what it is follows from its name for ever."""
+        self._adapters[name] = adapter
+
+    def remove_policy(self, name: str) -> None:
+        """Forget a policy."""
+        del self._adapters[name]
+
+    def forget(self) -> None:
+        """Forget all policies, so that a name may mean other weights."""
+        self._adapters.clear()
+        self._loaded = ("", None)
+
+    def read(
+        self,
+        policy: str,
+        documents: Sequence[Encoded],
+        seeds: Sequence[int],
+        *,
+        silent: Sequence[bool] | None = None,
+        temperature: float = 1.0,
+    ) -> list[Read]:
+        """Read documents.
+
+        Args:
+            policy: `BASE`, or a name that was added.
+            documents, seeds, silent, temperature: As for `palaestra.agents.reader.read`; silent readings know how
+                likely their decisions were.
+        """
+        model = self._model(policy)
+        thinking = _thinking(model)
+        quiet = [False] * len(documents) if silent is None else list(silent)
+        drawn = iter(
+            read(
+                model,
+                thinking,
+                [document for document, still in zip(documents, quiet, strict=True) if not still],
+                [seed for seed, still in zip(seeds, quiet, strict=True) if not still],
+                start=self._start,
+                temperature=temperature,
+            )
+        )
+        readings = [
+            laid_out(document, [[]] * len(document), thinking, self._start) if still else next(drawn)
+            for document, still in zip(documents, quiet, strict=True)
+        ]
+        found = []
+        for reading, still, (real, decision) in zip(readings, quiet, self._scored(model, readings), strict=True):
+            known = decision.astype(np.float32) if still else reading.decision
+            whole = Reading(reading.tokens, reading.place, reading.thought, reading.decided, known)
+            found.append(Read(whole, real[_placed(reading)]))
+        return found
+
+    def scores(self, policy: str, reads: Sequence[Read]) -> list[Logprobs]:
+        """Return what a policy says of the real tokens of readings, float64[T] each, in nats.
+
+        Raises:
+            ValueError: Its model does not have the thinking tokens that stand there.
+        """
+        readings = [one.reading for one in reads]
+        size = _thinking(self._model(policy)).gate
+        if any(reading.thought.any() and reading.tokens.max() >= size for reading in readings):
+            raise ValueError(f"{policy} has no thinking tokens, or fewer; extend the base as the policy that read")
+        scored = self._scored(self._model(policy), readings)
+        return [real[_placed(reading)] for reading, (real, _) in zip(readings, scored, strict=True)]
+
+    def real(self, policy: str) -> int:
+        """Return how many tokens a policy's model has without thinking tokens."""
+        return _thinking(self._model(policy)).real
+
+    @torch.no_grad()
+    def _scored(self, model: Any, readings: Sequence[Reading]) -> Iterable[tuple[Logprobs, Logprobs]]:
+        """Return log-probabilities [L] of real tokens and of decisions along each reading."""
+        thinking = _thinking(model)
+        device = next(model.parameters()).device
+        longest = max(map(len, readings), default=1)
+        size = max(1, MOST_LOGITS // (longest * thinking.size))
+        for first in range(0, len(readings), size):
+            part = readings[first : first + size]
+            found = score(model, thinking, Batch.of(part, device))
+            tables = [table.double().cpu().numpy() for table in (found.real, found.decision)]
+            for row, reading in enumerate(part):
+                yield tables[0][row, : len(reading)], tables[1][row, : len(reading)]
+
+    def _model(self, policy: str) -> Any:
+        """Return the base with a policy's adapter; the last one is kept."""
+        if self._loaded[0] == policy:
+            return self._loaded[1]
+        from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+
+        adapter = None if policy == BASE else self._adapters[policy]
+        model: Any = share(self._base)
+        if isinstance(adapter, Path | str):
+            if recorded(Path(adapter)) is not None:
+                prepare(model, Path(adapter))
+            model = PeftModel.from_pretrained(_extended(model), str(adapter))
+        elif adapter is not None:
+            config, tensors, *rows = adapter
+            if rows and thinking_of(model) is None:
+                extend(model, rows[0].kinds, rows[0].most, rows[0].fixed)
+            model = get_peft_model(_extended(model), config)
+            set_peft_model_state_dict(model, dict(tensors))
+        self._loaded = (policy, _extended(model).eval())
+        return self._loaded[1]
+
+
+def _extended(model: Any) -> Any:
+    """Return a model; one without thinking tokens gets some that it may never use, so that all are read alike."""
+    if thinking_of(model) is None:
+        extend(model, kinds=1, most=0)
+    return model
+
+
+def _thinking(model: Any) -> Thinking:
+    thinking = thinking_of(model)
+    assert thinking is not None, "every model here was extended"
+    return thinking
+
+
+def _placed(reading: Reading) -> NDArray[np.bool_]:
+    """Return bool[L]: the document's own tokens."""
+    placed: NDArray[np.bool_] = ~reading.thought & (reading.place >= 0)
+    return placed
+
+
+class ReadingSeat:
+    """Sits through a match with the replies of a reading.
+
+    Args:
+        policy: The version that read.
+        real: Tokens of the model without thinking tokens; thinking token k is token ``real + k``.
+        document: What was read.
+        found: How.
+        worth: float64[T], what each token is worth by the scorer, in nats.
+
+    Raises:
+        ScorerError: That is no number somewhere.
+    """
+
+    def __init__(self, policy: str, real: int, document: Encoded, found: Read, worth: Logprobs) -> None:
+        if worth.shape != (len(document),) or not np.isfinite(worth[document.scored]).all():
+            raise ScorerError(
+                "the scorer gave NaN, infinity or too few scores for a document; have it give one number a token"
+            )
+        self.name = policy
+        self._replies = iter(list(_replies(policy, real, document, found, worth)))
+
+    async def act(self, view: View) -> Reply:
+        """Return the next reply."""
+        return next(self._replies)
+
+
+def _replies(policy: str, real: int, document: Encoded, found: Read, worth: Logprobs) -> Iterable[Reply]:
+    reading = found.reading
+    context: list[int] = []
+    for token, place, thought, decided, logprob in zip(
+        reading.tokens.tolist(),
+        reading.place.tolist(),
+        reading.thought.tolist(),
+        reading.decided.tolist(),
+        reading.decision.tolist(),
+        strict=True,
+    ):
+        if place < 0:
+            context.append(token)
+            continue
+        ids, logprobs = ((token,), (min(logprob, 0.0),)) if decided else ((), ())
+        before = (*context, *(() if decided else (token,)))
+        context = []
+        if thought:
+            record = TokenRecord(0, before, ids, logprobs, policy)
+            yield Reply(Tokens((token - real,), THINKING), tokens=record)
+            continue
+        value = min(float(worth[place]), -SMALLEST) if document.scored[place] else 0.0
+        said = f"advance #{token}:{min(1.0, math.exp(found.real[place]))!r}"
+        yield Reply(said, tokens=TokenRecord(0, before, ids, logprobs, policy, value))
+
+
+def seats(
+    reader: DocumentReader,
+    policy: str,
+    documents: Sequence[Encoded],
+    seeds: Sequence[int],
+    *,
+    silent: Sequence[bool],
+    scored_by: str = "live",
+    reference: str = BASE,
+    temperature: float = 1.0,
+) -> list[ReadingSeat]:
+    """Return a seat for each document that one policy reads.
+
+    Args:
+        reader: Knows the policy and the reference.
+        silent: Which are the empty thought.
+        scored_by: Name of a scorer.
+        reference: Whom ``frozen`` asks.
+
+    Raises:
+        UnknownName, ScorerError: See `scorer` and `ReadingSeat`.
+    """
+    value = scorer(scored_by)
+    reads = reader.read(policy, documents, seeds, silent=silent, temperature=temperature)
+    real = reader.real(policy)
+    worths = value(documents, reads, lambda: reader.scores(reference, reads))
+    return [
+        ReadingSeat(policy, real, document, found, np.asarray(worth, np.float64))
+        for document, found, worth in zip(documents, reads, worths, strict=True)
+    ]

@@ -1,0 +1,144 @@
+"""Policies at next_token: a match is the reading that was drawn, and its record says what a trainer needs."""
+
+import asyncio
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from palaestra.agents import document_reader
+from palaestra.agents.document_reader import DocumentReader, ScorerError, register_scorer, scorer, seats
+from palaestra.agents.engines.base import BASE
+from palaestra.agents.models.sources import ModelSource
+from palaestra.agents.reader import Batch, score
+from palaestra.agents.thinking import extend, thinking_of
+from palaestra.agents.thinking_adapter import payload, save
+from palaestra.envs import Match, ReplayWriter, make, read_replay, verify
+from palaestra.envs.errors import UnknownName
+from palaestra.envs.games.next_token import NextToken
+from tests.agents.thinkers import trained
+
+MODEL = "tiny:blank"
+OPTIONS = {"vocabulary": MODEL, "thoughts": 3, "most": 2, "longest": 64, "cost": 0.125}
+CHAIN = {"task": "chain", "settings": "group=s3,length=3,show=prefix"}
+START = (256,)
+
+
+@pytest.fixture(scope="module")
+def peft():
+    """A model that thinks now and then, with an adapter that was stirred."""
+    return trained(ModelSource.parse(MODEL).load().model, kinds=3, most=2)
+
+
+@pytest.fixture
+def reader(peft):
+    model = ModelSource.parse(MODEL).load().model
+    extend(model, kinds=3, most=2)
+    found = DocumentReader(model, START)
+    found.add_policy("thinks@1", payload(peft))
+    return found
+
+
+def game_of(seed: int, **options) -> NextToken:
+    game = make("next_token", seed=seed, **{**OPTIONS, **CHAIN, **options})
+    assert isinstance(game, NextToken)
+    return game
+
+
+def played(reader, games, *, silent=None, record=None, **how):
+    documents = [game.encoded for game in games]
+    quiet = silent or [False] * len(games)
+    sitting = seats(reader, "thinks@1", documents, range(len(games)), silent=quiet, **how)
+    return [
+        asyncio.run(Match(game, [seat], recorder=record and ReplayWriter(record)).play())
+        for game, seat in zip(games, sitting, strict=True)
+    ]
+
+
+def test_a_match_is_the_reading_that_was_drawn(reader, peft):
+    games = [game_of(seed) for seed in range(6)]
+    episodes = played(reader, games)
+    reads = reader.read("thinks@1", [game.encoded for game in games], range(6))
+    assert sum(int(one.reading.thought.sum()) for one in reads) > 3
+    scores = score(peft, thinking_of(peft), Batch.of([one.reading for one in reads]))
+    for row, (game, episode, one) in enumerate(zip(games, episodes, reads, strict=True)):
+        reading = one.reading
+        (segment,) = episode.segments(0)
+        assert segment.tokens.tolist() == reading.tokens.tolist()
+        assert segment.sampled.tolist() == reading.decided.tolist()
+        np.testing.assert_allclose(segment.logprobs, reading.decision, atol=1e-6)
+        assert segment.scores is not None
+        real = ~reading.thought & (reading.place >= 0)
+        assert (~np.isnan(segment.scores)).tolist() == real.tolist()
+        expected = scores.real[row, : len(reading)].detach().numpy()[real] * game.encoded.scored
+        np.testing.assert_allclose(segment.scores[real], expected, atol=1e-5)
+        assert episode.returns is not None
+        assert episode.returns[0] == pytest.approx(expected.sum() - 0.125 * reading.thought.sum(), abs=1e-4)
+
+
+def test_a_match_of_a_reading_is_recorded_and_verified(reader, tmp_path):
+    path = tmp_path / "read.jsonl"
+    (episode,) = played(reader, [game_of(3)], record=path)
+    assert verify(path) == len(episode.turns)
+    again = read_replay(path).episode
+    assert again.segments(0)[0].scores.tolist() == pytest.approx(episode.segments(0)[0].scores.tolist(), nan_ok=True)
+    assert path.stat().st_size < 40_000
+
+
+def test_the_empty_thought_never_thinks_and_knows_how_likely_that_was(reader, peft):
+    games = [game_of(seed) for seed in range(2)]
+    silent, thinks = played(reader, games, silent=[True, False])
+    assert silent.result["thoughts"] == 0
+    (segment,) = silent.segments(0)
+    open_ = games[0].encoded.open
+    assert segment.sampled[len(START) :].tolist() == open_.tolist()
+    logits = peft(input_ids=torch.from_numpy(segment.tokens.astype(np.int64))[None]).logits[0]
+    advance = thinking_of(peft).decisions(logits)[:-1, 0].detach().numpy()
+    np.testing.assert_allclose(segment.logprobs[1:], np.where(segment.sampled[1:], advance, 0.0), atol=1e-5)
+    assert (segment.logprobs[segment.sampled] < 0).all()
+    assert thinks.segments(0)[0].policy == "thinks@1"
+
+
+def test_a_frozen_scorer_pays_what_the_reference_says(reader):
+    games = [game_of(seed) for seed in range(3)]
+    live, frozen = (played(reader, [game.clone() for game in games], scored_by=name) for name in ("live", "frozen"))
+    reads = reader.read("thinks@1", [game.encoded for game in games], range(3))
+    for game, one, other, base in zip(games, live, frozen, reader.scores(BASE, reads), strict=True):
+        assert one.returns == other.returns  # the game's own score is the policy's
+        (mine,), (theirs,) = one.segments(0), other.segments(0)
+        real = ~np.isnan(theirs.scores)
+        assert not np.allclose(mine.scores[real], theirs.scores[real])
+        np.testing.assert_allclose(theirs.scores[real], np.where(game.encoded.scored, base, 0), atol=1e-5)
+
+
+def test_scorers_are_found_by_name_and_must_give_numbers(reader, monkeypatch):
+    monkeypatch.setattr(document_reader, "_scorers", dict(document_reader._scorers))
+    register_scorer("half", lambda documents, reads, reference: [one.real / 2 for one in reads])
+    register_scorer("broken", lambda documents, reads, reference: [one.real * math.nan for one in reads])
+    with pytest.raises(ValueError, match="registered already"):
+        register_scorer("half", scorer("live"))
+    whole, half = (played(reader, [game_of(1)], scored_by=name)[0].segments(0)[0].scores for name in ("live", "half"))
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-5)
+    with pytest.raises(ScorerError, match="one number a token"):
+        played(reader, [game_of(1)], scored_by="broken")
+    with pytest.raises(UnknownName, match="Did you mean 'frozen'"):
+        scorer("frozne")
+
+
+def test_adapters_from_folders_and_models_without_thinking_tokens_read_too(peft, tmp_path):
+    loaded = ModelSource.parse(MODEL).load()
+    reader = DocumentReader(loaded.model, START)
+    reader.add_policy("thinks@1", payload(peft))
+    save(peft, tmp_path / "adapter", loaded.fingerprint)
+    reader.add_policy("folder@1", tmp_path / "adapter")
+    documents = [game_of(seed).encoded for seed in range(3)]
+    one, other = (reader.read(name, documents, range(3)) for name in ("thinks@1", "folder@1"))
+    assert [read.reading.tokens.tolist() for read in one] == [read.reading.tokens.tolist() for read in other]
+    plain = reader.read(BASE, documents, range(3))
+    assert not any(read.reading.decided.any() for read in plain)
+    logits = loaded.model(input_ids=torch.from_numpy(plain[0].reading.tokens)[None]).logits[0, :-1]
+    said = torch.log_softmax(logits, -1).gather(-1, torch.from_numpy(documents[0].ids)[:, None])[:, 0]
+    np.testing.assert_allclose(plain[0].real, said.detach().numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match="has no thinking tokens"):
+        reader.scores(BASE, one)
