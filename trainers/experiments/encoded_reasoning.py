@@ -97,7 +97,11 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
                 "kl": {"kind": "linear", "start": 0.15, "end": 0.08},  # below 1/2 a code of two begins
             },
             "loss": {"kl_estimator": "k2"},
-            "optimizer": {"lr": {"kind": "piecewise", "points": LR}, "token_budget": 8192},
+            "optimizer": {
+                "lr": {"kind": "piecewise", "points": LR},
+                "betas": (0.9, 0.95),
+                "token_budget": 8192,
+            },
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
             "replays": "none",
             "evaluation": {"pairs": 0},
