@@ -36,13 +36,13 @@ class BaseModel:
         return share(self.loaded.model)
 
 
-_alive: WeakValueDictionary[tuple[str, torch.dtype, str, str | None], BaseModel] = WeakValueDictionary()
+_alive: WeakValueDictionary[tuple[str, torch.dtype, str, str], BaseModel] = WeakValueDictionary()
 
 
 def base_model(config: RunConfig, device: str = "cpu") -> BaseModel:
     """Return the run's base model on a device, loading it unless this process holds it already."""
     thinking = config.model.thinking
-    key = (config.model.source, dtype_of(config.model.dtype), device, thinking and thinking.model_dump_json())
+    key = (config.model.source, dtype_of(config.model.dtype), device, thinking.model_dump_json() if thinking else "")
     base = _alive.get(key)
     if base is None:
         loaded = ModelSource.parse(config.model.source).load(dtype=key[1])

@@ -18,6 +18,7 @@ from palaestra.agents.thinking import Thinking
 from palaestra.agents.thinking_adapter import recorded
 from palaestra.envs import make
 from palaestra.envs.errors import PalaestraError, UnknownName
+from palaestra.envs.games.next_token import settings_of
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
 from palaestra.trainers.config import ConfigError, GameSection, RunConfig
@@ -95,6 +96,10 @@ def _reading(where: str, section: GameSection, source: ModelSource, thinking: Th
             raise ConfigError(
                 f"{where}.options.{key}: the model has {value}, not {section.options[key]}; leave this out."
             )
+    settings = section.options.get("settings")
+    if settings and (found := settings_of(settings)).get("file"):
+        found["file"] = str(Path(found["file"]).expanduser().resolve())
+        own["settings"] = ",".join(f"{key}={value}" for key, value in found.items())
     return section.model_copy(update={"options": {**section.options, **own}})
 
 

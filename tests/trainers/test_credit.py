@@ -42,9 +42,7 @@ def advantages(rows):
 def test_every_registered_rule_is_examined_here():
     # thoughts pays by the scores of tokens, which no other row has: tests/trainers/test_document_runs.py examines it
     own = [
-        name
-        for name in credit_names()
-        if name != "thoughts" and base._rules[name].__module__.startswith("palaestra.")
+        name for name in credit_names() if name != "thoughts" and base._rules[name].__module__.startswith("palaestra.")
     ]
     assert sorted({name for name, *_ in RULES}) == own
 

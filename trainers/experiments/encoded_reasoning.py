@@ -42,7 +42,9 @@ from palaestra.trainers.readout import contexts, reply_ids, reply_logprobs
 from palaestra.trainers.tasks import training_tasks
 from palaestra.trainers.together import ONE_REPLY, play_together
 
-ITERATIONS = {"cpu": 400, "gpu": 400}
+ITERATIONS = {"cpu": 200, "gpu": 200}
+BLIND = 2
+"""Times as many for the arms in which code and working out are found one after the other."""
 GAMES = {"cpu": 512, "gpu": 2048}
 EVERY = 20
 CHAT_MODEL = "smollm2"
@@ -90,7 +92,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
                 {"game": "encoded_reasoning", "options": one, "reply": {"max_tokens": 40, "context": "fresh"}}
                 for one in played
             ],
-            "iterations": ITERATIONS[cell.scale],
+            "iterations": ITERATIONS[cell.scale] * (BLIND if arm == "blind" else 1),
             "games_per_iteration": GAMES[cell.scale],
             "credit": {
                 "rule": "shuffled" if variant == "shuffled" else "role_baseline",
