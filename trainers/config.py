@@ -60,7 +60,7 @@ class ModelSection(Section):
     bfloat16 may be 2 to 3 times as fast, but seeds are no longer exact)."""
     lora: LoraSection = LoraSection()
     thinking: ThinkingSection | None = None
-    """Thinking tokens beside the model's own; null for none. A start adapter has its own."""
+    """Thinking tokens beside the model's own; null for none, or for those that the start adapter has."""
 
 
 class ReplySection(Section):

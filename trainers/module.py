@@ -2,8 +2,9 @@
 
 The *reference* is the base with no adapter. If training starts from an adapter (``model.source: smollm2@runs/x``), that
 adapter is frozen too and is the reference, and every trained adapter begins as a copy of it. If it has thinking tokens,
-so have they, and what is scored is the joint distribution that engines draw from (`palaestra.agents.thinking`). The
-module's state is its adapters alone: the base is never saved, sent or changed.
+so have they, and what is scored is the joint distribution that engines draw from (`palaestra.agents.thinking`); if it
+has none, the run's configuration may give them some (``model.thinking``). The module's state is its adapters alone: the
+base is never saved, sent or changed.
 
 Only the tokens that count are scored (`palaestra.trainers.loss.score_hidden`): the vocabulary head, a good part of a
 small model, sees nothing else.
@@ -56,10 +57,13 @@ class PolicyModule(TorchRLModule):
         if loaded.adapter is not None:
             start = PeftModel.from_pretrained(tree, str(loaded.adapter), adapter_name=REFERENCE, is_trainable=False)
             self._lora = _fields_of(start.peft_config[REFERENCE])
+            if "trainable_token_indices" not in self._lora and thinking_of(tree) is not None:
+                self._lora |= token_fields(tree)
             weights = _tensors(start, REFERENCE)
             for inside in self._inside.values():
                 start.add_adapter(inside, LoraConfig(**self._lora))
-                set_peft_model_state_dict(start, weights, adapter_name=inside)
+                whole = {**_tensors(start, inside), **weights}  # the rows of new thinking tokens are not in the start
+                set_peft_model_state_dict(start, whole, adapter_name=inside)
             self.peft, self._reference = start, REFERENCE
         else:
             with torch.random.fork_rng(devices=[]):

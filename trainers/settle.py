@@ -70,14 +70,10 @@ def settle(config: RunConfig) -> RunConfig:
 
 def _thinking(config: RunConfig, adapter: Path | None) -> Thinking | None:
     """Return the thinking tokens that the policy will have; how many real tokens there are is not known yet."""
-    section = config.model.thinking
-    if adapter is None:
-        return None if section is None else Thinking(1, section.kinds, section.most)
-    if section is not None:
-        raise ConfigError(
-            "model.thinking: a start adapter has the thinking tokens that it was trained with, or none; leave this out."
-        )
-    return recorded(adapter)
+    section, has = config.model.thinking, None if adapter is None else recorded(adapter)
+    if has is not None and section is not None:
+        raise ConfigError("model.thinking: the start adapter has thinking tokens already; leave this out.")
+    return has or (None if section is None else Thinking(1, section.kinds, section.most))
 
 
 def _reading(where: str, section: GameSection, source: ModelSource, thinking: Thinking | None) -> GameSection:

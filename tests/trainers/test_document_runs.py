@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from palaestra.agents.document_reader import DocumentReader, seats
+from palaestra.agents.models.adapters import stamp
 from palaestra.agents.models.sources import ModelSource
+from palaestra.agents.thinking import thinking_of
 from palaestra.envs import Match, make
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.seeding import derive
@@ -20,6 +23,8 @@ from palaestra.trainers.run import resume, train
 from palaestra.trainers.settle import settle
 from palaestra.trainers.thinktoks.learners.base import Reader
 from palaestra.trainers.thinktoks.learners.sampled import Thoughts
+from palaestra.trainers.thinktoks.training import Lesson, Plan, make_reader
+from tests.agents.thinkers import LORA
 from tests.trainers.rows_kit import make_row
 from tests.trainers.run_kit import Watch, make_learner, small
 
@@ -159,6 +164,29 @@ def test_the_rule_refuses_rows_without_predicted_tokens():
 def test_a_run_that_cannot_be_is_refused_before_it_starts(changes, told):
     with pytest.raises(PalaestraError, match=told):
         settle(small(**{**RUN, **changes}))
+
+
+def test_an_adapter_without_thinking_tokens_gets_some_and_keeps_what_it_knew(tmp_path):
+    loaded = ModelSource.parse("tiny:blank").load()
+    peft = get_peft_model(loaded.model, LoraConfig(**LORA))
+    with torch.no_grad():
+        for parameter in peft.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1
+    peft.save_pretrained(str(tmp_path / "start"))
+    stamp(tmp_path / "start", loaded.fingerprint)
+    source = f"tiny:blank@{tmp_path / 'start'}"
+    learner = make_learner(**settled(model={**MODEL, "source": source}))
+    tensors = learner.policy.tensors("small")
+    assert all(float(one.abs().min()) > 0 for key, one in tensors.items() if "lora_B" in key)
+    assert sum("lora_" not in key for key in tensors)
+    assert learner.policy.weights("small").thinking is not None
+    plan = Plan((Lesson("text"),), "thoughts", model=source, kinds=3, most=2)
+    assert thinking_of(make_reader(plan).model) is not None
+    ids = torch.arange(5)[None]
+    with torch.no_grad():
+        merged = make_reader(plan).model(input_ids=ids).logits[..., :250]
+        torch.testing.assert_close(merged, peft.eval()(input_ids=ids).logits[..., :250], rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow

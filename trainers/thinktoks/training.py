@@ -57,7 +57,8 @@ class Plan:
         lessons: In order; measured is always the last one.
         learner, options: A learner by name, and its options.
         model: None for one that begins from nothing, of ``shape``, and reads bytes; else a source such as ``smollm2``,
-            which reads its own tokens, whose vocabulary is extended, and which is then trained whole.
+            which reads its own tokens, whose vocabulary is extended, and which is then trained whole; an adapter after
+            the ``@``, such as one from other reasoning training, is merged into it first.
         kinds, most: Thinking tokens there are, and most before a real token.
         steps, documents: Steps, and documents in each.
         rate: Learning rate, after the warm-up and before it falls along a cosine to a tenth.
@@ -113,7 +114,12 @@ def make_reader(plan: Plan) -> Reader:
         thinking = Thinking(plan.words.size + 1, plan.kinds, plan.most)
         return Reader(fresh_model(thinking, plan.shape, plan.seed), thinking, (plan.words.size,))
     loaded = ModelSource.parse(plan.model).load()
-    return Reader(loaded.model, extend(loaded.model, plan.kinds, plan.most), tuple(ModelVocabulary(loaded.codec).start))
+    model = loaded.model
+    if loaded.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(loaded.adapter)).merge_and_unload()
+    return Reader(model, extend(model, plan.kinds, plan.most), tuple(ModelVocabulary(loaded.codec).start))
 
 
 class Training:
