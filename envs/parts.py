@@ -146,6 +146,6 @@ def part_text(part: Part) -> str:
     if isinstance(part, Blob):
         return part.data.decode("utf-8", errors="replace")
     if isinstance(part, Tokens):
-        return " ".join(map(str, part.ids))
+        return " ".join([*filter(None, [part.vocabulary]), *map(str, part.ids)])
     values = part.values if isinstance(part, Array) else part.logprobs
     return " ".join(f"{value:g}" for value in values)

@@ -49,6 +49,7 @@ def verify(files: Files) -> None:
     """Execute games again and compare a state hash at every turn; exit status 1 if any differs."""
     from rich.progress import track
 
+    import palaestra.agents.vocabularies  # noqa: F401  documents may be written in a model's tokens
     from palaestra.envs import PalaestraError, read_replay
     from palaestra.envs import verify as verify_replay
 
@@ -90,6 +91,7 @@ def resume(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Go on from any turn of a recorded game, with the same seats or others."""
+    import palaestra.agents.vocabularies  # noqa: F401  documents may be written in a model's tokens
     from palaestra.agents.seats import reaches_outside
     from palaestra.envs import ReplayWriter, make, read_replay
     from palaestra.envs import resume as resume_match

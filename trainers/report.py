@@ -19,6 +19,7 @@ from palaestra.agents.models.disk import replace_text
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.episode import Episode
 from palaestra.envs.errors import PalaestraError, ReplayError
+from palaestra.envs.parts import part_text
 from palaestra.envs.replay import read_replay
 from palaestra.trainers.derailment import Derailment, listed, merged, tallies
 from palaestra.trainers.figures import curves
@@ -241,10 +242,10 @@ def _annotate(title: str, path: Path, folder: Path) -> Game:
             name=episode.seats[turn.player],
             observation=turn.observation,
             replies=[
-                {"text": str(attempt.reply.content), "status": attempt.status, "reason": attempt.reason}
+                {"text": part_text(attempt.reply.content), "status": attempt.status, "reason": attempt.reason}
                 for attempt in turn.attempts
             ],
-            action="" if turn.action is None else str(turn.action),
+            action="" if turn.action is None else part_text(turn.action),
             substituted=turn.substituted,
         )
         for turn in episode.turns
