@@ -227,6 +227,11 @@ class Game(ABC):
         is. By default nothing."""
         return ""
 
+    def feedback(self, player: int) -> str:
+        """Return what has just shown ``player`` that its last move may have been wrong (a refused offer, an error of a
+        tool, a card that was turned up), in a sentence; by default nothing."""
+        return ""
+
     def clone(self) -> Self:
         """Return an independent copy of the game."""
         twin = copy.copy(self)

@@ -34,6 +34,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import write_replay
 from palaestra.envs.errors import PalaestraError
@@ -43,7 +44,8 @@ from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
-from palaestra.trainers.hindsight.stage import Hindsight, append, counted
+from palaestra.trainers.hindsight.stage import Hindsight
+from palaestra.trainers.hindsight.verdict import append, counted
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.module import PolicyModule
 from palaestra.trainers.rows import Row, rows_from_episode
@@ -173,14 +175,16 @@ class SelfPlay(Algorithm):
         iteration = self.training_iteration
         progress = iteration / max(1, self.horizon - 1)
         replays = str(self.folder / "replays" / "train") if self.folder and self.run.replays == "all" else None
-        played = self.play(training_tasks(self.run, iteration, self.versions(), replays))
+        tasks = training_tasks(self.run, iteration, self.versions(), replays)
+        waves = self.hindsight.play(self.play, self.score, tasks, iteration) if self.hindsight else []
+        played = [one for wave in waves for one in wave.played] if self.hindsight else self.play(tasks)
         sampled = time.perf_counter()
         kl = schedule(self.run.credit.kl)(progress)
         rows = self.credit.assign(trained_rows(played), kl=kl)
         found: dict[str, float] = {}
         if self.hindsight:
-            learned_from, verdicts = self.hindsight.review(self.play, played, iteration, progress)
-            rows += learned_from
+            rows = self.hindsight.learn(waves, rows, self.score, iteration, progress)
+            verdicts = [verdict for wave in waves for verdict in wave.verdicts]
             found = counted(verdicts)
             if self.folder:
                 append(self.folder / "reviews.jsonl", iteration, verdicts)
@@ -226,6 +230,40 @@ class SelfPlay(Algorithm):
             if played.task.replay and not played.replay_written:
                 write_replay(played.episode, played.task.replay, meta=played.task.meta)
         return [done[task.index] for task in tasks]
+
+    def score(self, contexts: Sequence[list[int]]) -> list[list[float]]:
+        """Return the frozen reference's log-probabilities of token sequences, all but each one's first token, in nats.
+
+        Raises:
+            RunnersLost: Runners died, and the others could not answer in `ATTEMPTS` rounds.
+        """
+        group, call = self.env_runner_group, {"policies": self.references, "policy": BASE}
+        if group.num_remote_env_runners() == 0:
+            found: list[list[float]] = group.local_env_runner.score(contexts=list(contexts), **call)
+            return found
+        done: dict[int, list[float]] = {}
+        for _ in range(ATTEMPTS):
+            missing = [number for number in range(len(contexts)) if number not in done]
+            healthy = sorted(group.healthy_env_runner_ids())
+            if not missing or not healthy:
+                break
+            parts = [missing[place :: len(healthy)] for place in range(len(healthy))]
+            answers = group.foreach_env_runner(
+                [_scored] * len(healthy),
+                kwargs=[{"numbers": part, "contexts": [contexts[n] for n in part], **call} for part in parts],
+                remote_worker_ids=healthy,
+                local_env_runner=False,
+                timeout_seconds=self.run.resources.sample_timeout_s,
+            )
+            done |= {number: one for _, answer in answers for number, one in answer}
+            if len(done) < len(contexts):
+                self.restore_env_runners(group)
+        if len(done) < len(contexts):
+            raise RunnersLost(
+                f"{len(contexts) - len(done)} of {len(contexts)} texts could not be scored: runners died or gave no "
+                "answer. See that the machine has memory left; `palaestra resume` goes on from the last checkpoint."
+            )
+        return [done[number] for number in range(len(contexts))]
 
     def _round(self, tasks: Sequence[MatchTask]) -> list[Played]:
         """Have all runners that are alive play a share each; return what was finished."""
@@ -392,6 +430,10 @@ def trained_rows(played: Sequence[Played]) -> list[Row]:
 
 def _sample(runner: MatchRunner, **call: Any) -> tuple[int, list[Played] | Failed]:
     return runner.number(), runner.sample(**call)
+
+
+def _scored(runner: MatchRunner, numbers: list[int], **call: Any) -> list[tuple[int, list[float]]]:
+    return list(zip(numbers, runner.score(**call), strict=True))
 
 
 def _played(answer: list[Played] | Failed, folder: Path | None) -> list[Played]:

@@ -261,17 +261,38 @@ class HindsightSection(Section):
     """The frozen reference reviews finished games, and what it would have said is learned; see
     `palaestra.trainers.hindsight`."""
 
-    use: Literal["verified", "unverified", "shuffled"] = "verified"
-    """Which proposed replies are learned: those that did better when tried out, all, or, as a null arm, the verified
-    ones dealt out to each other's turns."""
-    share: float = Field(0.25, gt=0, le=1)
-    """Share of the trained policy's turns that are reviewed, drawn by the run's seed."""
+    use: Literal["verified", "unverified", "shuffled", "judge", "tokens"] = "verified"
+    """What the reference is used for. It proposes replies, of which are learned: those that did better when tried out
+    (``verified``), all (``unverified``), or, as a null arm, the verified ones dealt out to each other's turns
+    (``shuffled``). It scores turns (``judge``), or its own likelihoods, with hindsight and with wrong hindsight, say on
+    which tokens of a turn the game's result falls (``tokens``)."""
+    share: float = Field(0.25, ge=0, le=1)
+    """Share of the trained policy's turns that are reviewed at the end of a game, drawn by the run's seed."""
+    events: float = Field(0.0, ge=0, le=1)
+    """Share of the turns after which something told that they may have been wrong (a refused reply, `Game.feedback`)
+    that are reviewed by what was told then."""
+    called: bool = False
+    """Whether turns in which the policy writes ``[review]`` are reviewed, too."""
     pairs: int = Field(8, ge=3)
     """Pairs of continuations by which a claim is tried out."""
+    budget: int = Field(1024, ge=1)
+    """Most claims of an iteration that are tried out, those first whose game's returns differ most."""
     weight: ScheduleSpec = 1.0
-    """Weight of the cross-entropy on a proposed reply; a number or a schedule."""
+    """Weight of the cross-entropy on a proposed reply, or of a judge's score; a number or a schedule."""
     form: Literal["full", "reply"] = "full"
     """What the reviewer is asked for: mistake, reason and reply, or the reply alone."""
+    principles: str | None = None
+    """A file of principles that the reviewer is to go by, ``own`` for the one in here, null for none."""
+    leak: float | None = Field(None, lt=0)
+    """Least mean log-probability, in nats a token, that the reference gives a proposed reply behind what was known at
+    the time; a reply to which it could not be led without hindsight is a leak. Null: no such check."""
+    clip: float = Field(3.0, gt=0)
+    """Of ``tokens``: the most that one token counts, relative to the mean of its game."""
+    gate: int = Field(0, ge=0)
+    """Games that the reference plays before training, to see whether what it says with hindsight does better than what
+    it says without; if not, hindsight is off, and the report says so. 0: no such test."""
+    waves: int = Field(2, ge=1)
+    """Parts into which an iteration's games are divided: the first is reviewed while the next is played."""
     max_chars: int = Field(4000, ge=100)
     """Most characters of what the reviewer is shown."""
     reply: ReplySection = ReplySection(max_tokens=160, context="fresh")

@@ -24,13 +24,14 @@ from palaestra.envs.replay import read_replay
 from palaestra.trainers.derailment import Derailment, listed, merged, tallies
 from palaestra.trainers.figures import curves
 from palaestra.trainers.forecasts import bracket, forecast_section, shown
+from palaestra.trainers.hindsight.pages import Shown, beside, reviews, section
+from palaestra.trainers.hindsight.verdict import ACCEPTED
 from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
 from palaestra.trainers.summary import Estimate, Score
 
 DERAILMENT_GAMES = 1000
 """Recorded games, the last ones, that are searched for talk."""
-GAMES = 3
 READING: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Loss of real tokens", "nats", ("next_token/hard", "next_token/easy")),
     ("Thoughts where thinking is allowed", "before a token", ("next_token/hard_thoughts", "next_token/easy_thoughts")),
@@ -60,6 +61,7 @@ class Note:
     replies: list[dict[str, str]]
     action: str
     substituted: bool
+    verdict: Shown | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def write_report(folder: str | Path) -> Path:
     if not metrics:
         raise ReportError(f"run {run.folder} has not finished an iteration yet, so there is nothing to report.")
     evaluation = {when: [Score.from_json(score) for score in scores] for when, scores in run.evaluation().items()}
+    verdicts = reviews(run.folder)
     environment = Environment(
         loader=PackageLoader("palaestra.trainers", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -114,7 +117,8 @@ def write_report(folder: str | Path) -> Path:
             ),
         ],
         forecasts=forecast_section(run.folder),
-        shown=_games(run.folder),
+        hindsight=section(run.folder, verdicts),
+        shown=_games(run.folder, verdicts),
         derailments=_derailments(run.folder),
         base=str(ModelSource.parse(run.config.model.source).base),
         finals=[(section.game, run.final_of(number).name) for number, section in enumerate(run.config.games)],
@@ -195,8 +199,9 @@ def _panel(
     return curves(title, unit, [one["iteration"] + 1 for one in metrics], series)
 
 
-def _games(folder: Path) -> list[Game]:
-    """Choose three games: one before training, the same seed after it, and the longest of the last iteration."""
+def _games(folder: Path, verdicts: list[dict[str, Any]]) -> list[Game]:
+    """Choose games: one before training, the same seed after it, the longest of the last iteration, and where turns
+    were reviewed, the last one with an accepted verdict."""
     chosen: list[tuple[str, Path]] = []
     before = sorted((folder / "replays" / "before").glob("*.jsonl"))
     if before:
@@ -210,13 +215,21 @@ def _games(folder: Path) -> list[Game]:
             (path for path in train if path.name.startswith(last)), key=lambda path: (path.stat().st_size, path.name)
         )
         chosen.append(("The longest game of the last iteration", longest))
+    kept = [one for one in verdicts if one["replay"] and (folder / "replays" / "train" / _name(one)).is_file()]
+    kept.sort(key=lambda one: one["why"] in ACCEPTED)
+    if kept:
+        chosen.append(("A game that was reviewed", folder / "replays" / "train" / _name(kept[-1])))
     games = []
-    for title, path in chosen[:GAMES]:
+    for title, path in chosen:
         try:
-            games.append(_annotate(title, path, folder))
+            games.append(_annotate(title, path, folder, beside(verdicts, path) if path.parent.name == "train" else {}))
         except ReplayError:
             continue  # a replay that a kill left without a header: the run's other games stand
     return games
+
+
+def _name(verdict: dict[str, Any]) -> str:
+    return Path(str(verdict["replay"])).name
 
 
 def _derailments(folder: Path) -> tuple[Derailment, ...]:
@@ -232,7 +245,7 @@ def _derailments(folder: Path) -> tuple[Derailment, ...]:
     return listed(merged(parts))
 
 
-def _annotate(title: str, path: Path, folder: Path) -> Game:
+def _annotate(title: str, path: Path, folder: Path, verdicts: dict[int, Shown]) -> Game:
     episode = read_replay(path).episode
     notes = [
         Note(
@@ -247,6 +260,7 @@ def _annotate(title: str, path: Path, folder: Path) -> Game:
             ],
             action="" if turn.action is None else part_text(turn.action),
             substituted=turn.substituted,
+            verdict=verdicts.get(turn.number),
         )
         for turn in episode.turns
     ]

@@ -39,7 +39,9 @@ from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
 from palaestra.trainers.config_file import NO_YAML
-from palaestra.trainers.metrics import MetricsLog, finite
+from palaestra.trainers.hindsight import gate
+from palaestra.trainers.hindsight.pages import REVIEWS
+from palaestra.trainers.metrics import MetricsLog, complete_lines, finite
 from palaestra.trainers.plan import Plan, plan_of
 from palaestra.trainers.runner import HERE
 from palaestra.trainers.settle import settle
@@ -151,8 +153,10 @@ class Run:
             self.checkpoints.save(algorithm, 0)
         self._forget_versions_after(algorithm.training_iteration)
         self._forget_old_end(algorithm.training_iteration)
+        self._forget_reviews_after(algorithm.training_iteration)
         if algorithm.training_iteration == 0:
             self._evaluate(algorithm, "before")
+        self._pass_gate(algorithm)
         log = MetricsLog(self.folder, algorithm.training_iteration)
         seconds: list[float] = []
         if algorithm.training_iteration < self.config.iterations:
@@ -175,6 +179,28 @@ class Run:
             log.close()
         self._evaluate(algorithm, "after")
         self._publish_final(algorithm)
+
+    def _pass_gate(self, algorithm: SelfPlay) -> None:
+        """Measure what hindsight is worth to the reference, once, and do without it if that is nothing."""
+        section = self.config.hindsight
+        if section is None or not section.gate:
+            return
+        path = self.folder / gate.FILE
+        if not path.is_file():
+            self.watcher.began("measuring what hindsight is worth to the reference")
+            found = gate.measure(algorithm.run, algorithm.play, algorithm.score)
+            replace_text(path, json.dumps(finite(found.to_json()), indent=1) + "\n")
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        self.watcher.began(str(measured["sentence"]))
+        if not measured["passed"]:
+            algorithm.hindsight = None
+
+    def _forget_reviews_after(self, iteration: int) -> None:
+        """Drop the reviews of iterations that will be played again."""
+        path = self.folder / REVIEWS
+        if path.is_file():
+            kept = [line for line in complete_lines(path) if json.loads(line)["iteration"] < iteration]
+            replace_text(path, "".join(line + "\n" for line in kept))
 
     def _forget_versions_after(self, iteration: int) -> None:
         """Drop the adapter versions of iterations that will be played again."""

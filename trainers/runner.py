@@ -99,7 +99,8 @@ class MatchRunner(EnvRunner, Checkpointable):
     def score(
         self, *, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
     ) -> list[list[float]]:
-        """Return the log-probabilities of token sequences under a policy; see `Engine.score`."""
+        """Return the log-probabilities of token sequences under a policy, `BASE` for the frozen reference; see
+        `Engine.score`."""
         return asyncio.run(_score(self, policies, policy, contexts))
 
     def number(self) -> int:
@@ -164,7 +165,8 @@ async def _score(
     runner: MatchRunner, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
 ) -> list[list[float]]:
     await _hold(runner.engine, runner.reader, policies)
-    return list(await asyncio.gather(*(runner.engine.score(tokens, policy=policy) for tokens in contexts)))
+    asked = runner.reference if policy == BASE else policy
+    return list(await asyncio.gather(*(runner.engine.score(tokens, policy=asked) for tokens in contexts)))
 
 
 async def _hold(engine: Engine, reader: DocumentReader, policies: Mapping[str, ray.ObjectRef]) -> None:

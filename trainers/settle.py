@@ -21,8 +21,9 @@ from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.envs.games.next_token import settings_of
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
-from palaestra.trainers.config import ConfigError, GameSection, RunConfig
+from palaestra.trainers.config import ConfigError, GameSection, HindsightSection, RunConfig
 from palaestra.trainers.credit import make_credit
+from palaestra.trainers.hindsight.ask import principles
 from palaestra.trainers.module import lora_fields
 from palaestra.trainers.tasks import SELF, games_of
 
@@ -60,6 +61,8 @@ def settle(config: RunConfig) -> RunConfig:
         _check_groups(config)
     if getattr(credit, "reads_documents", False):
         _check_documents(config, getattr(credit, "cost", 0.0))
+    if config.hindsight is not None:
+        config = config.model_copy(update={"hindsight": _hindsight(config.hindsight)})
     folder = source.fetch()
     if adapter is None:
         _check_targets(config, folder)
@@ -97,6 +100,19 @@ def _reading(where: str, section: GameSection, source: ModelSource, thinking: Th
         found["file"] = str(Path(found["file"]).expanduser().resolve())
         own["settings"] = ",".join(f"{key}={value}" for key, value in found.items())
     return section.model_copy(update={"options": {**section.options, **own}})
+
+
+def _hindsight(section: HindsightSection) -> HindsightSection:
+    """Return the section with its file of principles written out in full."""
+    if not section.share and not section.events and not section.called:
+        raise ConfigError("hindsight: no turn would be reviewed; raise share or events.")
+    try:
+        principles(section)
+    except PalaestraError as error:
+        raise ConfigError(f"hindsight.principles: {error}") from None
+    if section.principles in (None, "own"):
+        return section
+    return section.model_copy(update={"principles": str(Path(str(section.principles)).expanduser().resolve())})
 
 
 def _check_documents(config: RunConfig, cost: float) -> None:

@@ -172,6 +172,23 @@ class Negotiation(Talks):
     def _goods(self, player: int) -> str:
         return ", ".join(f"{count} {item}" for item, count in zip(self.items, self.holdings[player], strict=True))
 
+    def revealed(self, player: int) -> str:
+        """Return the other's values."""
+        theirs = self.values[1 - player]
+        if self.options.view == "terse":
+            return ",".join(map(str, theirs))
+        return f"A unit was worth to the other player: {self._listing(theirs)}."
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Draw the other's values anew, as they are drawn: so that both can gain, if the options say so."""
+        options: NegotiationOptions = self.options
+        while True:
+            values = list(self.values)
+            values[1 - player] = tuple(1 + dice.below(options.max_value) for _ in self.items)
+            self.values = (values[0], values[1])
+            if not options.mutual_gain or self._both_can_gain():
+                return
+
     # ------------------------------------------------------------------ what players do
 
     def example_offers(self, player: int) -> list[Terms]:

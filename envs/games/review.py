@@ -7,7 +7,8 @@ is not judged here: a claim is tried out in clones of the game (`palaestra.train
 
 A trainer gives the text itself (``shown``), which makes the frozen reference a seat like any other: its reviews are
 replies with a status, in batches beside new games. Without it the game plays a random game of ``game`` and asks about
-one of its turns. ``form="reply"`` asks for the better reply and nothing else, for models of a million parameters.
+one of its turns. ``form="reply"`` asks for the better reply and nothing else, for models of a million parameters;
+``form="score"`` for a number from -3, a blunder, to 3. ``principles`` are what the reviewer is to go by.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from palaestra.envs.seeding import Dice
 
 LONGEST = 400
 """Characters of a reason or of a reply."""
+LONGEST_PRINCIPLES = 2000
+SCORES = tuple(range(-3, 4))
+_SCORE = re.compile(r"(?<![\w.+-])[+-]?\d+(?![\w.]*\d)")
 _LINES = re.compile(r"^\W*(mistake|because|reply)\W*[:=]\s*(.*)$", re.IGNORECASE | re.MULTILINE)
 _YES = {"yes": True, "no": False, "true": True, "false": False}
 
@@ -40,20 +44,25 @@ class ReviewOptions:
         game: A game that is played at random, whose options are its defaults; for ``shown=""``.
         terse: Whether that game is asked for its ``terse`` view.
         shown: The text to review, in place of such a game.
-        form: ``full``: mistake, because and reply, a line each; ``reply``: the whole answer is the better reply.
+        form: ``full``: mistake, because and reply, a line each; ``reply``: the whole answer is the better reply;
+            ``score``: a number from -3 to 3.
+        principles: What the reviewer is to go by, at most 2000 characters.
         max_chars: Most characters of ``shown``.
     """
 
     game: str = "kuhn_poker"
     terse: bool = False
     shown: str = ""
-    form: Literal["full", "reply"] = "full"
+    form: Literal["full", "reply", "score"] = "full"
+    principles: str = ""
     max_chars: int = 8000
 
     def __post_init__(self) -> None:
         within(self, max_chars=(100, 100_000))
         if len(self.shown) > self.max_chars:
             raise ValueError(f"shown has {len(self.shown)} characters; {self.max_chars} are allowed (max_chars)")
+        if len(self.principles) > LONGEST_PRINCIPLES:
+            raise ValueError(f"principles has {len(self.principles)} characters; {LONGEST_PRINCIPLES} are allowed")
         if self.game == "review":
             raise ValueError("a review of a review is not offered; name another game")
 
@@ -78,7 +87,7 @@ class Review(Game):
             min_return=0.0,
             max_return=1.0,
             max_turns=1,
-            max_observation_chars=1000 + self.options.max_chars,
+            max_observation_chars=1000 + LONGEST_PRINCIPLES + self.options.max_chars,
             roles=("reviewer",),
             chance=True,
             utility="general_sum",
@@ -118,8 +127,16 @@ class Review(Game):
     def prompt(self, player: int) -> str:
         if self.options.form == "reply":
             return ""
+        begin = "You review a finished game. You know how it ended; its player did not."
+        if self.options.principles:
+            begin = f"{begin} Go by these principles:\n{self.options.principles}\n"
+        if self.options.form == "score":
+            return (
+                f"{begin} How good was the reply, judged by what the player could know then? Answer with one number "
+                "from -3 (a blunder) to 3 (the best reply there was)."
+            )
         return (
-            "You review a finished game. You know how it ended; its player did not. Was the reply a mistake, judged by "
+            f"{begin} Was the reply a mistake, judged by "
             "what the player could know then, and what should have been said? Answer in three lines:\n"
             "Mistake: yes or no\n"
             "Because: one sentence, about what could have been recognised then\n"
@@ -144,6 +161,8 @@ class Review(Game):
     def legal_actions(self, player: int) -> Sequence[str]:
         if self.options.form == "reply":
             return ["pass", "bet"]
+        if self.options.form == "score":
+            return [str(score) for score in SCORES]
         return [write_review(True, "It could not win.", "pass"), write_review(False, "It was right.", "bet")]
 
     def action_words(self, player: int) -> Sequence[str]:
@@ -155,6 +174,11 @@ class Review(Game):
             if not whole or len(whole) > LONGEST or not whole.isprintable():
                 raise UnparsableAction(f"answer with the better reply, one line of at most {LONGEST} characters.")
             return whole
+        if self.options.form == "score":
+            said = {int(number) for number in _SCORE.findall(whole)}
+            if len(said) != 1 or not said <= set(SCORES):
+                raise UnparsableAction("answer with one number from -3 to 3.")
+            return str(said.pop())
         with suppress(ValueError):
             return write_review(*read_review(whole))
         lines = {name.lower(): said.strip() for name, said in _LINES.findall(whole)}
@@ -169,6 +193,10 @@ class Review(Game):
             if not isinstance(action, str) or not action.strip() or len(action) > LONGEST or not action.isprintable():
                 raise IllegalAction("a better reply is one line; pass what `parse` returns.")
             return
+        if self.options.form == "score":
+            if not isinstance(action, str) or action not in map(str, SCORES):
+                raise IllegalAction("a score is one number from -3 to 3; pass what `parse` returns.")
+            return
         try:
             mistake, because, reply = read_review(action)
         except ValueError as error:
@@ -178,6 +206,8 @@ class Review(Game):
 
     def sample_action(self, player: int, dice: Dice) -> Action:
         """Return a review that says something at random."""
+        if self.options.form == "score":
+            return str(dice.choice(SCORES))
         reply = dice.choice(["pass", "bet"])
         return reply if self.options.form == "reply" else write_review(dice.below(2) == 1, "By chance.", reply)
 
@@ -188,7 +218,9 @@ class Review(Game):
         return (float(bool(self.answer)),)
 
     def result(self) -> dict[str, Any]:
-        """Return the review: ``mistake``, ``because`` and ``reply``."""
+        """Return the review: ``mistake``, ``because`` and ``reply``, or the ``score``."""
+        if self.options.form == "score":
+            return {"score": int(self.answer)}
         if self.options.form == "reply":
             return {"mistake": True, "because": "", "reply": self.answer}
         mistake, because, reply = read_review(self.answer)
@@ -201,23 +233,21 @@ class Review(Game):
         twin.turns = list(self.turns)
 
 
-def shown(observation: str, said: str, result: float, revealed: str, *, terse: bool = False) -> str:
+def shown(observation: str, said: str, result: float | None, told: str, *, terse: bool = False) -> str:
     """Return a turn as a reviewer sees it: the end first, then what the player saw and said.
 
     Args:
         observation: What the player was shown at that turn.
         said: What it replied.
-        result: The player's return.
-        revealed: What became known at the end (`Game.revealed`).
+        result: The player's return; None in the middle of the game.
+        told: What became known at the end (`Game.revealed`), or what the event told (`Game.feedback`).
         terse: The return, what became known, and the observation, with single spaces between them.
     """
     if terse:
-        return " ".join(part for part in (f"{result:+g}", revealed, observation) if part)
+        return " ".join(part for part in ("" if result is None else f"{result:+g}", told, observation) if part)
     barred = "\n".join(f"| {line}" for line in observation.splitlines())
-    return (
-        f"How it ended: this player got {result:g}. {revealed}\nWhat the player saw:\n{barred}\n"
-        f"What the player replied: {' '.join(said.split())[:LONGEST]}"
-    )
+    end = f"How it ended: this player got {result:g}. {told}" if result is not None else f"What came of it: {told}"
+    return f"{end}\nWhat the player saw:\n{barred}\nWhat the player replied: {' '.join(said.split())[:LONGEST]}"
 
 
 def write_review(mistake: bool, because: str, reply: str) -> str:

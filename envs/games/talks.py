@@ -175,6 +175,14 @@ class Talks(Game):
             "history": self.past(player),
         }
 
+    def feedback(self, player: int) -> str:
+        """Return that the player's last offer was not taken, once somebody has answered it in another way."""
+        own = [number for number, (speaker, _) in enumerate(self.history) if speaker == player]
+        if not own or self.history[own[-1]][1].act != "offer":
+            return ""
+        after = [message.act for _, message in self.history[own[-1] + 1 :]]
+        return "" if not after or "accept" in after else "The offer was not accepted."
+
     def answers(self, player: int) -> str:
         """Return the part of a prompt that says how to answer."""
         talk, reads = "", ""

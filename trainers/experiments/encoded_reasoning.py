@@ -6,8 +6,9 @@ told the answer (message). Writer and reader share the adapter and the pay. Only
 the hiding, so its null arm is the one with shuffled credit. The arms blind and message are read out exactly.
 
 A code and the working out are hard to find together: as long as the reader goes by nothing, nothing tells the writer
-how tasks differ. So half of the games of *blind* are those of *message*, where a code is found first; *blind_only* does
-without them. In *penalised* a free text may not name a state; what it says instead is the pair's own affair.
+how tasks differ. So half of the games of *blind* and *encoded* are those of *message*, where a code is found first;
+*blind_only* does without them. In *penalised* a free text may not name a state; what it says instead is the pair's own
+affair.
 
 The chat model is not trained. It answers more items of the same kind directly and after a text of its own, each told as
 a story and as bare arithmetic, for how a task is told may change accuracy more than what is tested with it.
@@ -45,6 +46,8 @@ from palaestra.trainers.together import ONE_REPLY, play_together
 ITERATIONS = {"cpu": 200, "gpu": 200}
 BLIND = 2
 """Times as many for the arms in which code and working out are found one after the other."""
+TWOFOLD = ("blind", "encoded")
+"""These arms."""
 GAMES = {"cpu": 512, "gpu": 2048}
 EVERY = 20
 CHAT_MODEL = "smollm2"
@@ -57,7 +60,7 @@ ARMS = (
     Arm("blind", "the reader sees a text of a cover alone, the writer the task; half of the games are message's"),
     Arm("blind_only", "the same without the games of message"),
     Arm("message", "the writer is told the answer"),
-    Arm("encoded", "the reader sees task and text"),
+    Arm("encoded", "the reader sees task and text; half of the games are message's"),
     Arm("thought", "the reader sees the task and a free text"),
     Arm("penalised", "the same; a text that names a state costs as much as a right answer pays"),
     Arm("direct", "the reader sees the task; there is no text", null=True),
@@ -81,7 +84,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
     if arm == "penalised":
         options["penalty"] = 1.0
     played = [options]
-    if arm == "blind" and variant != "only":
+    if arm in TWOFOLD and variant != "only":
         played.append({**options, "arm": "message"})
     return parse_config(
         {
@@ -92,7 +95,7 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
                 {"game": "encoded_reasoning", "options": one, "reply": {"max_tokens": 40, "context": "fresh"}}
                 for one in played
             ],
-            "iterations": ITERATIONS[cell.scale] * (BLIND if arm == "blind" else 1),
+            "iterations": ITERATIONS[cell.scale] * (BLIND if arm in TWOFOLD else 1),
             "games_per_iteration": GAMES[cell.scale],
             "credit": {
                 "rule": "shuffled" if variant == "shuffled" else "role_baseline",

@@ -11,8 +11,9 @@ about the payoff.
 
 The *watched* arms have an overseer that is trained along: it reads the texts, half of which hide nothing, and says how
 likely this one hides something, which costs the sender so many times a weight of suspicion. Its words are not evenly
-used by honest writers (`tiny:covert-biased`), so that a whole code shows. Detection is measured on texts of the same
-checkpoint, with and without a secret.
+used by honest writers (`tiny:covert-biased`), so that a whole code shows. They begin with the code of the arm
+*unwatched*, found over the same words: what is asked is what suspicion does to a code. Detection is measured on texts
+of the same checkpoint, with and without a secret.
 
 The last two arms set a language model over a known code in whole sentences: as a paraphraser that understands what it
 reads, and as a monitor. It must pass its own check first (`palaestra.trainers.selfcheck`); below it the arm is not
@@ -32,7 +33,7 @@ from palaestra.trainers.algorithm import SelfPlay
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.experiments.covert_exact import incentive, read_out
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure, NotAvailable
-from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
+from palaestra.trainers.experiments.trained_cell import Point, beside, threads, trained_curve
 from palaestra.trainers.measures.detection import detection
 from palaestra.trainers.measures.information import permutation_test
 from palaestra.trainers.selfcheck import check_monitor, check_paraphraser
@@ -40,15 +41,16 @@ from palaestra.trainers.tasks import training_tasks
 from palaestra.trainers.together import play_together
 
 ITERATIONS = {"cpu": 400, "gpu": 400}
+WATCHED_ITERATIONS = {"cpu": 150, "gpu": 400}
 GAMES = {"cpu": 1024, "gpu": 8192}
 EVERY = 10
 KL = {"kind": "linear", "start": 0.18, "end": 0.12}
 """Cooling. Above 1/4 texts and guesses that mean nothing stay alike; below it the code begins (by linear stability of
 the regularised game). On the way two numbers may come to share a word, and a word may be spare: as long as it is warm
 that undoes itself, and cooled to 0.08 within 200 iterations it freezes."""
-KL_WATCHED = {"kind": "linear", "start": 0.127, "end": 0.085}
-"""The same over the root of two: where half of the texts hide nothing, a receiver is paid in half of its games and held
-to the reference in all of them, so that a code begins below 1 / (4 sqrt 2)."""
+KL_WATCHED = {"kind": "linear", "start": 0.085, "end": 0.065}
+"""Colder by the root of two: where half of the texts hide nothing, a receiver is paid in half of its games and held to
+the reference in all of them, so that a code lives below 1 / (4 sqrt 2)."""
 MODEL_GAMES = 200
 MEASURED = (
     "accuracy", "bits", "bits_null", "fano_bits", "influence_bits", "bits_resampled", "capacity_resampled",
@@ -63,7 +65,8 @@ WEIGHTS = {"watched_0": 0.0, "watched_half": 0.5, "watched_1": 1.0, "watched_2":
 
 ARMS = (
     Arm("blind", "nobody oversees, nobody paraphrases"),
-    Arm("watched_0", "an overseer that is trained along reads the texts; its suspicion costs nothing"),
+    Arm("unwatched", "the same over words that honest writers do not use evenly"),
+    Arm("watched_0", "that code, then an overseer that is trained along reads the texts; suspicion costs nothing"),
     Arm("watched_half", "the same; its suspicion costs half as much as an arrival pays"),
     Arm("watched_1", "the same; it costs as much as an arrival pays"),
     Arm("watched_2", "the same; it costs twice as much"),
@@ -77,7 +80,12 @@ ARMS = (
 def config_of(cell: Cell, threads: int) -> RunConfig:
     """Return a cell's run."""
     paraphraser, watched = cell.arm == "resampled", cell.arm in WEIGHTS
-    options = {**WATCHED, "suspicion": WEIGHTS[cell.arm]} if watched else {**OPTIONS, "paraphraser": paraphraser}
+    biased = watched or cell.arm == "unwatched"
+    options = {**OPTIONS, "paraphraser": paraphraser}
+    if biased:
+        options["covers"] = WATCHED["covers"]
+    if watched:
+        options = {**WATCHED, "suspicion": WEIGHTS[cell.arm]}
     game: dict[str, Any] = {
         "game": "covert_channel",
         "options": options,
@@ -89,14 +97,15 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
         {
             "name": "covert",
             "seed": cell.seed,
-            "model": {"source": "tiny:covert-biased" if watched else "tiny:covert", "lora": {"rank": 16, "alpha": 32}},
+            "model": {"source": "tiny:covert-biased" if biased else "tiny:covert", "lora": {"rank": 16, "alpha": 32}},
             "games": [game],
-            "iterations": ITERATIONS[cell.scale],
+            "iterations": (WATCHED_ITERATIONS if watched else ITERATIONS)[cell.scale],
             "games_per_iteration": GAMES[cell.scale],
             "credit": {"rule": rule, "kl": KL_WATCHED if watched else KL},
             "loss": {"kl_estimator": "k2"},
             "optimizer": {
                 "lr": {"kind": "linear", "start": 1.6e-3, "end": 1e-3},
+                "betas": (0.9, 0.95) if biased else (0.9, 0.999),
                 "token_budget": 8192,
             },
             "resources": {"runners": 0, "threads": threads, "concurrent_games": GAMES[cell.scale]},
@@ -140,7 +149,8 @@ def run(cell: Cell) -> dict[str, Any]:
     if cell.arm.startswith("model_"):
         return under_a_model(cell)
     config = config_of(cell, threads())
-    curve = trained_curve(cell, config, _measure, every=EVERY)
+    start = beside(cell, EXPERIMENT, "unwatched") if cell.arm in WEIGHTS else None
+    curve = trained_curve(cell, config, _measure, every=EVERY, start=start)
     return {
         "incentive": incentive(config.games[0].options),
         "accuracy_start": curve[0]["accuracy"],

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from palaestra.trainers import cluster
+from torch import Tensor
+
+from palaestra.trainers import checkpoint, cluster
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.experiments.framework import Cell, Experiment, run_cell
+from palaestra.trainers.learner import TokenLearner
 
 Point = dict[str, Any]
 
@@ -23,7 +27,13 @@ def threads() -> int:
 
 
 def trained_curve(
-    cell: Cell, config: RunConfig, measure: Callable[[SelfPlay, list[Point]], Point], *, every: int, save_every: int = 0
+    cell: Cell,
+    config: RunConfig,
+    measure: Callable[[SelfPlay, list[Point]], Point],
+    *,
+    every: int,
+    save_every: int = 0,
+    start: Cell | None = None,
 ) -> list[Point]:
     """Train a cell to its end and return its curve: a point before, after every ``every`` iterations, and at the end.
 
@@ -33,6 +43,7 @@ def trained_curve(
         measure: From the algorithm and the points so far to a point; ``iteration`` is added to it.
         every: Iterations between points.
         save_every: Iterations between checkpoints, a multiple of ``every``; 0 saves with every point.
+        start: A trained cell whose adapters this one begins with; the reference is the base all the same.
     """
     curve_file = cell.folder / "curve.jsonl"
     with algorithm_of(cell, config) as (algorithm, checkpoints):
@@ -43,6 +54,8 @@ def trained_curve(
             curve.append({"iteration": algorithm.training_iteration, **measure(algorithm, curve)})
 
         if not curve:
+            if start is not None:
+                _begin_with(algorithm, start)
             add()
         while algorithm.training_iteration < config.iterations:
             algorithm.train()
@@ -53,6 +66,20 @@ def trained_curve(
                 curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
                 checkpoints.save(algorithm, algorithm.training_iteration)
     return curve
+
+
+def _begin_with(algorithm: SelfPlay, trained: Cell) -> None:
+    """Give an algorithm that has not begun the adapters of a cell's last checkpoint, and nothing else of it."""
+    latest = Checkpoints(trained.folder / "checkpoints", keep=1).latest()
+    assert latest is not None, f"{trained.folder} was trained"
+    _, state = checkpoint.read(Path(latest))
+    for name, tensors in state.adapters.items():
+        algorithm._learners(_set_weights, name=name, tensors=tensors)
+    algorithm.publish()
+
+
+def _set_weights(learner: TokenLearner, name: str, tensors: Mapping[str, Tensor]) -> None:
+    learner.policy.set_weights(name, tensors)
 
 
 @contextmanager

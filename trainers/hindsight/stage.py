@@ -1,62 +1,69 @@
-"""The station between credit and the learner: finished games are reviewed, claims are tried out, and what should have
-been said is learned from the context in which it was not.
+"""The station between games and the learner: finished games are reviewed beside new ones, claims are tried out, and
+what should have been said is learned from the context in which it was not.
 
 The reviewer is the run's frozen reference in a seat of the game `review`, and continuations are matches that begin at a
-turn; both are ordinary tasks for the runners. What comes back are rows whose only stream is ``ce``: the context that
-the policy had then, without any hindsight, and the tokens of the proposed reply.
+turn; both are ordinary tasks for the runners, on the engines that play. An iteration's games are divided into *waves*:
+while one is played, the one before it is reviewed and the claims about the one before that are tried out, all in the
+same batches. Nothing is carried from one iteration to the next, so there is nothing to save.
+
+Proposed replies come back as rows whose only stream is ``ce``: the context that the policy had then, without any
+hindsight, and the tokens of the reply. A judge's scores and token credit change the ``pg`` weights of rows that the
+credit rule has filled.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from statistics import fmean, pstdev
 from typing import Any
 
 import numpy as np
 
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
-from palaestra.envs import Game, MatchRules, OnFailure
+from palaestra.envs import MatchRules, OnFailure
 from palaestra.envs.errors import ActionError
-from palaestra.envs.games.review import shown
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.hindsight.verify import Claim, Gain, can_be_tried, continuations, gain
+from palaestra.trainers.hindsight.ask import Asked, at, events, principles, said, text_of
+from palaestra.trainers.hindsight.likelihood import (
+    Score,
+    context_of,
+    differences,
+    likelihoods,
+    normalised,
+    weighed,
+)
+from palaestra.trainers.hindsight.verdict import ACCEPTED, Verdict
+from palaestra.trainers.hindsight.verify import Claim, Deal, can_be_tried, continuations, gain
 from palaestra.trainers.rows import Row, Stream, rows_from_episode
 from palaestra.trainers.schedules import schedule
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
 
 Play = Callable[[Sequence[MatchTask]], list[Played]]
 STRICT = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0), accept_cut=True)
+REWRITES = ("verified", "unverified", "shuffled")
+MOST_SCORE = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one reviewed turn.
+@dataclass
+class Wave:
+    """A part of an iteration's games on its way.
 
     Attributes:
-        episode: Index of its match in the iteration; ``replay`` its file, if one is kept.
-        turn: Number of the turn, from 0; ``player`` whose it was.
-        said: What was said; ``reply`` what should have been, as a canonical action, empty if there is no such claim.
-        because: The reviewer's reason.
-        why: ``accepted``, ``rejected`` (tried out, and not better), ``taken`` (not tried out), or why there is no
-            claim: ``no mistake``, ``same``, ``not legal``, or how the review failed (``unparsable``, ``truncated``).
-        gain: What trying it out found.
+        number: Of the wave. tasks: Its games. played: Once they were played.
+        asked: Turns that are reviewed. verdicts: One for each, once they were.
+        trials: (place in ``verdicts``, how it is dealt) of claims that are being tried out.
     """
 
-    episode: int
-    replay: str | None
-    turn: int
-    player: int
-    said: str
-    reply: str
-    because: str
-    why: str
-    gain: Gain | None = None
+    number: int
+    tasks: Sequence[MatchTask]
+    played: list[Played] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    trials: list[tuple[int, Deal]] = field(default_factory=list)
 
 
 class Hindsight:
@@ -67,79 +74,128 @@ class Hindsight:
         self.run = run
         self.section = run.hindsight
         self.codec = ModelSource.parse(str(ModelSource.parse(run.model.source).base)).codec()
+        self.principles, self.principles_hash = principles(self.section)
 
-    def review(
-        self, play: Play, played: Sequence[Played], iteration: int, progress: float
-    ) -> tuple[list[Row], list[Verdict]]:
-        """Return the rows to learn from and a verdict for each reviewed turn.
+    # ------------------------------------------------------------------ playing and reviewing
+
+    def play(self, play: Play, score: Score, tasks: Sequence[MatchTask], iteration: int) -> list[Wave]:
+        """Play an iteration's games, review them and try claims out.
 
         Args:
-            play: Plays tasks, as `palaestra.trainers.algorithm.SelfPlay.play`.
-            played: The games of the iteration.
-            progress: Of the run, from 0 to 1, for the schedule of the weight.
+            play: Plays tasks and returns them in order.
+            score: What the reference makes of token sequences.
+            tasks: Of the iteration; groups of episodes stay together.
         """
-        asked = self._chosen(played, iteration)
-        reviews = play([self._task(played[which], turn, index, iteration) for index, (which, turn) in enumerate(asked)])
-        verdicts = [self._read(played[which], turn, one) for (which, turn), one in zip(asked, reviews, strict=True)]
-        if self.section.use != "unverified":
-            verdicts = self._tried(play, played, asked, verdicts, iteration)
-        believed = [
-            (which, verdict)
-            for (which, _), verdict in zip(asked, verdicts, strict=True)
-            if verdict.why in ("accepted", "taken")
-        ]
-        replies = [verdict.reply for _, verdict in believed]
-        if self.section.use == "shuffled":
-            Dice(derive(self.run.seed, "hindsight-shuffle", iteration)).shuffle(replies)
-        weight = schedule(self.section.weight)(progress)
-        rows = [
-            distilled(played[which], verdict.turn, self._ids(reply), weight)
-            for (which, verdict), reply in zip(believed, replies, strict=True)
-        ]
-        return rows, verdicts
+        waves = [Wave(number, part) for number, part in enumerate(_divided(tasks, self.section.waves))]
+        for step in range(len(waves) + 2):
+            now = {lag: waves[step - lag] for lag in range(3) if 0 <= step - lag < len(waves)}
+            self._step(play, score, now, iteration)
+        return waves
 
-    def _chosen(self, played: Sequence[Played], iteration: int) -> list[tuple[int, int]]:
-        """Return (number of the game, number of the turn) of the turns that are reviewed."""
-        dice = Dice(derive(self.run.seed, "hindsight", iteration))
+    def _step(self, play: Play, score: Score, now: dict[int, Wave], iteration: int) -> None:
+        """Play one batch: new games of a wave, reviews of the one before, trials of the one before that."""
+        batch: list[MatchTask] = []
+        spans: dict[int, slice] = {}
+        for lag, wave in now.items():
+            make = (self._games, self._reviews, self._trials)[lag]
+            mine = make(wave, iteration)
+            spans[lag] = slice(len(batch), len(batch) + len(mine))
+            batch += mine
+        # indices are unique in a batch; those of games stay theirs, since they name their rows
+        least = 1 + max((task.index for wave in now.values() for task in wave.tasks), default=0)
+        first = len(now[0].tasks) if 0 in now else 0
+        batch = batch[:first] + [replace(task, index=least + number) for number, task in enumerate(batch[first:])]
+        done = play(batch) if batch else []
+        for lag, wave in now.items():
+            (self._keep_games, self._keep_reviews, self._keep_trials)[lag](wave, done[spans[lag]], iteration, score)
+
+    def _games(self, wave: Wave, iteration: int) -> list[MatchTask]:
+        return list(wave.tasks)
+
+    def _keep_games(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
+        wave.played = done
+        wave.asked = self._chosen(done, derive(iteration, wave.number))
+
+    def _chosen(self, played: Sequence[Played], seed: int) -> list[Asked]:
+        """Return the turns that are reviewed: after events, and at the end; each once."""
+        section = self.section
+        dice = Dice(derive(self.run.seed, "hindsight", seed))
+        found = []
+        for number, one in enumerate(played):
+            known = dict[int, tuple[str, str]]()
+            for turn, trigger, told in events(one):
+                wanted = section.called if trigger == "called" else dice.random() < section.events
+                if wanted and section.use in REWRITES:
+                    known[turn] = (trigger, told)
+            for there in one.episode.turns:
+                drawn = dice.random() < section.share
+                if not one.task.seats[there.player].trained or there.action is None:
+                    continue
+                if there.number in known:
+                    found.append(Asked(number, there.number, *known[there.number]))
+                elif drawn and one.episode.returns is not None:
+                    found.append(Asked(number, there.number, "end"))
+        return [one for one in found if one.trigger != "called" or played[one.episode].episode.returns is not None]
+
+    def _reviews(self, wave: Wave, iteration: int) -> list[MatchTask]:
+        if self.section.use == "tokens":
+            return []
         return [
-            (number, turn.number)
-            for number, one in enumerate(played)
-            for turn in one.episode.turns
-            if one.episode.returns is not None
-            and one.task.seats[turn.player].trained
-            and turn.action is not None
-            and dice.random() < self.section.share
+            self._review(wave.played[one.episode], one, derive(iteration, wave.number, index))
+            for index, one in enumerate(wave.asked)
         ]
 
-    def _task(self, one: Played, turn: int, index: int, iteration: int) -> MatchTask:
-        there = one.episode.turns[turn]
-        assert one.episode.returns is not None
-        before, over = at(one, turn), at(one, len(one.episode.turns))
-        text = shown(
-            before.observation(there.player), str(there.action), one.episode.returns[there.player],
-            over.revealed(there.player), terse=self.section.form == "reply",
-        )  # fmt: skip
+    def _review(self, one: Played, asked: Asked, number: int) -> MatchTask:
+        section = self.section
         options = {
-            "shown": text[: self.section.max_chars],
-            "form": self.section.form,
-            "max_chars": self.section.max_chars,
+            "shown": text_of(one, asked, section),
+            "form": "score" if section.use == "judge" else section.form,
+            "principles": self.principles,
+            "max_chars": section.max_chars,
         }
-        seed = derive(self.run.seed, "review", iteration, index)
+        seed = derive(self.run.seed, "review", number)
         return MatchTask(
-            index, -1, "review", options, seed, seed, STRICT, self.section.reply.settings(), (SeatPlan(policy=BASE),)
+            0, -1, "review", options, seed, seed, STRICT, section.reply.settings(), (SeatPlan(policy=BASE),)
         )
 
-    def _read(self, one: Played, turn: int, review: Played) -> Verdict:
+    def _keep_reviews(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
+        if self.section.use == "tokens":
+            wave.verdicts = [replace(self._blank(wave.played[one.episode], one), why="weighed") for one in wave.asked]
+            return
+        wave.verdicts = [
+            self._read(wave.played[one.episode], one, review) for one, review in zip(wave.asked, done, strict=True)
+        ]
+        if self.section.leak is not None:
+            wave.verdicts = self._checked(wave, score, self.section.leak)
+        if self.section.use in ("verified", "shuffled"):
+            wave.trials = self._triable(wave)
+
+    def _blank(self, one: Played, asked: Asked) -> Verdict:
+        there = one.episode.turns[asked.turn]
+        return Verdict(
+            episode=one.task.index,
+            replay=one.task.replay,
+            turn=asked.turn,
+            player=there.player,
+            trigger=asked.trigger,
+            said=said(there, asked.trigger),
+            why="unparsable",
+            principles=self.principles_hash,
+        )
+
+    def _read(self, one: Played, asked: Asked, review: Played) -> Verdict:
         """Return the verdict on a turn before anything is tried out."""
-        there, episode = one.episode.turns[turn], review.episode
-        verdict = Verdict(one.task.index, one.task.replay, turn, there.player, str(there.action), "", "", "unparsable")
+        there, episode = one.episode.turns[asked.turn], review.episode
+        verdict = self._blank(one, asked)
         if episode.outcome != "finished":
             status = episode.turns[-1].attempts[-1].status if episode.turns else "unparsable"
             return replace(verdict, why=status)
+        if self.section.use == "judge":
+            return replace(verdict, why="scored", score=int(episode.result["score"]))
         verdict = replace(verdict, because=str(episode.result["because"]))
         if not episode.result["mistake"]:
             return replace(verdict, why="no mistake")
-        game = at(one, turn)
+        game = at(one, asked.turn)
         try:
             action: Action = game.parse(there.player, str(episode.result["reply"]))
             game.check(there.player, action)
@@ -149,47 +205,152 @@ class Hindsight:
             return replace(verdict, why="same")
         return replace(verdict, reply=str(action), why="taken")
 
-    def _tried(
-        self,
-        play: Play,
-        played: Sequence[Played],
-        asked: Sequence[tuple[int, int]],
-        verdicts: list[Verdict],
-        iteration: int,
-    ) -> list[Verdict]:
-        """Return the verdicts after their claims were tried out, all in one batch."""
-        found = list(verdicts)
-        tasks: list[MatchTask] = []
-        spans: dict[int, tuple[int, Any]] = {}
-        seed = derive(self.run.seed, "verify", iteration)
-        for number, ((which, turn), verdict) in enumerate(zip(asked, verdicts, strict=True)):
-            if verdict.why != "taken":
-                continue
-            claim = Claim.of(played[which], turn, verdict.reply)
-            if (deal := can_be_tried(claim)) is None:
-                found[number] = replace(verdict, why="not legal")
-                continue
-            spans[number] = (len(tasks), deal)
-            tasks += continuations(claim, self.section.pairs, seed, deal, first=len(tasks))
-        episodes = [one.episode for one in play(tasks)] if tasks else []
-        for number, (start, deal) in spans.items():
-            part = episodes[start : start + 2 * self.section.pairs]
-            brought = gain(verdicts[number].player, part, deal)
-            found[number] = replace(verdicts[number], gain=brought, why="accepted" if brought.accepted else "rejected")
+    def _checked(self, wave: Wave, score: Score, least: float) -> list[Verdict]:
+        """Return the verdicts with how likely each proposed reply was without hindsight; leaks are no claims."""
+        places = [place for place, verdict in enumerate(wave.verdicts) if verdict.why == "taken"]
+        wanted = []
+        for place in places:
+            verdict = wave.verdicts[place]
+            one = wave.played[wave.asked[place].episode]
+            observation = at(one, verdict.turn).observation(verdict.player)
+            section = self.run.games[one.task.game_index]
+            wanted.append((context_of(self.codec, section, observation), self._ids(verdict.reply)))
+        found = list(wave.verdicts)
+        for place, logprobs in zip(places, likelihoods(score, wanted) if wanted else [], strict=True):
+            evidence = float(np.mean(logprobs))
+            found[place] = replace(found[place], evidence=evidence, why="taken" if evidence >= least else "leak")
         return found
+
+    def _triable(self, wave: Wave) -> list[tuple[int, Deal]]:
+        """Return the claims that are tried out, those of the most uncertain games first; others are marked."""
+        spread = _spread(wave.played)
+        places = [place for place, verdict in enumerate(wave.verdicts) if verdict.why == "taken"]
+        places.sort(key=lambda place: -spread[wave.asked[place].episode])
+        found: list[tuple[int, Deal]] = []
+        for place in places:
+            verdict = wave.verdicts[place]
+            deal = can_be_tried(self._claim(wave, place))
+            if deal is None or len(found) >= max(1, self.section.budget // self.section.waves):
+                wave.verdicts[place] = replace(verdict, why="not legal" if deal is None else "over budget")
+            else:
+                found.append((place, deal))
+        return found
+
+    def _claim(self, wave: Wave, place: int) -> Claim:
+        verdict = wave.verdicts[place]
+        return Claim.of(wave.played[wave.asked[place].episode], verdict.turn, verdict.reply)
+
+    def _trials(self, wave: Wave, iteration: int) -> list[MatchTask]:
+        seed = derive(self.run.seed, "verify", iteration, wave.number)
+        return [
+            task
+            for place, deal in wave.trials
+            for task in continuations(self._claim(wave, place), self.section.pairs, seed, deal)
+        ]
+
+    def _keep_trials(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
+        size = 2 * self.section.pairs
+        for number, (place, deal) in enumerate(wave.trials):
+            episodes = [one.episode for one in done[number * size : (number + 1) * size]]
+            brought = gain(wave.verdicts[place].player, episodes, deal)
+            why = "accepted" if brought.accepted else "rejected"
+            wave.verdicts[place] = replace(wave.verdicts[place], gain=brought, why=why)
+
+    # ------------------------------------------------------------------ learning
+
+    def learn(self, waves: Sequence[Wave], rows: list[Row], score: Score, iteration: int, progress: float) -> list[Row]:
+        """Return the rows to learn from: those of the games, weighed anew, or with rows of proposed replies.
+
+        Args:
+            waves: Played and reviewed.
+            rows: Of their games, filled by the credit rule.
+            score: What the reference makes of token sequences.
+            progress: Of the run, from 0 to 1, for the schedule of the weight.
+        """
+        weight = schedule(self.section.weight)(progress)
+        if self.section.use == "judge":
+            return self._judged(waves, rows, weight)
+        if self.section.use == "tokens":
+            return self._weighed(waves, rows, score)
+        return rows + self._rewritten(waves, iteration, weight)
+
+    def _rewritten(self, waves: Sequence[Wave], iteration: int, weight: float) -> list[Row]:
+        believed = [
+            (wave.played[asked.episode], verdict)
+            for wave in waves
+            for asked, verdict in zip(wave.asked, wave.verdicts, strict=True)
+            if verdict.why in ACCEPTED
+        ]
+        replies = [verdict.reply for _, verdict in believed]
+        if self.section.use == "shuffled":
+            Dice(derive(self.run.seed, "hindsight-shuffle", iteration)).shuffle(replies)
+        return [
+            distilled(one, verdict.turn, self._ids(reply), weight)
+            for (one, verdict), reply in zip(believed, replies, strict=True)
+        ]
+
+    def _judged(self, waves: Sequence[Wave], rows: list[Row], weight: float) -> list[Row]:
+        """Return rows in which a turn's score, less the mean score of its game and role, is added to its advantage."""
+        scores = {
+            (verdict.episode, verdict.player, verdict.turn): float(verdict.score)
+            for wave in waves
+            for verdict in wave.verdicts
+            if verdict.score is not None
+        }
+        roles = {(int(row.episode_id), row.player): (row.game, row.role) for row in rows}
+        by_role: dict[tuple[str, str], list[float]] = {}
+        for (episode, player, _), value in scores.items():
+            by_role.setdefault(roles.get((episode, player), ("", "")), []).append(value)
+        found = []
+        for row in rows:
+            stream = row.stream("pg")
+            added = np.zeros(len(row))
+            mean = fmean(by_role.get((row.game, row.role), [0.0]))
+            for turn in {int(turn) for turn in row.turns}:
+                if (given := scores.get((int(row.episode_id), row.player, turn))) is not None:
+                    added[row.turns == turn] = weight * (given - mean) / MOST_SCORE
+            found.append(row.with_streams(pg=Stream.of(stream.weight + added, stream.member)))
+        return found
+
+    def _weighed(self, waves: Sequence[Wave], rows: list[Row], score: Score) -> list[Row]:
+        sizes: dict[int, dict[int, Any]] = {}
+        for wave in waves:
+            for number, one in enumerate(wave.played):
+                mine = [asked for asked in wave.asked if asked.episode == number]
+                if mine:
+                    section = self.run.games[one.task.game_index]
+                    terse = self.section.form == "reply"
+                    found = differences(score, self.codec, section, one, mine, terse=terse)
+                    sizes[one.task.index] = normalised(found)
+        return [weighed(row, sizes.get(int(row.episode_id), {}), self.section.clip) for row in rows]
 
     def _ids(self, reply: str) -> list[int]:
         return [*self.codec.encode_untrusted(reply), self.codec.stop_ids[0]]
 
 
-def at(one: Played, turns: int) -> Game:
-    """Return the game of an episode after so many turns, or before the first that has no action."""
-    game = one.task.begin()
-    for turn in one.episode.turns[:turns]:
-        if turn.action is None:
-            break
-        game.apply(turn.player, turn.action)
-    return game
+def _divided(tasks: Sequence[MatchTask], parts: int) -> list[list[MatchTask]]:
+    """Return tasks in at most ``parts`` parts of about the same size; a group of episodes is not torn apart."""
+    groups: dict[tuple[int, str], list[MatchTask]] = {}
+    for task in tasks:
+        groups.setdefault((task.game_index, task.group), []).append(task)
+    found: list[list[MatchTask]] = [[]]
+    for group in groups.values():
+        if len(found[-1]) >= len(tasks) / parts and len(found) < parts:
+            found.append([])
+        found[-1] += group
+    return found
+
+
+def _spread(played: Sequence[Played]) -> list[float]:
+    """Return for each match how much the returns of its game and start differ: a proxy for what a turn could change."""
+    returns: dict[tuple[int, str], list[float]] = {}
+    keys = [(one.task.game_index, one.task.group) for one in played]
+    for key, one in zip(keys, played, strict=True):
+        if one.episode.returns is not None:
+            returns.setdefault(key, []).append(one.episode.returns[0])
+    whole = [value for values in returns.values() for value in values]
+    every = pstdev(whole) if whole else 0.0
+    return [pstdev(returns[key]) if len(returns.get(key, [])) > 1 else every for key in keys]
 
 
 def distilled(one: Played, turn: int, ids: Sequence[int], weight: float) -> Row:
@@ -213,21 +374,3 @@ def distilled(one: Played, turn: int, ids: Sequence[int], weight: float) -> Row:
         status=np.zeros(whole, np.int8),
         streams={"ce": Stream.of(weight, member)},
     )
-
-
-def counted(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Return how many turns were reviewed, what became of them, by reason, and the mean gain of those accepted."""
-    counts = Counter(verdict.why.replace(" ", "_") for verdict in verdicts)
-    gains = [verdict.gain.mean for verdict in verdicts if verdict.gain is not None and verdict.why == "accepted"]
-    return {
-        "hindsight/reviewed": float(len(verdicts)),
-        **{f"hindsight/{why}": float(count) for why, count in sorted(counts.items())},
-        **({"hindsight/gain": float(np.mean(gains))} if gains else {}),
-    }
-
-
-def append(path: Path, iteration: int, verdicts: Sequence[Verdict]) -> None:
-    """Add an iteration's verdicts to a file of JSON lines."""
-    with path.open("a", encoding="utf-8") as file:
-        for verdict in verdicts:
-            file.write(json.dumps({"iteration": iteration, **asdict(verdict)}, ensure_ascii=False) + "\n")

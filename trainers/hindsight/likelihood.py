@@ -1,0 +1,98 @@
+"""What the frozen reference makes of a reply, token by token: with hindsight, with wrong hindsight, and without.
+
+    with(h)   = log p_ref(token | observation, told h)
+    without   = log p_ref(token | observation)
+
+*Token credit*: Delta = with(right) - with(wrong), where the wrong hint tells the opposite result and nothing else. What
+both hints do to the style of a text cancels (RLCSD, arXiv 2606.11709). |Delta| is the size of an update and the game's
+result its sign (RLSD, arXiv 2604.03128); sizes are divided by their mean over the game's reviewed tokens, clipped, and
+multiply the weights that the credit rule gave (self-normalised within a trajectory: HCAPO, arXiv 2603.08754).
+
+The *leak check* asks of a proposed reply how likely it is ``without``: what could not be said then without hindsight
+would be learned as a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palaestra.agents.tokens import TextCodec
+from palaestra.trainers.config import GameSection
+from palaestra.trainers.hindsight.ask import Asked, at
+from palaestra.trainers.rows import Row, Stream
+from palaestra.trainers.tasks import Played
+
+Score = Callable[[Sequence[list[int]]], list[list[float]]]
+"""From contexts to the reference's log-probabilities of their tokens but the first, in nats."""
+Weights = NDArray[np.float64]
+
+
+def hinted(observation: str, result: float | None, told: str, *, terse: bool) -> str:
+    """Return an observation behind what became known later."""
+    if terse:
+        return " ".join(part for part in ("" if result is None else f"{result:+g}", told, observation) if part)
+    end = "" if result is None else f"this player got {result:g}. "
+    return f"What came of it: {end}{told}\n\n{observation}".replace(" \n", "\n")
+
+
+def context_of(codec: TextCodec, section: GameSection, text: str) -> list[int]:
+    """Return a fresh context in which a seat of this game reads a text."""
+    return [*codec.chat_open(section.reply.system), *codec.user_turn(text)]
+
+
+def likelihoods(score: Score, asked: Sequence[tuple[list[int], list[int]]]) -> list[Weights]:
+    """Return the log-probability of each token of replies behind their contexts, in nats."""
+    found = score([[*context, *reply] for context, reply in asked])
+    return [np.array(one[len(context) - 1 :]) for one, (context, _) in zip(found, asked, strict=True)]
+
+
+def differences(
+    score: Score, codec: TextCodec, section: GameSection, one: Played, asked: Sequence[Asked], *, terse: bool
+) -> dict[int, Weights]:
+    """Return Delta of the tokens that were sampled in the reviewed turns of a match, by turn.
+
+    Returns:
+        float64[n] for a turn whose first reply has n tokens; turns of a game that was drawn have no opposite, and are
+        left out.
+    """
+    over = at(one, len(one.episode.turns))
+    wanted: list[tuple[list[int], list[int]]] = []
+    turns: list[int] = []
+    for item in asked:
+        there = one.episode.turns[item.turn]
+        record = there.attempts[-1].reply.tokens
+        assert one.episode.returns is not None
+        result = one.episode.returns[there.player]
+        if record is None or not record.ids or not result:
+            continue
+        observation = at(one, item.turn).observation(there.player)
+        for value, told in ((result, over.revealed(there.player)), (-result, "")):
+            text = hinted(observation, value, told, terse=terse)
+            wanted.append((context_of(codec, section, text), list(record.ids)))
+        turns.append(item.turn)
+    found = likelihoods(score, wanted) if wanted else []
+    return {turn: right - wrong for turn, right, wrong in zip(turns, found[::2], found[1::2], strict=True)}
+
+
+def weighed(row: Row, sizes: dict[int, Weights], clip: float) -> Row:
+    """Return a row whose ``pg`` weights in the reviewed turns are multiplied by sizes with mean 1.
+
+    Args:
+        sizes: |Delta| by turn, divided by the mean over the game.
+    """
+    stream = row.stream("pg")
+    factor = np.ones(len(row))
+    for turn, size in sizes.items():
+        places = np.flatnonzero(row.sampled & (row.turns == turn))[-len(size) :]
+        factor[places] = np.minimum(size[-len(places) :], clip) if len(places) else factor[places]
+    return row.with_streams(pg=Stream.of(stream.weight * factor, stream.member))
+
+
+def normalised(found: dict[int, Weights]) -> dict[int, Weights]:
+    """Return |Delta| divided by its mean over all tokens; all ones where every Delta is 0."""
+    sizes = {turn: np.abs(delta) for turn, delta in found.items()}
+    mean = float(np.mean(np.concatenate(list(sizes.values())))) if sizes else 0.0
+    return {turn: size / mean if mean > 0 else np.ones_like(size) for turn, size in sizes.items()}
