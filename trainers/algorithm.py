@@ -185,7 +185,7 @@ class SelfPlay(Algorithm):
         if self.hindsight:
             rows = self.hindsight.learn(waves, rows, self.score, iteration, progress)
             verdicts = [verdict for wave in waves for verdict in wave.verdicts]
-            found = counted(verdicts)
+            found = {**counted(verdicts), "hindsight/tokens": float(sum(wave.tokens for wave in waves))}
             if self.folder:
                 append(self.folder / "reviews.jsonl", iteration, verdicts)
         report = {**self._update(rows, progress, iteration), **found}

@@ -13,6 +13,7 @@ from palaestra.trainers.experiments import (
     encoded_reasoning,
     faithfulness,
     framework,
+    hindsight,
     kuhn,
     open_minds,
     steganography,
@@ -42,6 +43,9 @@ def small(monkeypatch, cache):
     for module in (encoded_reasoning, open_minds, steganography, tic_tac_toe):
         monkeypatch.setattr(module, "ITERATIONS", {"cpu": 2})
         monkeypatch.setattr(module, "GAMES", {"cpu": 16})
+    monkeypatch.setattr(steganography, "WATCHED_ITERATIONS", {"cpu": 2})
+    for name, value in {"ITERATIONS": {"cpu": 2}, "GAMES": 16, "GATE": 16}.items():
+        monkeypatch.setattr(hindsight, name, value)
     monkeypatch.setattr(kuhn, "ITERATIONS", 2)
     monkeypatch.setattr(kuhn, "GAMES", 16)
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)

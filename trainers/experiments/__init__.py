@@ -14,6 +14,7 @@ def _all() -> dict[str, Experiment]:
     from palaestra.trainers.experiments import (
         encoded_reasoning,
         faithfulness,
+        hindsight,
         kuhn,
         open_minds,
         steganography,
@@ -22,7 +23,17 @@ def _all() -> dict[str, Experiment]:
         tic_tac_toe,
     )
 
-    known = (encoded_reasoning, faithfulness, kuhn, open_minds, steganography, surprise, thinktoks, tic_tac_toe)
+    known = (
+        encoded_reasoning,
+        faithfulness,
+        hindsight,
+        kuhn,
+        open_minds,
+        steganography,
+        surprise,
+        thinktoks,
+        tic_tac_toe,
+    )
     return {one.EXPERIMENT.name: one.EXPERIMENT for one in known}
 
 

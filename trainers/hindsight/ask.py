@@ -4,6 +4,9 @@ A turn is reviewed because the game is over and it was drawn (``end``), or becau
 reply was refused (``failed``), the game told the player something by the time it moved again (``feedback``), or the
 policy itself asked (``called``: `CALL` stands in its reply). After an event the reviewer knows what the event told and
 not how the game ended; at the end it knows the result and what became known then.
+
+A reviewer that is asked for the reply alone (``form: reply``) is one that has read finished games with the result first
+(`tiny:kuhn-told`). It is told that the game ended well, whatever the result was: by as much as was lost, or won.
 """
 
 from __future__ import annotations
@@ -102,6 +105,7 @@ def text_of(one: Played, asked: Asked, section: HindsightSection) -> str:
     assert one.episode.returns is not None
     over = at(one, len(one.episode.turns))
     result = one.episode.returns[there.player]
+    result = abs(result) if terse else result
     return shown(observation, said(there, asked.trigger), result, over.revealed(there.player), terse=terse)[
         : section.max_chars
     ]

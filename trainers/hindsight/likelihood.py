@@ -8,6 +8,9 @@ both hints do to the style of a text cancels (RLCSD, arXiv 2606.11709). |Delta| 
 result its sign (RLSD, arXiv 2604.03128); sizes are divided by their mean over the game's reviewed tokens, clipped, and
 multiply the weights that the credit rule gave (self-normalised within a trajectory: HCAPO, arXiv 2603.08754).
 
+A *judge* that is asked for no words (``form: reply``) gives a turn the sum of Delta over its tokens, both hints telling
+what became known: how much more what was said is what a winner says than what a loser does.
+
 The *leak check* asks of a proposed reply how likely it is ``without``: what could not be said then without hindsight
 would be learned as a guess.
 """
@@ -50,9 +53,20 @@ def likelihoods(score: Score, asked: Sequence[tuple[list[int], list[int]]]) -> l
 
 
 def differences(
-    score: Score, codec: TextCodec, section: GameSection, one: Played, asked: Sequence[Asked], *, terse: bool
+    score: Score,
+    codec: TextCodec,
+    section: GameSection,
+    one: Played,
+    asked: Sequence[Asked],
+    *,
+    terse: bool,
+    known: bool = False,
 ) -> dict[int, Weights]:
     """Return Delta of the tokens that were sampled in the reviewed turns of a match, by turn.
+
+    Args:
+        known: Compare a good end with a bad one, both with what became known, in place of the right hint and the wrong
+            one.
 
     Returns:
         float64[n] for a turn whose first reply has n tokens; turns of a game that was drawn have no opposite, and are
@@ -69,7 +83,9 @@ def differences(
         if record is None or not record.ids or not result:
             continue
         observation = at(one, item.turn).observation(there.player)
-        for value, told in ((result, over.revealed(there.player)), (-result, "")):
+        revealed = over.revealed(there.player)
+        hints = ((abs(result), revealed), (-abs(result), revealed)) if known else ((result, revealed), (-result, ""))
+        for value, told in hints:
             text = hinted(observation, value, told, terse=terse)
             wanted.append((context_of(codec, section, text), list(record.ids)))
         turns.append(item.turn)

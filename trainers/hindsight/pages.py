@@ -105,7 +105,7 @@ def shown(verdict: Mapping[str, Any]) -> Shown:
         bound = f", at least {low:+.2f} with 95 % confidence" if isinstance(low, int | float) else ""
         measured = f"{gain['mean']:+.2f} over {gain['pairs']} pairs{bound}"
     if verdict["score"] is not None:
-        measured = f"score {verdict['score']:+d} of 3"
+        measured = f"score {verdict['score']:+.3g} of 3"
     return Shown(
         str(verdict["said"]),
         str(verdict["reply"]),

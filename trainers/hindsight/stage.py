@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from palaestra.trainers.config import RunConfig
 from palaestra.trainers.hindsight.ask import Asked, at, events, principles, said, text_of
 from palaestra.trainers.hindsight.likelihood import (
     Score,
+    Weights,
     context_of,
     differences,
     likelihoods,
@@ -56,6 +56,7 @@ class Wave:
         number: Of the wave. tasks: Its games. played: Once they were played.
         asked: Turns that are reviewed. verdicts: One for each, once they were.
         trials: (place in ``verdicts``, how it is dealt) of claims that are being tried out.
+        tokens: Sampled for reviews and trials.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Wave:
     asked: list[Asked] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     trials: list[tuple[int, Deal]] = field(default_factory=list)
+    tokens: int = 0
 
 
 class Hindsight:
@@ -107,6 +109,7 @@ class Hindsight:
         batch = batch[:first] + [replace(task, index=least + number) for number, task in enumerate(batch[first:])]
         done = play(batch) if batch else []
         for lag, wave in now.items():
+            wave.tokens += sum(map(_sampled, done[spans[lag]])) if lag else 0
             (self._keep_games, self._keep_reviews, self._keep_trials)[lag](wave, done[spans[lag]], iteration, score)
 
     def _games(self, wave: Wave, iteration: int) -> list[MatchTask]:
@@ -137,8 +140,13 @@ class Hindsight:
                     found.append(Asked(number, there.number, "end"))
         return [one for one in found if one.trigger != "called" or played[one.episode].episode.returns is not None]
 
+    @property
+    def _wordless(self) -> bool:
+        """Return whether the reference is asked for likelihoods and for no words."""
+        return self.section.use == "tokens" or (self.section.use == "judge" and self.section.form == "reply")
+
     def _reviews(self, wave: Wave, iteration: int) -> list[MatchTask]:
-        if self.section.use == "tokens":
+        if self._wordless:
             return []
         return [
             self._review(wave.played[one.episode], one, derive(iteration, wave.number, index))
@@ -159,8 +167,8 @@ class Hindsight:
         )
 
     def _keep_reviews(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
-        if self.section.use == "tokens":
-            wave.verdicts = [replace(self._blank(wave.played[one.episode], one), why="weighed") for one in wave.asked]
+        if self._wordless:
+            wave.verdicts = self._liked(wave, score)
             return
         wave.verdicts = [
             self._read(wave.played[one.episode], one, review) for one, review in zip(wave.asked, done, strict=True)
@@ -169,6 +177,32 @@ class Hindsight:
             wave.verdicts = self._checked(wave, score, self.section.leak)
         if self.section.use in ("verified", "shuffled"):
             wave.trials = self._triable(wave)
+
+    def _liked(self, wave: Wave, score: Score) -> list[Verdict]:
+        """Return verdicts of a reference that is asked for likelihoods: weighed later, or scored now."""
+        blank = [self._blank(wave.played[one.episode], one) for one in wave.asked]
+        if self.section.use == "tokens":
+            return [replace(verdict, why="weighed") for verdict in blank]
+        sums: dict[tuple[int, int], float] = {}
+        for number, found in self._differences(wave, score, known=True).items():
+            sums |= {(number, turn): float(delta.sum()) for turn, delta in found.items()}
+        scores = [sums.get((one.episode, one.turn)) for one in wave.asked]
+        return [
+            replace(verdict, why="same")
+            if value is None
+            else replace(verdict, why="scored", score=float(np.clip(value, -MOST_SCORE, MOST_SCORE)))
+            for verdict, value in zip(blank, scores, strict=True)
+        ]
+
+    def _differences(self, wave: Wave, score: Score, *, known: bool) -> dict[int, dict[int, Weights]]:
+        """Return Delta by number of the match and turn."""
+        terse = self.section.form == "reply"
+        found = {}
+        for number, one in enumerate(wave.played):
+            if mine := [asked for asked in wave.asked if asked.episode == number]:
+                section = self.run.games[one.task.game_index]
+                found[number] = differences(score, self.codec, section, one, mine, terse=terse, known=known)
+        return found
 
     def _blank(self, one: Played, asked: Asked) -> Verdict:
         there = one.episode.turns[asked.turn]
@@ -313,19 +347,21 @@ class Hindsight:
         return found
 
     def _weighed(self, waves: Sequence[Wave], rows: list[Row], score: Score) -> list[Row]:
-        sizes: dict[int, dict[int, Any]] = {}
-        for wave in waves:
-            for number, one in enumerate(wave.played):
-                mine = [asked for asked in wave.asked if asked.episode == number]
-                if mine:
-                    section = self.run.games[one.task.game_index]
-                    terse = self.section.form == "reply"
-                    found = differences(score, self.codec, section, one, mine, terse=terse)
-                    sizes[one.task.index] = normalised(found)
+        sizes = {
+            wave.played[number].task.index: normalised(found)
+            for wave in waves
+            for number, found in self._differences(wave, score, known=False).items()
+        }
         return [weighed(row, sizes.get(int(row.episode_id), {}), self.section.clip) for row in rows]
 
     def _ids(self, reply: str) -> list[int]:
         return [*self.codec.encode_untrusted(reply), self.codec.stop_ids[0]]
+
+
+def _sampled(one: Played) -> int:
+    """Return how many tokens were sampled in a match."""
+    records = (attempt.reply.tokens for turn in one.episode.turns for attempt in turn.attempts)
+    return sum(len(record.ids) for record in records if record is not None)
 
 
 def _divided(tasks: Sequence[MatchTask], parts: int) -> list[list[MatchTask]]:

@@ -48,7 +48,7 @@ class Verdict:
     because: str = ""
     why: str = "unparsable"
     gain: Gain | None = None
-    score: int | None = None
+    score: float | None = None
     evidence: float | None = None
     principles: str = ""
 

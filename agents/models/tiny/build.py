@@ -51,6 +51,7 @@ def _cache_name(one: Recipe) -> str:
         + ([mix.fresh] if mix.fresh else [])
         + ([list(mix.seats)] if mix.seats else [])
         + ([mix.visibility] if mix.visibility else [])
+        + ([["told", mix.told]] if mix.told else [])
         for mix in one.corpus
     ]
     training = None if one.training is None else asdict(one.training)

@@ -2,11 +2,13 @@
 
 Play comes from real matches between real language-model seats whose engine does not compute but types: a random legal
 action and the stop token, and now and then rubbish, so that the model also sees how it is asked again (rubbish itself
-has weight 0). A row is what one seat reads and types in a game, and there are three kinds:
+has weight 0). A row is what one seat reads and types in a game, and there are four kinds:
 
 * *play*: the seat's context, as it is;
 * *quiz*: the same up to some turn, then some of the game's questions, each as a message, with their answers;
-* *interview*: a question stands first, as system text, and at every turn the seat types its answer in place of a move.
+* *interview*: a question stands first, as system text, and at every turn the seat types its answer in place of a move;
+* *told*: one turn of a finished game, the result and what became known first, as a reviewer sees it
+  (`palaestra.envs.games.review.shown`), and the move that was made.
 
 Interviews are what keeps the state in sight. A quiz can be answered by looking back once the question is known; an
 interview looks like play where the move is chosen, so what answers it is computed there, and a policy-gradient step
@@ -24,6 +26,7 @@ from palaestra.agents.language_model import LanguageModelSeat, ReplySettings
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, MatchRules, OnFailure, Reply, View, make
 from palaestra.envs.game import Game
+from palaestra.envs.games.review import shown
 from palaestra.envs.match import run
 from palaestra.envs.registry import Visibility, visibility_of
 from palaestra.envs.seat import Seat
@@ -48,6 +51,7 @@ class Mix:
         visibility: Who reads thoughts; None for the game's own rule.
         fresh: Part of the seats that begin a new context, and so a new row, at every turn, as a seat does whose context
             is full or that plays with ``context="fresh"``.
+        told: Part of the seats whose turns are told once more when the game is over, with the result first.
     """
 
     game: str
@@ -57,6 +61,7 @@ class Mix:
     fresh: float = 0.0
     seats: tuple[str, ...] = ()
     visibility: Visibility | None = None
+    told: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def write_corpus(mixes: Sequence[Mix], codec: TextCodec, games: int, seed: int) 
         kinds = [dice.choice(_KINDS) for _ in range(game.facts.players)]
         fresh = [mix.fresh > 0 and dice.random() < mix.fresh for _ in kinds]
         seats = [
-            _TypingSeat(game, codec, mix.questions, kind, anew, rows, chooser)
+            _TypingSeat(game, codec, mix.questions, kind, anew, rows, chooser, telling=mix.told > 0)
             for kind, anew, chooser in zip(kinds, fresh, _choosers(mix, len(kinds)), strict=True)
         ]
         patient = OnFailure(reasks=5)
@@ -102,6 +107,9 @@ def write_corpus(mixes: Sequence[Mix], codec: TextCodec, games: int, seed: int) 
         rules = MatchRules(visibility=visibility, illegal=patient, unparsable=patient)
         run(Match(game, seats, rules, record=False, seed=derive(seed, "match", number)).play())
         yield from (row for row in rows if row.ids)
+        for seat in seats if mix.told > 0 else ():
+            if dice.random() < mix.told:
+                yield from seat.told(game)
 
 
 def _choosers(mix: Mix, players: int) -> list[Seat | None]:
@@ -149,6 +157,8 @@ class _TypingSeat(LanguageModelSeat):
         fresh: bool,
         rows: list[Row],
         chooser: Seat | None = None,
+        *,
+        telling: bool = False,
     ) -> None:
         self.typist = _Typist(codec)
         settings = ReplySettings(context="fresh" if fresh else "growing")
@@ -160,12 +170,31 @@ class _TypingSeat(LanguageModelSeat):
         self._rows = rows
         self._new_row()
         self._question = 0
+        self._telling = telling
+        self._turns: list[tuple[int, str, str]] = []
+        """(player, what a fresh context shows, what was typed) of each turn."""
+
+    def told(self, over: Game) -> Iterator[Row]:
+        """Yield each turn as a reviewer sees it who knows how the game ended."""
+        for player, observation, text in self._turns:
+            seen = shown(observation, "", over.returns()[player], over.revealed(player), terse=True)
+            row = Row([], [])
+            for ids, weight in (
+                (self.codec.chat_open(), 0.0),
+                (self.codec.user_turn(seen), MESSAGE_WEIGHT),
+                (self._typed(text), 1.0),
+            ):
+                row.ids.extend(ids)
+                row.weights.extend([weight] * len(ids))
+            yield row
 
     async def act(self, view: View) -> Reply:
         dice = Dice(derive(view.seed, "typing"))
         rubbish = dice.random() < RUBBISH_RATE
         text = _rubbish(dice) if rubbish else await self._choice(view, dice)
         self.typist.ids = tuple(self._typed(text))
+        if self._telling and not rubbish:
+            self._turns.append((view.player, self._game.observation(view.player), text))
         if self.settings.context == "fresh":
             self._new_row()
         if self._kind == "interview":

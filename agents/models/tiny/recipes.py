@@ -228,6 +228,15 @@ _RECIPES = (
         held_out=0.083,
     ),
     Recipe(
+        "kuhn-told",
+        "has read what tiny:kuhn has, and turns of finished games with the result told first: it plays, and can say "
+        "what somebody with another result would have said",
+        corpus=(Mix("kuhn_poker", kuhn_questions, {"view": "terse"}, told=1.0),),
+        training=Training(steps=800, batch_tokens=512, rate=3e-3, games=4000),
+        seconds=40,
+        held_out=0.070,
+    ),
+    Recipe(
         "minds",
         "has read random Kuhn poker with open minds (view=terse), thoughts that name a card, and questions about it",
         corpus=tuple(
