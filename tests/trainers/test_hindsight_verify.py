@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import Game, MatchRules, make
+from palaestra.envs import Game, Match, MatchRules, OnFailure, Scripted, make
 from palaestra.envs.errors import CannotRedeal
 from palaestra.envs.seeding import Dice
 from palaestra.trainers.arena import play_tasks
@@ -80,7 +80,7 @@ def test_bounds_hold_and_what_is_accepted_is_better() -> None:
         if (deal := can_be_tried(claim)) is None:
             assert proposed == claim.said
             continue
-        found = gain(claim.player, [p.episode for p in played(continuations(claim, 24, 1, deal))], deal)
+        found = gain(claim, [p.episode for p in played(continuations(claim, 24, 1, deal))], deal)
         truth = true_gain(seed, turn, proposed, str(claim.said))
         below.append(found.low <= truth)
         accepted += [truth > 0] if found.accepted else []
@@ -94,14 +94,13 @@ def test_a_fold_of_the_best_card_is_found_and_a_lucky_call_with_the_worst_is_not
     for seed in range(40):
         game = make("kuhn_poker", seed=seed)
         card, other = game.cards[1], game.cards[0]
-        turns = ((0, "bet"), (1, "pass"))
-        claim = Claim(task("kuhn_poker", seed), turns, 1, "bet")
+        claim = Claim(task("kuhn_poker", seed), ((0, "bet"),), 1, 1, "pass", "bet")
         assert can_be_tried(claim) == "anew"
-        found = gain(1, [one.episode for one in played(continuations(claim, 40, seed, "anew"))], "anew")
+        found = gain(claim, [one.episode for one in played(continuations(claim, 40, seed, "anew"))], "anew")
         assert found.accepted == (card == 2) or card == 1
         if card == 1:  # against J it gains 3, against K it loses 1
             assert -1 <= found.mean <= 3
-            luck = gain(1, [one.episode for one in played(continuations(claim, 3, seed, "played"))], "played")
+            luck = gain(claim, [one.episode for one in played(continuations(claim, 3, seed, "played"))], "played")
             assert luck.accepted == (other == 0)
 
 
@@ -145,6 +144,24 @@ def test_illegal_proposals_and_turns_that_are_not_there_are_no_claims() -> None:
     assert can_be_tried(Claim.of(one, 0, "ten")) is None
     with pytest.raises(ValueError, match="turn 40 is not one of"):
         Claim.of(one, 40, "1")
-    few = gain(0, [one.episode] * 4, "played")
+    few = gain(Claim.of(one, 0, "1"), [one.episode] * 4, "played")
     assert not few.accepted
     assert few.pairs == 2
+
+
+def test_a_forfeit_is_compared_with_what_it_got() -> None:
+    """With K a bet that is answered at random gains 1.5 on average; the forfeit lost 1."""
+    seed = next(seed for seed in range(99) if make("kuhn_poker", seed=seed).cards[0] == 2)
+    rules = MatchRules(unparsable=OnFailure(0))
+    episode = asyncio.run(Match(make("kuhn_poker", seed=seed), [Scripted("what?"), Scripted("bet")], rules).play())
+    assert episode.forfeited_by == 0
+    one = Played(task("kuhn_poker", seed), episode, 0.0, False)
+    claim = Claim.of(one, 0, "bet")
+    assert (claim.said, claim.forfeit) == (None, episode.returns[0])
+    tasks = continuations(claim, 40, 3, deal := can_be_tried(claim))
+    assert len(tasks) == 40
+    found = gain(claim, [one.episode for one in played(tasks)], deal)
+    assert found.accepted
+    assert found.mean == pytest.approx(1.5 - episode.returns[0], abs=0.3)
+    with pytest.raises(ValueError, match="not one of the 1"):
+        Claim.of(one, 1, "bet")

@@ -61,10 +61,10 @@ def at(one: Played, turns: int) -> Game:
 def events(one: Played) -> Iterator[tuple[int, str, str]]:
     """Return (number of the turn, trigger, what was told) of the events of the trained seats of a match."""
     turns = one.episode.turns
-    trained = [turn for turn in turns if one.task.seats[turn.player].trained and turn.action is not None]
+    trained = [turn for turn in turns if one.task.seats[turn.player].trained]
     told = _feedback(one) if trained else {}
     for turn in trained:
-        failed = next((attempt for attempt in turn.attempts if attempt.status in ("illegal", "unparsable")), None)
+        failed = next((attempt for attempt in turn.attempts if attempt.status != "ok"), None)
         if failed is not None:
             yield turn.number, "failed", f"The reply was {failed.status}: {failed.reason}"
         elif turn.number in told:
@@ -90,7 +90,7 @@ def _feedback(one: Played) -> dict[int, str]:
 def said(turn: Turn, trigger: str) -> str:
     """Return what a player said at a turn: the reply that was refused, or what was played."""
     if trigger == "failed":
-        return part_text(next(one for one in turn.attempts if one.status in ("illegal", "unparsable")).reply.content)
+        return part_text(next(one for one in turn.attempts if one.status != "ok").reply.content)
     return "" if turn.action is None else part_text(turn.action)
 
 

@@ -132,10 +132,10 @@ class Hindsight:
                     known[turn] = (trigger, told)
             for there in one.episode.turns:
                 drawn = dice.random() < section.share
-                if not one.task.seats[there.player].trained or there.action is None:
-                    continue
                 if there.number in known:
                     found.append(Asked(number, there.number, *known[there.number]))
+                elif there.action is None or not one.task.seats[there.player].trained:
+                    continue
                 elif drawn and one.episode.returns is not None:
                     found.append(Asked(number, there.number, "end"))
         return [one for one in found if one.trigger != "called" or played[one.episode].episode.returns is not None]
@@ -283,10 +283,11 @@ class Hindsight:
         ]
 
     def _keep_trials(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
-        size = 2 * self.section.pairs
-        for number, (place, deal) in enumerate(wave.trials):
-            episodes = [one.episode for one in done[number * size : (number + 1) * size]]
-            brought = gain(wave.verdicts[place].player, episodes, deal)
+        rest = iter(done)
+        for place, deal in wave.trials:
+            claim = self._claim(wave, place)
+            episodes = [next(rest).episode for _ in range(self.section.pairs * claim.tasks)]
+            brought = gain(claim, episodes, deal)
             why = "accepted" if brought.accepted else "rejected"
             wave.verdicts[place] = replace(wave.verdicts[place], gain=brought, why=why)
 

@@ -34,37 +34,45 @@ class Claim:
 
     Attributes:
         task: The match that was played.
-        turns: (player, canonical action) of all its turns.
-        turn: Number of the turn in question, counted from 0.
+        turns: (player, canonical action) of the turns before.
+        turn: Number of the turn in question, counted from 0; ``player`` whose it was.
+        said: What was played; None if the player forfeited there.
         proposed: A canonical action.
+        forfeit: What the player got for that; None otherwise.
     """
 
     task: MatchTask
     turns: tuple[tuple[int, Action], ...]
     turn: int
+    player: int
+    said: Action | None
     proposed: Action
+    forfeit: float | None = None
 
     @classmethod
     def of(cls, played: Played, turn: int, proposed: Action) -> Claim:
         """Return a claim about a turn of an episode.
 
         Raises:
-            ValueError: There is no such turn, or its player forfeited there or before.
+            ValueError: There is no such turn, somebody forfeited before it, or its own forfeit has no return.
         """
-        turns = tuple((one.player, one.action) for one in played.episode.turns[: turn + 1])
-        if len(turns) <= turn or any(action is None for _, action in turns):
-            raise ValueError(f"turn {turn} is not one of the {len(played.episode.turns)} that were played to their end")
-        return cls(played.task, turns, turn, proposed)  # type: ignore[arg-type]
+        episode = played.episode
+        before = [(one.player, one.action) for one in episode.turns[:turn]]
+        if len(episode.turns) <= turn or any(action is None for _, action in before):
+            raise ValueError(f"turn {turn} is not one of the {len(episode.turns)} that were played to their end")
+        there = episode.turns[turn]
+        got = None
+        if there.action is None:
+            if episode.returns is None:
+                raise ValueError(f"turn {turn} was forfeited in a match without returns")
+            got = episode.returns[there.player]
+        turns = tuple((player, action) for player, action in before if action is not None)
+        return cls(played.task, turns, turn, there.player, there.action, proposed, got)
 
     @property
-    def player(self) -> int:
-        """Return whose turn it was."""
-        return self.turns[self.turn][0]
-
-    @property
-    def said(self) -> Action:
-        """Return what was played."""
-        return self.turns[self.turn][1]
+    def tasks(self) -> int:
+        """Return how many continuations each pair has: where the player forfeited, what that got is known."""
+        return 1 if self.said is None else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ def can_be_tried(claim: Claim) -> Deal | None:
     """Return how a claim's continuations are dealt; None if its reply is not legal there, or the one that was given."""
     if claim.proposed == claim.said:
         return None
-    there = replace(claim.task, opening=Opening(claim.turns[: claim.turn])).begin()
+    there = replace(claim.task, opening=Opening(claim.turns)).begin()
     try:
         there.check(claim.player, claim.proposed)
     except IllegalAction:
@@ -110,18 +118,19 @@ def can_be_tried(claim: Claim) -> Deal | None:
 
 
 def continuations(claim: Claim, pairs: int, seed: int, deal: Deal, *, first: int = 0) -> list[MatchTask]:
-    """Return 2 x ``pairs`` tasks: with the proposed reply and with the given one, alternately.
+    """Return ``pairs`` x `Claim.tasks` tasks: with the proposed reply and with the given one, alternately.
 
     Args:
         seed: Of deals, chance and sampling.
         first: Index of the first task in its batch.
     """
-    task, (player, said) = claim.task, claim.turns[claim.turn]
+    task, player, said = claim.task, claim.player, claim.said
+    replies = (claim.proposed,) if said is None else (claim.proposed, said)
     seats = tuple(replace(plan, trained=False) for plan in task.seats)
     tasks: list[MatchTask] = []
     for pair in range(pairs):
         drawn = derive(seed, "redeal", task.seed, task.match_seed, claim.turn, pair)
-        for reply in (claim.proposed, said):
+        for reply in replies:
             redeal = (player, drawn) if deal == "anew" else None
             tasks.append(
                 replace(
@@ -130,20 +139,19 @@ def continuations(claim: Claim, pairs: int, seed: int, deal: Deal, *, first: int
                     match_seed=derive(drawn, "continuation"),
                     seats=seats,
                     replay=None,
-                    opening=Opening(claim.turns[: claim.turn], redeal, ((player, reply),)),
+                    opening=Opening(claim.turns, redeal, ((player, reply),)),
                 )
             )
     return tasks
 
 
-def gain(player: int, episodes: Sequence[Episode], deal: Deal) -> Gain:
+def gain(claim: Claim, episodes: Sequence[Episode], deal: Deal) -> Gain:
     """Return the gain from the episodes of `continuations`, in their order; pairs without a return are left out."""
-    paired = zip(episodes[::2], episodes[1::2], strict=True)
-    differences = [
-        proposed.returns[player] - said.returns[player]
-        for proposed, said in paired
-        if proposed.returns is not None and said.returns is not None
-    ]
+    returns = [None if one.returns is None else one.returns[claim.player] for one in episodes]
+    given = returns[1::2] if claim.forfeit is None else [claim.forfeit] * len(returns)
+    proposed = returns[::2] if claim.forfeit is None else returns
+    paired = zip(proposed, given, strict=True)
+    differences = [one - other for one, other in paired if one is not None and other is not None]
     count = len(differences)
     mean = fmean(differences) if differences else 0.0
     if count < FEWEST:
