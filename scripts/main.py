@@ -18,6 +18,7 @@ from palaestra.scripts import (
     bench,
     card,
     detector,
+    distill,
     doctor,
     envs,
     evaluate,
@@ -54,6 +55,7 @@ app.command("play", rich_help_panel=_LEARN, epilog=play.EXAMPLES)(play.play)
 app.command("train", rich_help_panel=_LEARN, epilog=train.TRAIN_EXAMPLES)(train.train)
 app.command("resume", rich_help_panel=_LEARN, epilog=train.RESUME_EXAMPLES)(train.resume)
 app.command("evaluate", rich_help_panel=_LEARN, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("distill", rich_help_panel=_LEARN, epilog=distill.EXAMPLES)(distill.distill)
 app.command("tournament", rich_help_panel=_LEARN, epilog=tournament.EXAMPLES)(tournament.tournament)
 app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)
 app.add_typer(replay.app, name="replay", rich_help_panel=_LOOK)
