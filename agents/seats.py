@@ -26,6 +26,7 @@
                                  a chess program (`palaestra.agents.programs.uci`)
     gnugo, gnugo:level=5, gtp:COMMAND
                                  a Go program (`palaestra.agents.programs.gtp`)
+    router:smollm2               a model with the library's adapter for the game (`palaestra.agents.router`)
     server:URL;model=NAME        a model behind an OpenAI-compatible server (`palaestra.agents.server`)
     smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
 
@@ -83,7 +84,7 @@ def reaches_outside(spec: str) -> bool:
 
 def seat_names() -> list[str]:
     """Return the registered names, sorted."""
-    return sorted([*_factories, "server"])
+    return sorted([*_factories, "router", "server"])
 
 
 def make_seat(spec: str, *, settings: Any = None) -> Seat:
@@ -102,6 +103,10 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
         from palaestra.agents.server import ServerSeat, parse_server
 
         return ServerSeat(parse_server(argument, settings), spec)
+    if name == "router":
+        from palaestra.agents.router import RouterSeat
+
+        return RouterSeat(argument, settings)
     if name in _factories:
         try:
             seat = _factories[name](argument)
@@ -153,7 +158,7 @@ def check_seat(spec: str, game: str | None = None, options: Mapping[str, Any] | 
     from palaestra.agents.models.sources import ModelSource
 
     name = spec.partition(":")[0]
-    if name == "server":
+    if name in ("router", "server"):
         make_seat(spec)
         return
     if name in _factories:

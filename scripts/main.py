@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from palaestra.scripts import (
+    adapters,
     bench,
     card,
     detector,
@@ -55,6 +56,7 @@ app.command("play", rich_help_panel=_LEARN, epilog=play.EXAMPLES)(play.play)
 app.command("train", rich_help_panel=_LEARN, epilog=train.TRAIN_EXAMPLES)(train.train)
 app.command("resume", rich_help_panel=_LEARN, epilog=train.RESUME_EXAMPLES)(train.resume)
 app.command("evaluate", rich_help_panel=_LEARN, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.add_typer(adapters.app, name="adapters", rich_help_panel=_LEARN)
 app.command("distill", rich_help_panel=_LEARN, epilog=distill.EXAMPLES)(distill.distill)
 app.command("tournament", rich_help_panel=_LEARN, epilog=tournament.EXAMPLES)(tournament.tournament)
 app.command("envs", rich_help_panel=_LOOK, epilog=envs.EXAMPLES)(envs.envs)

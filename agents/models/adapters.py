@@ -7,6 +7,7 @@ the ``@`` of a model source, a user may write
     a run folder                   runs/x                 its final adapter
     a version in a run folder      runs/x/negotiation@17  or, if the run has one name, runs/x@17
     a version alone                negotiation@17         in the given run, else in the one run below ./runs that has it
+    lib:NAME                       lib:negotiator         of the local library (`palaestra.agents.models.library`)
 
 `stamp` writes into an adapter folder which base it was trained on (``palaestra.json``, ignored by PEFT); `check`
 compares. An adapter without a stamp, made elsewhere, is compared by the shapes of its matrices. The stamp also keeps
@@ -49,6 +50,10 @@ def resolve(text: str, run: Path | None = None) -> Path:
         UnknownName: There is no such version; the nearest is named.
         ModelError: The folder holds no adapter, or several runs hold this version.
     """
+    if text.startswith("lib:"):
+        from palaestra.agents.models.library import folder_of
+
+        return folder_of(text.removeprefix("lib:"))
     path = Path(text).expanduser()
     if path.is_dir():
         if is_adapter(path):
