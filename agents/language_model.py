@@ -119,12 +119,13 @@ class LanguageModelSeat:
     def _message(self, view: View) -> tuple[list[int], str]:
         """Return the tokens to append and why a new segment was opened, if one was."""
         settings, codec = self.settings, self.codec
-        room = self._room
+        begun = codec.encode_untrusted(view.begun())
+        room = self._room - len(begun)
         why = "first" if self._segment < 0 else "fresh" if settings.context == "fresh" else ""
         if not why:
             message = [*codec.after_reply(self._last_reply), *codec.user_turn(view.observation())]
             if len(self._context) + len(message) <= room:
-                return message, ""
+                return [*message, *begun], ""
             why = "overflow"
         self.close()
         self._segment += 1
@@ -137,4 +138,4 @@ class LanguageModelSeat:
                 f"but {self.name} reads only {self.engine.context_length}; use a shorter view of the game or a smaller "
                 "max_tokens."
             )
-        return message, why
+        return [*message, *begun], why

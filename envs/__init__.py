@@ -38,6 +38,7 @@ for _id, _path in {
     "coalition": "coalition:Coalition",
     "go": "go:Go",
     "mafia": "mafia:Mafia",
+    "recovery": "recovery:Recovery",
     "review": "review:Review",
     "risk": "risk:Risk",
     "ultimatum": "ultimatum:Ultimatum",

@@ -227,6 +227,14 @@ class Game(ABC):
         is. By default nothing."""
         return ""
 
+    def begun(self, player: int) -> str:
+        """Return the beginning of the player's next reply, which was written for it; by default nothing.
+
+        The match puts it before what the player says. A language model is given it as the start of its own reply and
+        goes on from there; it is context, and no part of what was sampled.
+        """
+        return ""
+
     def feedback(self, player: int) -> str:
         """Return what has just shown ``player`` that its last move may have been wrong (a refused offer, an error of a
         tool, a card that was turned up), in a sentence; by default nothing."""

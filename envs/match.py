@@ -288,7 +288,7 @@ class Match:
         action: Action = reply.content
         try:
             if isinstance(action, str):
-                thought, spoken, closed = split_thought(action, self.rules.thought)
+                thought, spoken, closed = split_thought(game.begun(player) + action, self.rules.thought)
                 if reply.truncated and not (self.rules.accept_cut and closed):
                     return thought, None, "truncated", "it was cut off by the token limit; answer more briefly."
                 if not closed:

@@ -116,6 +116,10 @@ class View:
         ]
         return "\n".join(text for text in texts if text)
 
+    def begun(self) -> str:
+        """Return the beginning of the reply, which was written for the player (`Game.begun`); go on from there."""
+        return self._game.begun(self.player)
+
     def opening(self) -> str:
         """Return what to show first in an empty context: `observation` at the first request, else `snapshot`."""
         return self.observation() if self.first and not self.feedback else self.snapshot()
