@@ -1,7 +1,8 @@
-"""Scripted writers and readers of `encoded_reasoning` and `cot_relay`: what learned ones are measured against.
+"""Scripted players of `encoded_reasoning`, `cot_relay` and `recovery`: what learned ones are measured against.
 
     tracker        works the task out: writes right reasoning (in a cover, the answer in its code), and reads
-    parrot         reads the last state that a text names, or its code, and knows nothing else
+    parrot         reads the last state that a text names, or its code, and knows nothing else; as a solver it goes on
+                   from the last state of the beginning, right or wrong
     leaner         a reader that guesses, but each text makes one of the answers likelier, for no reason
     half:A         a reader that relies on the text in a share A of the items (half of them, unless said), and works out
                    the others itself; half:1 relies on it always, half:0 never
@@ -22,7 +23,7 @@ from palaestra.envs.games.statements import last_stated, sentences
 from palaestra.envs.seat import View
 from palaestra.envs.seeding import Dice, derive
 
-GAMES = ("encoded_reasoning", "cot_relay")
+GAMES = ("encoded_reasoning", "cot_relay", "recovery")
 
 
 class Reasoner:
@@ -48,7 +49,7 @@ class Reasoner:
         """Return the text or the answer."""
         known = view.knowledge()
         if view.game_id not in GAMES:
-            raise InformationError(f"{self.name} plays {' and '.join(GAMES)} only, not {view.game_id}.")
+            raise InformationError(f"{self.name} plays {', '.join(GAMES)} only, not {view.game_id}.")
         match known["role"]:
             case "writer":
                 return Reply(self._text(known, Dice(view.seed)))
@@ -58,9 +59,18 @@ class Reasoner:
                 return Reply(known["text"] or "Nothing.")
             case "monitor":
                 return Reply("0.5")
+            case "polluter":
+                chain = _chain(known)
+                return Reply(" ".join(chain.name(state) for state in chain.path()[: known["given"]]))
+            case "solver":
+                begun, names = "\n".join(known["begun"]), _chain(known).names()
+                known = {**known, "text": begun, "names": names}
         dice = Dice(view.seed)
         relies = dice.random() < self.relies
-        return Reply(self._answer(known, relies) or dice.choice(view.legal_actions()))
+        answer = self._answer(known, relies)
+        if known["role"] == "solver":
+            answer = answer and f"Answer: {answer}."
+        return Reply(answer or dice.choice(view.legal_actions()))
 
     def _text(self, known: dict[str, Any], dice: Dice) -> str:
         """Return what a writer writes: right reasoning, or a text of the cover that holds the answer."""
@@ -76,8 +86,8 @@ class Reasoner:
     def _answer(self, known: dict[str, Any], relies: bool) -> str | None:
         """Return the answer; None where there is nothing to go by."""
         text, names = known.get("text", ""), known["names"]
-        chain = _chain(known) if "chain" in known and self.solves else None
-        if chain is not None and not relies:
+        chain = _chain(known) if "chain" in known and (self.solves or known["role"] == "solver") else None
+        if chain is not None and self.solves and not relies:
             return chain.name(chain.answer)
         if known.get("cover"):
             cover = read_cover(known["cover"])
@@ -86,7 +96,7 @@ class Reasoner:
         last = last_stated(text, names)
         if last is None or chain is None:
             return last
-        told = sum(last_stated(part, names) is not None for part in sentences(text))
+        told = known.get("given") or sum(last_stated(part, names) is not None for part in sentences(text))
         return chain.name(chain.answer_from(min(told, len(chain.steps)) - 1, names.index(last)))
 
 
@@ -108,7 +118,7 @@ class Leaner:
         """
         known, dice = view.knowledge(), Dice(view.seed)
         if view.game_id not in GAMES or known["role"] not in ("reader", "receiver"):
-            raise InformationError(f"{self.name} reads in {' and '.join(GAMES)} and can do nothing else.")
+            raise InformationError(f"{self.name} reads in {' and '.join(GAMES[:2])} and can do nothing else.")
         habit = Dice(derive(len(known.get("text", "")), known.get("text", "")))
         return Reply((habit if dice.random() < self.lean else dice).choice(known["names"]))
 

@@ -15,7 +15,7 @@
     candid, fibber, decoder, babbler
                                  players of liars
     tracker, parrot, half:0.5, leaner
-                                 writers and readers of encoded_reasoning and cot_relay
+                                 players of encoded_reasoning, cot_relay and recovery
     posterior, rate, anchored:0.3, tracer
                                  observers of terminal_surprise and hindsight_bias
     clairvoyant                  a reviewer of review that looks into the finished game
@@ -72,6 +72,7 @@ def register_seat(name: str, factory: SeatFactory, *, games: tuple[str, ...] = (
         register_opponent(name, partial(factory, ""))
 
 
+REASONING = ("encoded_reasoning", "cot_relay", "recovery")
 _FILES = {"bag": "bag", "embedding": "embedding", "codebreaker": "decoder"}
 """Seats that are read from a file, and which kind of detector it holds."""
 
@@ -453,10 +454,10 @@ for _name, _made in (("regex", _regex), ("bag", _bag), ("embedding", _embedding)
     register_seat(_name, _made, games=("covert_channel", "encoded_reasoning"))
 for _name in ("candid", "fibber", "decoder", "babbler"):
     register_seat(_name, _liars_player(_name), games=("liars",))
-register_seat("tracker", _tracker, games=("encoded_reasoning", "cot_relay"))
-register_seat("parrot", _parrot, games=("encoded_reasoning", "cot_relay"))
+register_seat("tracker", _tracker, games=REASONING)
+register_seat("parrot", _parrot, games=REASONING)
 register_seat("leaner", _leaner, games=("encoded_reasoning", "cot_relay"))
-register_seat("half", _half, games=("encoded_reasoning", "cot_relay"))
+register_seat("half", _half, games=REASONING)
 register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
 register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))

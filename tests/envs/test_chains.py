@@ -394,7 +394,7 @@ def test_thoughts_without_end_are_refused() -> None:
 
 
 def test_seats_that_cannot_play_say_so() -> None:
-    with pytest.raises(PalaestraError, match="plays encoded_reasoning and cot_relay only"):
+    with pytest.raises(PalaestraError, match="plays encoded_reasoning, cot_relay, recovery only"):
         play(make("kuhn_poker"), [make_seat("tracker"), make_seat("random")])
     with pytest.raises(OptionError, match="share from 0 to 1"):
         make_seat("half:3")

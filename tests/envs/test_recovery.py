@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palaestra.agents import make_seat
 from palaestra.agents.language_model import LanguageModelSeat, ReplySettings
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import Match, Scripted, make, play
@@ -166,3 +167,19 @@ def test_other_seats_go_on_from_what_was_begun():
 def test_options_that_cannot_be_are_refused(options, told):
     with pytest.raises(OptionError, match=told):
         make("recovery", **options)
+
+
+def test_who_works_it_out_recovers_and_who_goes_on_copies_the_error():
+    seats = {"tracker": [], "parrot": [], "half:1": []}
+    for seed in range(60):
+        for name, found in seats.items():
+            found.append(play(game_of(seed), [make_seat(name)]).result)
+    assert all(one["right"] for one in seats["tracker"])
+    for name in ("parrot", "half:1"):
+        assert all(one["copied"] for one in seats[name] if one["kind"] in ("carried", "dropped", "swapped"))
+        assert all(one["right"] for one in seats[name] if one["kind"] in ("clean", "claim"))
+    carried = [one["recovered"] for one in seats["parrot"] if one["kind"] == "carried"]
+    assert carried
+    assert not any(carried)
+    honest = play(game_of(3, polluter=True), [make_seat("tracker"), make_seat("tracker")])
+    assert honest.result["kind"] == "clean"
