@@ -76,8 +76,6 @@ class HumanSeat:
             if view.first:
                 self._print(HELP)
             self._print(f"\n{visible(view.observation())}")
-            if begun := view.begun():
-                self._print(f"Your reply begins (go on from there):\n{visible(begun)}")
             asking = f"player {view.player + 1} ({view.role})> "
             while True:
                 try:

@@ -72,12 +72,6 @@ class ServerSettings:
     system: str | None = None
 
 
-def _asked(view: View, shown: str) -> str:
-    """Return what a server's model is shown; it cannot be given the beginning of its own reply, so it is told of it."""
-    begun = view.begun()
-    return f"{shown}\n\nYour reply begins like this; go on from there:\n{begun}" if begun else shown
-
-
 def parse_server(argument: str, settings: ReplySettings | None = None) -> ServerSettings:
     """Return what a user wrote after ``server:``; what is not written is taken from ``settings``.
 
@@ -139,9 +133,9 @@ class ServerSeat:
 
         anew = not self._messages
         if anew:
-            self._open(_asked(view, view.opening()))
+            self._open(view.opening())
         else:
-            self._messages.append({"role": "user", "content": plain(_asked(view, view.observation()))})
+            self._messages.append({"role": "user", "content": plain(view.observation())})
         while True:
             try:
                 answer = await self._ask(view.seed)
@@ -149,7 +143,7 @@ class ServerSeat:
             except BadRequestError as error:
                 if not _TOO_LONG.search(str(error)) or (anew and not view.shorten_thoughts()):
                     raise ServerFailed(f"{self.settings.url} refused the request: {_short(error)}.") from None
-            self._open(_asked(view, view.opening()))
+            self._open(view.opening())
             anew = True
         text, cut = answer.text, answer.cut
         self._messages.append({"role": "assistant", "content": text})

@@ -231,7 +231,8 @@ class Game(ABC):
         """Return the beginning of the player's next reply, which was written for it; by default nothing.
 
         The match puts it before what the player says. A language model is given it as the start of its own reply and
-        goes on from there; it is context, and no part of what was sampled.
+        goes on from there; it is context, and no part of what was sampled. Others read it only if an observation shows
+        it, too.
         """
         return ""
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from palaestra.envs.errors import OptionError, PalaestraError, install_command
 from palaestra.scripts.console import console, untrusted
 from palaestra.scripts.errors import CommandGroup, examples
 
@@ -102,6 +101,7 @@ def merge(
 ) -> None:
     """Merge adapters of one base into one: the weighted sum of what they change."""
     from palaestra.agents.models.merging import merge as merged
+    from palaestra.envs.errors import OptionError
 
     try:
         given = [float(part) for part in weights.split(",")] if weights else [1 / len(names)] * len(names)
@@ -144,6 +144,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
     """Serve adapters of one base, and the base, behind an OpenAI-compatible address."""
+    from palaestra.envs.errors import OptionError, PalaestraError, install_command
+
     try:
         from aiohttp import web
     except ImportError:

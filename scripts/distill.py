@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from palaestra.envs.errors import OptionError
 from palaestra.scripts.console import console, untrusted
 from palaestra.scripts.errors import examples
 
@@ -27,6 +26,7 @@ def distill(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Export a run's verified pairs of replies as a data set, and train a LoRA adapter on them with TRL."""
+    from palaestra.envs.errors import OptionError
     from palaestra.trainers.distill import METHODS, DistillPlan
     from palaestra.trainers.distill import distill as train_on_pairs
 

@@ -110,10 +110,10 @@ class Recovery(Game):
             min_return=0.0,
             max_return=1.0 + options.localise,
             max_turns=2 if options.polluter else 1,
-            max_observation_chars=1500 + 60 * options.steps,
+            max_observation_chars=1500 + 120 * options.steps,
             roles=("polluter", "solver") if options.polluter else ("solver",),
             chance=True,
-            information="imperfect",
+            information="perfect",
             utility="general_sum",
             enumerable=False,
         )
@@ -122,7 +122,7 @@ class Recovery(Game):
         options: RecoveryOptions = self.options
         self.chain = Chain.draw(options.task, options.steps, self.dice)
         self.given = options.least + self.dice.below(options.steps - options.least)
-        clean = self.dice.random() < options.clean
+        clean = options.polluter or self.dice.random() < options.clean
         self.kind = "clean" if clean else self.dice.choice(options.chosen)
         self.place, self.claim, self.written, self.reply = None, "", "", ""
         self.lines = () if options.polluter else self._begin()
@@ -220,7 +220,14 @@ class Recovery(Game):
         terse = self.options.wording == "terse"
         role = f"{self.role(player)[0].upper()}{self.given} " if terse else ""
         told = f"{role}{self.chain.told(self.options.wording)}"
-        return f"{told}\n{self.claim}" if self.claim and player == self.solver else told
+        if player != self.solver:
+            return f"{told}\nYou wrote: {self.written}" if self.written else told
+        if terse:
+            return " ".join(filter(None, [told, *self.lines, self.claim, self.reply]))
+        barred = "".join(f"\n| {line}" for line in self.lines)
+        claim = f"\n{self.claim}" if self.claim else ""
+        ended = f"\nYou went on: {self.reply}" if self.reply else ""
+        return f"{told}{claim}\nYour reply begins like this:{barred}{ended}"
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return role and task, and for the solver the beginning and what another player claims."""

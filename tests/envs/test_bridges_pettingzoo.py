@@ -45,7 +45,7 @@ def test_every_registered_game_was_examined() -> None:
     assert {"tic_tac_toe", "kuhn_poker", "chess", MatchingPennies.id} <= set(GAMES)
 
 
-OVER_AFTER_A_MOVE = ("chess_puzzle", "review", "terminal_surprise")
+OVER_AFTER_A_MOVE = ("chess_puzzle", "recovery", "review", "terminal_surprise")
 
 
 def run_aec(game: str, seed: int, spoiled: dict[int, str]) -> tuple[Any, dict[str, list[str]], dict[str, float]]:
