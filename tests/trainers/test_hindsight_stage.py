@@ -27,6 +27,7 @@ from palaestra.trainers.hindsight.gate import measure
 from palaestra.trainers.hindsight.pages import beside, reviews, section
 from palaestra.trainers.hindsight.stage import Hindsight, _divided
 from palaestra.trainers.hindsight.verdict import Verdict, append, counted
+from palaestra.trainers.hindsight.verify import Claim
 from palaestra.trainers.rows import Row, rows_from_episode
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan, training_tasks
 from tests.trainers.run_kit import data
@@ -350,3 +351,21 @@ def test_a_wave_holds_whole_groups() -> None:
     parts = _divided(tasks, 3)
     assert [task for part in parts for task in part] == tasks
     assert not any({a.group for a in one} & {b.group for b in other} for one, other in itertools.combinations(parts, 2))
+
+
+def test_turns_after_a_forfeit_that_ended_nothing_are_not_reviewed(table: Table) -> None:
+    """The monitor says no probability and leaves; writer and reader go on."""
+    options = {"monitor": True, "wording": "terse", "steps": 2}
+    seats = [Scripted("on."), Scripted("on"), Scripted(*["well"] * 9)]
+    episode = asyncio.run(Match(make("encoded_reasoning", seed=1, **options), seats).play())
+    assert episode.outcome == "finished"
+    gone = next(turn.number for turn in episode.turns if turn.action is None)
+    seat = SeatPlan(policy="p@1", trained=True)
+    task = MatchTask(0, 0, "encoded_reasoning", options, 1, 1, MatchRules(), ReplySettings(), (seat,) * 3)
+    stage = Hindsight(config(events=1.0))
+    asked = stage._chosen([one := Played(task, episode, 0.0, False)], 0)
+    assert {item.turn for item in asked} == set(range(gone + 1))
+    assert [item.trigger for item in asked][-1] == "failed"
+    for item in asked:
+        assert text_of(one, item, stage.section)
+        Claim.of(one, item.turn, "0.5")

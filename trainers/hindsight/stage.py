@@ -126,19 +126,22 @@ class Hindsight:
         found = []
         for number, one in enumerate(played):
             known = dict[int, tuple[str, str]]()
-            for turn, trigger, told in events(one):
+            happened = events(one) if section.events or section.called else ()
+            for turn, trigger, told in happened:
                 wanted = section.called if trigger == "called" else dice.random() < section.events
                 if wanted and section.use in REWRITES:
                     known[turn] = (trigger, told)
+            over = one.episode.returns is not None
             for there in one.episode.turns:
                 drawn = dice.random() < section.share
-                if there.number in known:
-                    found.append(Asked(number, there.number, *known[there.number]))
-                elif there.action is None or not one.task.seats[there.player].trained:
-                    continue
-                elif drawn and one.episode.returns is not None:
-                    found.append(Asked(number, there.number, "end"))
-        return [one for one in found if one.trigger != "called" or played[one.episode].episode.returns is not None]
+                trigger, told = known.get(there.number, ("end" if drawn else "", ""))
+                played_here = there.action is not None and one.task.seats[there.player].trained
+                told_there = trigger in ("failed", "feedback") and (over or there.action is not None)
+                if told_there or (trigger and over and played_here):
+                    found.append(Asked(number, there.number, trigger, told))
+                if there.action is None:
+                    break  # what came after a forfeit cannot be played again from the actions alone
+        return found
 
     @property
     def _wordless(self) -> bool:
