@@ -115,10 +115,6 @@ class DocumentReader:
         self._adapters: dict[str, Adapter] = {}
         self._loaded: tuple[str, Any] = ("", None)
 
-    def policies(self) -> set[str]:
-        """Return the policies that can read, without the base."""
-        return set(self._adapters)
-
     def add_policy(self, name: str, adapter: Adapter) -> None:
         """Let a policy read; what it is follows from its name for ever."""
         self._adapters[name] = adapter
@@ -126,11 +122,6 @@ class DocumentReader:
     def remove_policy(self, name: str) -> None:
         """Forget a policy."""
         del self._adapters[name]
-
-    def forget(self) -> None:
-        """Forget all policies, so that a name may mean other weights."""
-        self._adapters.clear()
-        self._loaded = ("", None)
 
     def read(
         self,
