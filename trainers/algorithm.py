@@ -44,6 +44,8 @@ from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
+from palaestra.trainers.hindsight.critic import side_by_side
+from palaestra.trainers.hindsight.gate import better
 from palaestra.trainers.hindsight.stage import Hindsight
 from palaestra.trainers.hindsight.verdict import append, counted
 from palaestra.trainers.learner import TokenLearner
@@ -193,6 +195,7 @@ class SelfPlay(Algorithm):
         for name in self.numbers:
             self.numbers[name] += 1
         self.publish(iteration=iteration + 1)
+        self._refresh_critic(iteration + 1)
         self.summary = summarize(
             played,
             rows,
@@ -348,9 +351,33 @@ class SelfPlay(Algorithm):
         self.references = {}
         for name, version in self.versions().items():
             weights = self.weights(name)
-            self.references[version] = ray.put(weights) if self.env_runner_group.num_remote_env_runners() else weights
+            self._refer(version, weights)
             if self.folder:
                 self.write(weights, self.folder / "adapters" / version, name, iteration)
+
+        if self.hindsight and (critic := self.hindsight.critic.weights()) is not None:
+            self._refer(self.hindsight.critic.policy, critic)
+
+    def _refer(self, policy: str, weights: AdapterWeights) -> None:
+        """Have the runners know a policy."""
+        self.references[policy] = ray.put(weights) if self.env_runner_group.num_remote_env_runners() else weights
+
+    def _refresh_critic(self, iteration: int) -> None:
+        """Let a critic that moves follow the policy, if it is time and it may."""
+        if self.hindsight is None or not self.hindsight.critic.due(iteration):
+            return
+        critic, candidate = self.hindsight.critic, f"candidate@{iteration}"
+        weights = self.weights(self.run.adapter_names()[0])
+
+        def passes(new: AdapterWeights) -> bool:
+            self._refer(candidate, side_by_side([new]))
+            return better(self.run, self.play, self.score, critic.policy, candidate)
+
+        if critic.refresh(weights, passes):
+            renewed = critic.weights()
+            assert renewed is not None
+            self._refer(critic.policy, renewed)
+        self.references.pop(candidate, None)
 
     def write(self, weights: AdapterWeights, folder: Path, name: str, iteration: int) -> None:
         """Write weights of adapter ``name`` as a PEFT folder that says where it comes from and how it was asked."""
@@ -386,11 +413,16 @@ class SelfPlay(Algorithm):
             "horizon": self.horizon,
             "versions": dict(self.numbers),
             "credit": self.credit.state_dict(),
+            **({"critic": self.hindsight.critic.number} if self.hindsight else {}),
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write adapters, optimizers and the driver's state into a folder."""
-        checkpoint.write(Path(checkpoint_dir), self.state(), self._learner(_training_state))
+        training = self._learner(_training_state)
+        if self.hindsight:
+            adapters = {**training.adapters, **self.hindsight.critic.tensors()}
+            training = replace(training, adapters=adapters)
+        checkpoint.write(Path(checkpoint_dir), self.state(), training)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Invert `save_checkpoint`.
@@ -410,6 +442,9 @@ class SelfPlay(Algorithm):
         self.horizon = int(state.get("horizon", self.run.iterations))
         self.numbers = {name: int(number) for name, number in state["versions"].items()}
         self.credit.load_state_dict(state["credit"])
+        if self.hindsight:
+            like = self.weights(self.run.adapter_names()[0])
+            self.hindsight.critic.load(int(state.get("critic", 0)), training.adapters, like)
         group = self.env_runner_group
         if group.num_remote_env_runners():
             group.foreach_env_runner("renew", local_env_runner=False)

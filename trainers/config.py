@@ -291,6 +291,11 @@ class HindsightSection(Section):
     gate: int = Field(0, ge=0)
     """Games that the reference plays before training, to see whether what it says with hindsight does better than what
     it says without; if not, hindsight is off, and the report says so. 0: no such test."""
+    critic: Literal["frozen", "gated", "average", "live"] = "frozen"
+    """Who reviews: the frozen reference, or, for comparison, a critic that moves; see
+    `palaestra.trainers.hindsight.critic`."""
+    refresh: int = Field(10, ge=1)
+    """Iterations between the refreshes of a critic that moves."""
     waves: int = Field(2, ge=1)
     """Parts into which an iteration's games are divided: the first is reviewed while the next is played."""
     max_chars: int = Field(4000, ge=100)

@@ -62,6 +62,10 @@ def settle(config: RunConfig) -> RunConfig:
     if getattr(credit, "reads_documents", False):
         _check_documents(config, getattr(credit, "cost", 0.0))
     if config.hindsight is not None:
+        if config.hindsight.critic != "frozen" and len(config.adapter_names()) > 1:
+            raise ConfigError(
+                "hindsight.critic: a critic that moves follows one adapter; use adapters: shared, or critic: frozen."
+            )
         config = config.model_copy(update={"hindsight": _hindsight(config.hindsight)})
     folder = source.fetch()
     if adapter is None:

@@ -203,17 +203,29 @@ def test_figures_in_the_readme_are_the_stored_ones():
     stays = arms["shuffled_credit"]["measures"]["regret_end"]["mean"]
     span = [f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in (start, end)]
     assert f"from {span[0]} to {span[1]} minimax regret per move; with shuffled credit it stays at {stays:.2f}" in text
-    means = {
-        name: {key: value["mean"] for key, value in json.loads((ROOT / "results" / file).read_text())["arms"][name][
-            "measures"].items()}
-        for file, name in (("steganography.json", "blind"), ("surprise.json", "machine"))
-    }  # fmt: skip
-    code, paid = means["blind"], means["machine"]
-    assert f"carries {code['bits']:.2f} of 2 bits ({code['bits_resampled']:.2f} behind a paraphraser)" in text
+    blind, machine = _means("steganography", "blind"), _means("surprise", "machine")
+    assert f"carries {blind['bits']:.2f} of 2 bits ({blind['bits_resampled']:.2f} behind a paraphraser)" in text
+    bits = [_means("steganography", f"watched_{weight}")["bits"] for weight in ("0", "half", "1", "2")]
+    assert f"keeps {bits[0]:.2f} bits where suspicion costs nothing, {bits[1]:.2f} and {bits[2]:.2f} where" in text
+    assert f"and {bits[3]:.2f} where it costs twice as much" in text
+    assert f"get {100 * _means('encoded_reasoning', 'blind')['accuracy']:.0f} % of the answers across" in text
+    trained, twin = (_means("faithfulness", arm)["indicator"] for arm in ("covert", "covert_twin"))
+    assert f"own reader {trained:.2f} more of its right answers than they cost an outsider, and its" in text
+    assert f"honest twin {twin:.2f}." in text
     assert (
-        f"a Brier score of {paid['brier']:.3f}, between the exact posterior's {paid['brier_oracle']:.3f} and the shown "
-        f"rate's {paid['brier_rate']:.3f}"
+        f"a Brier score of {machine['brier']:.3f}, between the exact posterior's {machine['brier_oracle']:.3f} and the "
+        f"shown rate's {machine['brier_rate']:.3f}"
     ) in text
+    outcome, verified = (_means("hindsight", arm) for arm in ("outcome", "verified"))
+    assert f"gains {verified['uplift']:+.2f} a reviewed turn" in text
+    assert f"takes {verified['tokens_to_target'] / 1000:.0f} thousand sampled tokens" in text
+    assert f"the game's result alone {outcome['tokens_to_target'] / 1000:.0f} thousand" in text
+
+
+def _means(name: str, arm: str) -> dict[str, float]:
+    """Return the stored means of an experiment's arm."""
+    measures = json.loads((ROOT / "results" / f"{name}.json").read_text())["arms"][arm]["measures"]
+    return {key: value["mean"] for key, value in measures.items() if value["mean"] is not None}
 
 
 def test_the_ladder_in_the_readme_is_the_stored_one_and_its_intervals_are_apart():

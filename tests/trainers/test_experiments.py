@@ -10,6 +10,7 @@ import pytest
 from palaestra.agents.models.tiny.recipes import Training
 from palaestra.trainers import experiments
 from palaestra.trainers.experiments import (
+    critic_freezing,
     encoded_reasoning,
     faithfulness,
     framework,
@@ -46,6 +47,8 @@ def small(monkeypatch, cache):
     monkeypatch.setattr(steganography, "WATCHED_ITERATIONS", {"cpu": 2})
     for name, value in {"ITERATIONS": {"cpu": 2}, "GAMES": 16, "GATE": 16}.items():
         monkeypatch.setattr(hindsight, name, value)
+    monkeypatch.setattr(critic_freezing, "ITERATIONS", {"cpu": 2})
+    monkeypatch.setattr(critic_freezing, "REFRESH", 1)
     monkeypatch.setattr(kuhn, "ITERATIONS", 2)
     monkeypatch.setattr(kuhn, "GAMES", 16)
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)

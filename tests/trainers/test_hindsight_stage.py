@@ -23,7 +23,7 @@ from palaestra.trainers.arena import play_tasks
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.hindsight.ask import PrinciplesError, at, events, text_of
-from palaestra.trainers.hindsight.gate import measure
+from palaestra.trainers.hindsight.gate import better, measure
 from palaestra.trainers.hindsight.pages import beside, reviews, section
 from palaestra.trainers.hindsight.stage import Hindsight, _divided
 from palaestra.trainers.hindsight.verdict import Verdict, append, counted
@@ -48,13 +48,14 @@ class Table:
         self.blank = blank
         self.engine = TransformersEngine(blank.model, max_rows=256)
         self.reviewer: Reviewer = "".format
+        self.critic = BASE
         self.batches: list[list[str]] = []
 
     def play(self, tasks: Sequence[MatchTask]) -> list[Played]:
         assert len({task.index for task in tasks}) == len(tasks)
         self.batches.append([task.game for task in tasks])
         reviews = [task for task in tasks if task.game == "review"]
-        assert all(task.seats == (SeatPlan(policy=BASE),) for task in reviews)
+        assert all(task.seats == (SeatPlan(policy=self.critic),) for task in reviews)
         games = asyncio.run(play_tasks(self.engine, self.blank.codec, [task for task in tasks if task not in reviews]))
         done = {one.task.index: one for one in games}
         for task in reviews:
@@ -369,3 +370,22 @@ def test_turns_after_a_forfeit_that_ended_nothing_are_not_reviewed(table: Table)
     for item in asked:
         assert text_of(one, item, stage.section)
         Claim.of(one, item.turn, "0.5")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "passes"),
+    [(("pass", ""), ("bet", ""), True), (("bet", ""), ("bet", ""), False), (("bet", ""), ("pass", ""), False),
+     (("pass", "x"), ("bet", "rambles"), False)],
+)  # fmt: skip
+def test_a_critic_takes_anothers_place_only_if_it_gains_more_and_can_still_be_read(table: Table, old, new, passes):
+    def answers(task: MatchTask) -> str:
+        reply, more = old if task.seats[0].policy == "critic@1" else new
+        return "What a game!" if more == "rambles" else says("yes", reply)(task) + more
+
+    def play(tasks: Sequence[MatchTask]) -> list[Played]:
+        table.critic = next((task.seats[0].policy for task in tasks if task.game == "review"), BASE)
+        return table.play(tasks)
+
+    table.reviewer = answers
+    run = config(gate=24, pairs=12, form="full")
+    assert better(run, play, table.score, "critic@1", "candidate@2") == passes

@@ -12,6 +12,7 @@ from palaestra.trainers.experiments.render import render
 
 def _all() -> dict[str, Experiment]:
     from palaestra.trainers.experiments import (
+        critic_freezing,
         encoded_reasoning,
         faithfulness,
         hindsight,
@@ -24,6 +25,7 @@ def _all() -> dict[str, Experiment]:
     )
 
     known = (
+        critic_freezing,
         encoded_reasoning,
         faithfulness,
         hindsight,

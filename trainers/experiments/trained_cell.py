@@ -73,8 +73,8 @@ def _begin_with(algorithm: SelfPlay, trained: Cell) -> None:
     latest = Checkpoints(trained.folder / "checkpoints", keep=1).latest()
     assert latest is not None, f"{trained.folder} was trained"
     _, state = checkpoint.read(Path(latest))
-    for name, tensors in state.adapters.items():
-        algorithm._learners(_set_weights, name=name, tensors=tensors)
+    for name in algorithm.run.adapter_names():
+        algorithm._learners(_set_weights, name=name, tensors=state.adapters[name])
     algorithm.publish()
 
 

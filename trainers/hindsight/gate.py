@@ -17,13 +17,17 @@ from palaestra.agents.engines.base import BASE
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.hindsight.likelihood import Score
 from palaestra.trainers.hindsight.stage import Hindsight, Play
-from palaestra.trainers.hindsight.verdict import counted
+from palaestra.trainers.hindsight.verdict import Verdict, counted
+from palaestra.trainers.hindsight.verify import lower_bound
 from palaestra.trainers.summary import mean_interval
 from palaestra.trainers.tasks import MatchTask, training_tasks
 
 HELD_OUT = 2_000_000
 """Iteration whose starts are used; no run gets there."""
 FILE = "uplift.json"
+GAMES = 64
+"""Games by which critics are compared where the run has no gate of its own."""
+USABLE = ("accepted", "rejected", "same", "no mistake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,36 @@ def measure(run: RunConfig, play: Play, score: Score) -> Uplift:
         play, score: As for `Hindsight.play`.
     """
     assert run.hindsight is not None
-    section = run.hindsight.model_copy(update={"use": "verified", "share": max(run.hindsight.share, 0.5), "waves": 1})
-    asked = run.model_copy(update={"hindsight": section, "games_per_iteration": run.hindsight.gate})
-    waves = Hindsight(asked).play(play, score, _tasks(asked), HELD_OUT)
-    verdicts = [verdict for wave in waves for verdict in wave.verdicts]
+    verdicts, _ = _reviewed(run, play, score, BASE)
     estimate = mean_interval([0.0 if one.gain is None else one.gain.mean for one in verdicts])
     return Uplift(estimate.mean, estimate.low, estimate.high, len(verdicts), run.hindsight.gate, counted(verdicts))
+
+
+def better(run: RunConfig, play: Play, score: Score, old: str, new: str) -> bool:
+    """Return whether a new critic may take the place of an old one: on the same turns of the same held-out games it
+    gains more (one-sided 95 % bound of the paired differences above 0), at most a twentieth fewer of its answers can be
+    used, and they are at most a quarter longer.
+
+    Args:
+        old, new: Names of policies that the runners know.
+    """
+    (before, short), (after, long) = (_reviewed(run, play, score, reviewer) for reviewer in (old, new))
+    gains = [[0.0 if one.gain is None else one.gain.mean for one in verdicts] for verdicts in (before, after)]
+    usable = [sum(one.why in USABLE for one in verdicts) for verdicts in (before, after)]
+    differences = [one - other for one, other in zip(gains[1], gains[0], strict=True)]
+    bound = lower_bound(differences)
+    return bound > 0 and usable[1] >= usable[0] - len(before) / 20 and long <= 1.25 * max(short, 1)
+
+
+def _reviewed(run: RunConfig, play: Play, score: Score, reviewer: str) -> tuple[list[Verdict], int]:
+    """Return a reviewer's verdicts on held-out games of the reference, and how many tokens it took for them."""
+    assert run.hindsight is not None
+    section = run.hindsight.model_copy(update={"use": "verified", "share": max(run.hindsight.share, 0.5), "waves": 1})
+    asked = run.model_copy(update={"hindsight": section, "games_per_iteration": run.hindsight.gate or GAMES})
+    stage = Hindsight(asked)
+    stage.reviewer = reviewer
+    waves = stage.play(play, score, _tasks(asked), HELD_OUT)
+    return [verdict for wave in waves for verdict in wave.verdicts], sum(wave.review_tokens for wave in waves)
 
 
 def _tasks(run: RunConfig) -> Sequence[MatchTask]:

@@ -19,7 +19,6 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
-from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import MatchRules, OnFailure
 from palaestra.envs.errors import ActionError
@@ -27,6 +26,7 @@ from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.config import RunConfig
 from palaestra.trainers.hindsight.ask import Asked, at, events, principles, said, text_of
+from palaestra.trainers.hindsight.critic import Critic
 from palaestra.trainers.hindsight.likelihood import (
     Score,
     Weights,
@@ -56,7 +56,7 @@ class Wave:
         number: Of the wave. tasks: Its games. played: Once they were played.
         asked: Turns that are reviewed. verdicts: One for each, once they were.
         trials: (place in ``verdicts``, how it is dealt) of claims that are being tried out.
-        tokens: Sampled for reviews and trials.
+        tokens: Sampled for reviews and trials; ``review_tokens`` for reviews alone.
     """
 
     number: int
@@ -66,10 +66,11 @@ class Wave:
     verdicts: list[Verdict] = field(default_factory=list)
     trials: list[tuple[int, Deal]] = field(default_factory=list)
     tokens: int = 0
+    review_tokens: int = 0
 
 
 class Hindsight:
-    """Reviews the games of an iteration; holds nothing that must survive a restart."""
+    """Reviews the games of an iteration; only a critic that moves has something that must survive a restart."""
 
     def __init__(self, run: RunConfig) -> None:
         assert run.hindsight is not None
@@ -77,6 +78,9 @@ class Hindsight:
         self.section = run.hindsight
         self.codec = ModelSource.parse(str(ModelSource.parse(run.model.source).base)).codec()
         self.principles, self.principles_hash = principles(self.section)
+        self.critic = Critic(self.section.critic, self.section.refresh)
+        self.reviewer: str | None = None
+        """Who reviews in the critic's place."""
 
     # ------------------------------------------------------------------ playing and reviewing
 
@@ -109,7 +113,9 @@ class Hindsight:
         batch = batch[:first] + [replace(task, index=least + number) for number, task in enumerate(batch[first:])]
         done = play(batch) if batch else []
         for lag, wave in now.items():
-            wave.tokens += sum(map(_sampled, done[spans[lag]])) if lag else 0
+            spent = sum(map(_sampled, done[spans[lag]])) if lag else 0
+            wave.tokens += spent
+            wave.review_tokens += spent if lag == 1 else 0
             (self._keep_games, self._keep_reviews, self._keep_trials)[lag](wave, done[spans[lag]], iteration, score)
 
     def _games(self, wave: Wave, iteration: int) -> list[MatchTask]:
@@ -165,8 +171,9 @@ class Hindsight:
             "max_chars": section.max_chars,
         }
         seed = derive(self.run.seed, "review", number)
+        reviewer = self.reviewer or self.critic.policy
         return MatchTask(
-            0, -1, "review", options, seed, seed, STRICT, section.reply.settings(), (SeatPlan(policy=BASE),)
+            0, -1, "review", options, seed, seed, STRICT, section.reply.settings(), (SeatPlan(policy=reviewer),)
         )
 
     def _keep_reviews(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:

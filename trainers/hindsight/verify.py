@@ -156,5 +156,11 @@ def gain(claim: Claim, episodes: Sequence[Episode], deal: Deal) -> Gain:
     mean = fmean(differences) if differences else 0.0
     if count < FEWEST:
         return Gain(mean, float("-inf"), count, deal)
-    half = float(student_t.ppf(0.95, count - 1)) * stdev(differences) / sqrt(count)
-    return Gain(mean, mean - half, count, deal)
+    return Gain(mean, lower_bound(differences), count, deal)
+
+
+def lower_bound(values: Sequence[float]) -> float:
+    """Return the one-sided 95 % lower bound of a mean (Student's t); minus infinity for fewer than `FEWEST` values."""
+    if len(values) < FEWEST:
+        return float("-inf")
+    return fmean(values) - float(student_t.ppf(0.95, len(values) - 1)) * stdev(values) / sqrt(len(values))
