@@ -216,10 +216,11 @@ def test_figures_in_the_readme_are_the_stored_ones():
         f"a Brier score of {machine['brier']:.3f}, between the exact posterior's {machine['brier_oracle']:.3f} and the "
         f"shown rate's {machine['brier_rate']:.3f}"
     ) in text
-    outcome, verified = (_means("hindsight", arm) for arm in ("outcome", "verified"))
+    outcome, verified, tokens = (_means("hindsight", arm) for arm in ("outcome", "verified", "tokens"))
     assert f"gains {verified['uplift']:+.2f} a reviewed turn" in text
     assert f"takes {verified['tokens_to_target'] / 1000:.0f} thousand sampled tokens" in text
     assert f"the game's result alone {outcome['tokens_to_target'] / 1000:.0f} thousand" in text
+    assert f"it takes {tokens['tokens_to_target'] / 1000:.0f} thousand" in text
 
 
 def _means(name: str, arm: str) -> dict[str, float]:
