@@ -20,6 +20,9 @@ def bench(
     render: Annotated[
         bool, typer.Option("--render", help="Write BENCHMARKS.md from results/*.json, and run nothing.")
     ] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Measure only what the result lacks, if it was made on this machine.")
+    ] = False,
 ) -> None:
     """Measure speed: envs (games a second), rollout (tokens a second in play), learner (tokens a second trained),
     thinktoks (tokens a second read with thoughts), peers (steps a second beside other libraries, which are installed
@@ -33,5 +36,7 @@ def bench(
         for known in benchmarks.names():
             out.print(untrusted(known, "cyan"))
     else:
-        path = benchmarks.run_benchmark(name, say=lambda line: out.print(untrusted(line), soft_wrap=True))
+        path = benchmarks.run_benchmark(
+            name, say=lambda line: out.print(untrusted(line), soft_wrap=True), missing=missing
+        )
         out.print(untrusted(f"{path}; `palaestra bench --render` writes BENCHMARKS.md."), soft_wrap=True)

@@ -38,7 +38,12 @@ def find(name: str) -> Benchmark:
 
 
 def run_benchmark(
-    name: str, *, root: Path | None = None, say: Callable[[str], None] = print, quick: bool = False
+    name: str,
+    *,
+    root: Path | None = None,
+    say: Callable[[str], None] = print,
+    quick: bool = False,
+    missing: bool = False,
 ) -> Path:
     """Run a benchmark and return its result file, ``results/bench-NAME.json``.
 
@@ -46,9 +51,10 @@ def run_benchmark(
         name: One of `names`.
         root: Folder of ``results``; the working directory if None.
         say: Told what is being measured, line by line.
+        missing: Keep the cases that were measured here already.
         quick: Do as little as possible, with untrained models: shows that it works, not how fast it is.
     """
-    return run(find(name), root=root or Path.cwd(), say=say, quick=quick)
+    return run(find(name), root=root or Path.cwd(), say=say, quick=quick, missing=missing)
 
 
 __all__ = ["find", "names", "render", "run_benchmark"]

@@ -107,29 +107,45 @@ class Benchmark:
     rounds: int
 
 
-def run(benchmark: Benchmark, *, root: Path, say: Callable[[str], None], quick: bool) -> Path:
-    """Measure all cases and write ``results/bench-NAME.json``."""
+def run(benchmark: Benchmark, *, root: Path, say: Callable[[str], None], quick: bool, missing: bool = False) -> Path:
+    """Measure all cases and write ``results/bench-NAME.json``; with ``missing`` those that it holds already, measured
+    with the same hardware and versions, stay as they are."""
+    path = root / "results" / f"bench-{benchmark.name}.json"
+    kept, before = _kept(path) if missing and not quick else ({}, 0.0)
     load = os.getloadavg()[0]
     began = time.perf_counter()
     rounds = 2 if quick else benchmark.rounds
-    cases = [measure(case, rounds, say) for case in benchmark.cases(quick)]
+    cases = [kept.get(case.name) or measure(case, rounds, say) for case in benchmark.cases(quick)]
     whole = {
         "benchmark": benchmark.name,
         "question": benchmark.question,
         "command": f'run_benchmark("{benchmark.name}", quick=True)' if quick else f"palaestra bench {benchmark.name}",
         "quick": quick,
         "rounds": rounds,
-        "minutes": round((time.perf_counter() - began) / 60, 1),
+        "minutes": round(before + (time.perf_counter() - began) / 60, 1),
         "cases": cases,
         "hardware": {**hardware(), "load_before": round(load, 1)},
-        "versions": {**versions(), "chess": importlib.metadata.version("chess")},
+        "versions": _versions(),
     }
-    path = root / "results" / f"bench-{benchmark.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
     return path
+
+
+def _versions() -> dict[str, str]:
+    return {**versions(), "chess": importlib.metadata.version("chess")}
+
+
+def _kept(path: Path) -> tuple[dict[str, dict[str, Any]], float]:
+    """Return the cases of a result file by name, and the minutes they took; none if they were measured with other
+    hardware or versions."""
+    whole = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    here = {key: value for key, value in whole.get("hardware", {}).items() if key != "load_before"} == hardware()
+    if not here or whole.get("versions") != _versions() or whole.get("quick"):
+        return {}, 0.0
+    return {str(case["case"]): case for case in whole["cases"]}, float(whole["minutes"])
 
 
 def measure(case: Case, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
