@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from palaestra.envs.errors import UnknownName
 from palaestra.trainers.experiments.framework import Experiment, Scale, run_cells
 from palaestra.trainers.experiments.render import render
 
+_MODULES = (
+    "critic_freezing",
+    "encoded_reasoning",
+    "faithfulness",
+    "hindsight",
+    "kuhn",
+    "open_minds",
+    "steganography",
+    "surprise",
+    "thinktoks",
+    "tic_tac_toe",
+)
+
 
 def _all() -> dict[str, Experiment]:
-    from palaestra.trainers.experiments import (
-        critic_freezing,
-        encoded_reasoning,
-        faithfulness,
-        hindsight,
-        kuhn,
-        open_minds,
-        steganography,
-        surprise,
-        thinktoks,
-        tic_tac_toe,
-    )
-
-    known = (
-        critic_freezing,
-        encoded_reasoning,
-        faithfulness,
-        hindsight,
-        kuhn,
-        open_minds,
-        steganography,
-        surprise,
-        thinktoks,
-        tic_tac_toe,
-    )
-    return {one.EXPERIMENT.name: one.EXPERIMENT for one in known}
+    found: list[Experiment] = [import_module(f"{__name__}.{name}").EXPERIMENT for name in _MODULES]
+    return {one.name: one for one in found}
 
 
 def names() -> list[str]:

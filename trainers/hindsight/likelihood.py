@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palaestra.agents.tokens import TextCodec
+from palaestra.envs.games.review import shown
 from palaestra.trainers.config import GameSection
 from palaestra.trainers.hindsight.ask import Asked, at
 from palaestra.trainers.rows import Row, Stream
@@ -36,7 +37,7 @@ Weights = NDArray[np.float64]
 def hinted(observation: str, result: float | None, told: str, *, terse: bool) -> str:
     """Return an observation behind what became known later."""
     if terse:
-        return " ".join(part for part in ("" if result is None else f"{result:+g}", told, observation) if part)
+        return shown(observation, "", result, told, terse=True)  # what a tiny critic has read
     end = "" if result is None else f"this player got {result:g}. "
     return f"What came of it: {end}{told}\n\n{observation}".replace(" \n", "\n")
 

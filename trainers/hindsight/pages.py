@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from palaestra.trainers.hindsight.gate import FILE
+from palaestra.trainers.hindsight.verdict import ACCEPTED
 from palaestra.trainers.metrics import complete_lines
 
 REVIEWS = "reviews.jsonl"
@@ -112,5 +113,5 @@ def shown(verdict: Mapping[str, Any]) -> Shown:
         str(verdict["because"]),
         measured,
         WORDS.get(said, said),
-        said in ("accepted", "taken"),
+        said in ACCEPTED,
     )
