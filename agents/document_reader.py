@@ -38,7 +38,7 @@ from palaestra.agents.thinking_adapter import prepare, recorded
 from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.envs.episode import Reply, TokenRecord
 from palaestra.envs.errors import PalaestraError, UnknownName
-from palaestra.envs.games.next_token import THINKING
+from palaestra.envs.games.next_token import THINKING, TOLERANCE
 from palaestra.envs.parts import Tokens
 from palaestra.envs.seat import View
 
@@ -254,6 +254,8 @@ class ReadingSeat:
             raise ScorerError(
                 "the scorer gave NaN, infinity or too few scores for a document; have it give one number a token"
             )
+        if (best := worth[document.scored].max(initial=0.0)) > TOLERANCE:
+            raise ScorerError(f"the scorer gave a token {best:.3g} nats; a log-probability is at most 0, normalise it")
         self.name = policy
         self._replies = iter(list(_replies(policy, real, document, found, worth)))
 

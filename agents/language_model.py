@@ -16,11 +16,13 @@ theirs can close a turn or speak as the system.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from palaestra.agents.engines.base import BASE, ContextOverflow, Engine, Sampling
+from palaestra.agents.engines.base import BASE, Completion, ContextOverflow, Engine, Sampling
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs.episode import Reply, TokenRecord
 from palaestra.envs.seat import View
@@ -37,12 +39,16 @@ class ReplySettings:
         temperature: Divides the logits; 0 is greedy.
         context: ``"growing"`` keeps one context as long as it fits; ``"fresh"`` starts anew at every turn.
         system: The system message; None for whatever the model's own template says, "" for none.
+        choose: Answer with the likeliest of the words that the game knows (`View.action_words`) in place of a drawn
+            text, as benchmarks of multiple choice do; one pass for each. Where there are none, a text is drawn. It is
+            for measuring: the recorded log-probabilities are those of the word as a text.
     """
 
     max_tokens: int = 64
     temperature: float = 1.0
     context: Literal["growing", "fresh"] = "growing"
     system: str | None = None
+    choose: bool = False
 
 
 class LanguageModelSeat:
@@ -83,14 +89,17 @@ class LanguageModelSeat:
         """
         settings = self.settings
         message, opened = self._message(view)
-        sampling = Sampling(
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature,
-            seed=view.seed,
-            stop_ids=self.codec.stop_ids,
-        )
         self._context += message
-        done = await self.engine.generate(self._context, sampling, policy=self.policy, session=self._session)
+        if settings.choose and (words := view.action_words()):
+            done = await self._likeliest(words, " " if view.begun() else "")
+        else:
+            sampling = Sampling(
+                max_tokens=settings.max_tokens,
+                temperature=settings.temperature,
+                seed=view.seed,
+                stop_ids=self.codec.stop_ids,
+            )
+            done = await self.engine.generate(self._context, sampling, policy=self.policy, session=self._session)
         self._context += done.token_ids
         self._last_reply = done.token_ids
         return Reply(
@@ -99,6 +108,14 @@ class LanguageModelSeat:
             tokens=TokenRecord(self._segment, tuple(message), done.token_ids, done.logprobs, self.policy),
             info={"new_segment": opened} if opened == "overflow" else None,
         )
+
+    async def _likeliest(self, words: Sequence[str], before: str) -> Completion:
+        """Return the word whose tokens are likeliest behind the context, the first of equals."""
+        rows = [self.codec.encode_untrusted(before + word) for word in words]
+        scored = await asyncio.gather(*(self.engine.score([*self._context, *row], policy=self.policy) for row in rows))
+        logprobs = [scores[-len(row) :] for scores, row in zip(scored, rows, strict=True)]
+        best = max(range(len(rows)), key=lambda number: sum(logprobs[number]))
+        return Completion(tuple(rows[best]), tuple(logprobs[best]), "stop", self.policy, len(self._context))
 
     def can_read(self, text: str) -> bool:
         """Return whether a fresh context holds ``text`` and a reply."""

@@ -23,9 +23,13 @@ from torch import Tensor
 
 from palaestra.agents.thinking import ADVANCE, Thinking, decide
 from palaestra.envs.documents.vocabulary import Encoded
+from palaestra.envs.errors import OptionError
 
 WASTE = 0.25
 """Share of the cache's columns that may be there for nothing."""
+
+ATTENTION = {"full_attention", "sliding_attention"}
+"""Kinds of layers that documents can be read with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,20 @@ class Reading:
         return np.bincount(self.place[self.thought], minlength=tokens)
 
 
+def check_ids(document: Encoded, thinking: Thinking) -> None:
+    """Find out whether the model has all tokens of a document.
+
+    Raises:
+        OptionError: It does not.
+    """
+    outside = (document.ids < 0) | (document.ids >= thinking.real)
+    if outside.any():
+        raise OptionError(
+            f"token id {int(document.ids[outside][0])} is outside the model's vocabulary of {thinking.real}; encode "
+            "the document with the model's own tokenizer."
+        )
+
+
 def laid_out(document: Encoded, thoughts: Sequence[Sequence[int]], thinking: Thinking, start: Sequence[int]) -> Reading:
     """Return a document as it would have been read with given thoughts, whose decisions have no log-probability.
 
@@ -62,7 +80,11 @@ def laid_out(document: Encoded, thoughts: Sequence[Sequence[int]], thinking: Thi
         document: T real tokens.
         thoughts: T, the thinking tokens before each real one, by their numbers from 0.
         start: Tokens that every context begins with.
+
+    Raises:
+        OptionError: A token that the model does not have.
     """
+    check_ids(document, thinking)
     line = [(token, -1, False, False, 0.0) for token in start]
     for place, (token, before) in enumerate(zip(document.ids.tolist(), thoughts, strict=True)):
         line += [(thinking.real + kind, place, True, True, 0.0) for kind in before]
@@ -168,16 +190,14 @@ def read(
         silent: N; true for the empty thought, which makes no decision and never thinks.
 
     Raises:
-        ValueError: No start token, or a token id that the model does not have.
+        ValueError: No start token.
+        OptionError: A token id that the model does not have; or some of its layers do not attend, or look back fewer
+            tokens than the documents take.
     """
     if not start:
         raise ValueError("a context begins with at least one token, such as the model's first")
     for document in documents:
-        if len(document) and not 0 <= document.ids.min() <= document.ids.max() < thinking.real:
-            raise ValueError(
-                f"token id {document.ids.max()} is outside the model's vocabulary of {thinking.real}; encode the "
-                "document with the model's own tokenizer."
-            )
+        check_ids(document, thinking)
     return _Desk(model, thinking, documents, seeds, start, temperature, silent or [False] * len(documents)).readings()
 
 
@@ -201,6 +221,7 @@ class _Desk:
         rows = len(documents)
         self.device = next(model.parameters()).device
         self.cache: Any = columns()
+        self.window = _window(model.config.get_text_config())
         self.waiting: list[tuple[list[int], list[bool]]] = [([token] * rows, [True] * rows) for token in start]
         self.used = torch.zeros((rows, 0), dtype=torch.int64, device=self.device)
         self.last = torch.zeros((rows, thinking.size), device=self.device)
@@ -262,6 +283,12 @@ class _Desk:
         before = self.used.sum(-1, keepdim=True)
         self._compact(int(before.max()))
         self.used = torch.cat([self.used, used], -1)
+        if self.window and len(self.documents) > 1 and self.used.shape[1] > self.window:
+            # transformers counts a window in columns, and a row's gaps are columns, too
+            raise OptionError(
+                f"the model looks back {self.window} tokens in some of its layers, and these documents with their "
+                "thoughts take more; have shorter documents, or read them one at a time."
+            )
         positions = (before + used.cumsum(-1) - 1).clamp(min=0)
         logits = self.model(
             input_ids=ids, attention_mask=self.used, position_ids=positions, past_key_values=self.cache, use_cache=True
@@ -280,6 +307,19 @@ class _Desk:
         self.used = self.used.gather(-1, order)
         for layer in self.cache.layers:
             layer.keep(order)
+
+
+def _window(config: Any) -> int:
+    """Return how many tokens a model's layers of sliding attention look back; 0 if it has none.
+
+    Raises:
+        OptionError: Some of its layers do not attend.
+    """
+    kinds = getattr(config, "layer_types", None)
+    if not hasattr(config, "num_attention_heads") or {*(kinds or ())} - ATTENTION:
+        raise OptionError(f"a {config.model_type} model cannot read here: all of its layers must be attention.")
+    slides = getattr(config, "use_sliding_window", True) and (kinds is None or "sliding_attention" in kinds)
+    return int(getattr(config, "sliding_window", None) or 0) if slides else 0
 
 
 def _reading(line: list[tuple[int, int, bool, bool, float]]) -> Reading:

@@ -16,6 +16,7 @@
                                  players of liars
     tracker, parrot, half:0.5, leaner
                                  players of encoded_reasoning, cot_relay and recovery
+    worker, worker:check         a solver of recovery who writes its work down: goes on, begins again or checks
     posterior, rate, anchored:0.3, tracer
                                  observers of terminal_surprise and hindsight_bias
     clairvoyant                  a reviewer of review that looks into the finished game
@@ -44,6 +45,7 @@ from typing import Any
 from palaestra.envs.bridges.opponents import opponent_names, register_opponent
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
+from palaestra.envs.game import Game
 from palaestra.envs.registry import make
 from palaestra.envs.seat import RandomSeat, Seat, View
 
@@ -53,11 +55,21 @@ _factories: dict[str, SeatFactory] = {}
 _only: dict[str, tuple[str, ...]] = {}
 """The games that a seat can play, for those that play some only."""
 
+_checks: dict[str, Callable[[Game], object]] = {}
+"""What raises for a game that a seat cannot play, for those that find out by trying."""
 
-def register_seat(name: str, factory: SeatFactory, *, games: tuple[str, ...] = ()) -> None:
+
+def register_seat(
+    name: str,
+    factory: SeatFactory,
+    *,
+    games: tuple[str, ...] = (),
+    check: Callable[[Game], object] | None = None,
+) -> None:
     """Register a kind of seat; ``factory`` gets what the user wrote after ``NAME:``, or an empty string.
 
-    A seat that plays some games only names them, so that it is refused at another table before anything starts.
+    A seat that plays some games only names them, so that it is refused at another table before anything starts; one
+    that finds out by trying gives ``check``, which raises for a game at its start that it cannot play.
 
     The bridges offer it as an opponent, too.
 
@@ -68,6 +80,8 @@ def register_seat(name: str, factory: SeatFactory, *, games: tuple[str, ...] = (
         raise ValueError(f"a seat named {name!r} is registered already; choose another name")
     if games:
         _only[name] = games
+    if check is not None:
+        _checks[name] = check
     if name not in opponent_names():
         register_opponent(name, partial(factory, ""))
 
@@ -86,6 +100,11 @@ def reaches_outside(spec: str) -> bool:
 def seat_names() -> list[str]:
     """Return the registered names, sorted."""
     return sorted([*_factories, "router", "server"])
+
+
+def seats_of(game: str) -> list[str]:
+    """Return the registered seats that were written for a game, sorted."""
+    return sorted(name for name, games in _only.items() if game in games)
 
 
 def make_seat(spec: str, *, settings: Any = None) -> Seat:
@@ -167,6 +186,8 @@ def check_seat(spec: str, game: str | None = None, options: Mapping[str, Any] | 
         if game is not None and name in _only and not _at_home(name, game, options or {}):
             games = " and ".join(_only[name])
             raise OptionError(f"the {name!r} seat plays {games} only; seat it there, not at {game}.")
+        if game is not None and name in _checks:
+            _checks[name](make(game, **(options or {})))
         return
     try:
         source = ModelSource.parse(spec)
@@ -227,7 +248,13 @@ def _mcts(argument: str) -> Seat:
     return MctsSeat(simulations=int(argument)) if argument else MctsSeat()
 
 
-def _human(argument: str) -> Seat:
+def _searchable(game: Game) -> object:
+    from palaestra.envs.games.spiel_twins import to_spiel
+
+    return to_spiel(game)
+
+
+def _human() -> Seat:
     from palaestra.agents.human import HumanSeat
 
     return HumanSeat()
@@ -257,20 +284,27 @@ def _gnugo(argument: str) -> Seat:
     return GtpSeat.gnugo(argument)
 
 
-def _greedy(argument: str) -> Seat:
+def _greedy() -> Seat:
     from palaestra.agents.greedy import GreedySeat
 
-    return GreedySeat() if not argument else _without_parameter()
+    return GreedySeat()
 
 
-def _material(argument: str) -> Seat:
+def _material() -> Seat:
     from palaestra.agents.greedy import MaterialSeat
 
-    return MaterialSeat() if not argument else _without_parameter()
+    return MaterialSeat()
 
 
-def _without_parameter() -> Seat:
-    raise ValueError("it has none")
+def _plain(make: Callable[[], Seat]) -> SeatFactory:
+    """Return the factory of a seat that takes no parameter."""
+
+    def factory(argument: str) -> Seat:
+        if argument:
+            raise ValueError("it has none")
+        return make()
+
+    return factory
 
 
 def _negotiator(name: str) -> SeatFactory:
@@ -318,13 +352,13 @@ def _honest(argument: str) -> Seat:
     return Honest(float(argument)) if argument else Honest()
 
 
-def _swapper(argument: str) -> Seat:
+def _swapper() -> Seat:
     from palaestra.agents.scripted_covert import Swapper
 
     return Swapper()
 
 
-def _fixer(argument: str) -> Seat:
+def _fixer() -> Seat:
     from palaestra.agents.scripted_covert import Fixer
 
     return Fixer()
@@ -365,28 +399,25 @@ def _bag(argument: str) -> Seat:
     return BagDetector(BagOfWords.load(argument), f"bag:{argument}")
 
 
-def _liars_player(name: str) -> SeatFactory:
-    def made(argument: str) -> Seat:
-        from palaestra.agents.scripted_liars import LiarsPlayer
+def _liars_player(name: str) -> Seat:
+    from palaestra.agents.scripted_liars import LiarsPlayer
 
-        return LiarsPlayer(name)
-
-    return made
+    return LiarsPlayer(name)
 
 
-def _tracker(argument: str) -> Seat:
+def _tracker() -> Seat:
     from palaestra.agents.scripted_reasoning import Reasoner
 
     return Reasoner()
 
 
-def _parrot(argument: str) -> Seat:
+def _parrot() -> Seat:
     from palaestra.agents.scripted_reasoning import Reasoner
 
     return Reasoner("parrot", 1.0, solves=False)
 
 
-def _leaner(argument: str) -> Seat:
+def _leaner() -> Seat:
     from palaestra.agents.scripted_reasoning import Leaner
 
     return Leaner()
@@ -399,13 +430,19 @@ def _half(argument: str) -> Seat:
     return Reasoner(f"half:{share:g}", share)
 
 
-def _clairvoyant(argument: str) -> Seat:
+def _worker(argument: str) -> Seat:
+    from palaestra.agents.scripted_recovery import Worker
+
+    return Worker(argument)
+
+
+def _clairvoyant() -> Seat:
     from palaestra.agents.scripted_review import Clairvoyant
 
     return Clairvoyant()
 
 
-def _posterior(argument: str) -> Seat:
+def _posterior() -> Seat:
     from palaestra.agents.scripted_surprise import Posterior
 
     return Posterior()
@@ -437,8 +474,8 @@ def _tracer(argument: str) -> Seat:
 
 for _name in ("conceder", "tit-for-tat", "fair"):
     register_seat(_name, _negotiator(_name), games=("negotiation", "bargaining"))
-register_seat("greedy", _greedy)
-register_seat("material", _material, games=("chess",))
+register_seat("greedy", _plain(_greedy))
+register_seat("material", _plain(_material), games=("chess",))
 register_seat("stockfish", _stockfish, games=("chess", "chess_puzzle"))
 register_seat("gnugo", _gnugo, games=("go",))
 register_seat("uci", _uci, games=("chess", "chess_puzzle"))
@@ -448,23 +485,24 @@ register_seat("equilibrium", _equilibrium, games=("kuhn_poker", "auction", "ulti
 register_seat("shapley", _shapley, games=("coalition",))
 register_seat("codebook", _codebook, games=("covert_channel",))
 register_seat("honest", _honest, games=("covert_channel",))
-for _name, _made in (("swapper", _swapper), ("fixer", _fixer)):
-    register_seat(_name, _made, games=("covert_channel",))
+for _name, _plainly in (("swapper", _swapper), ("fixer", _fixer)):
+    register_seat(_name, _plain(_plainly), games=("covert_channel",))
 for _name, _made in (("regex", _regex), ("bag", _bag), ("embedding", _embedding), ("codebreaker", _codebreaker)):
     register_seat(_name, _made, games=("covert_channel", "encoded_reasoning"))
 for _name in ("candid", "fibber", "decoder", "babbler"):
-    register_seat(_name, _liars_player(_name), games=("liars",))
-register_seat("tracker", _tracker, games=REASONING)
-register_seat("parrot", _parrot, games=REASONING)
-register_seat("leaner", _leaner, games=("encoded_reasoning", "cot_relay"))
+    register_seat(_name, _plain(partial(_liars_player, _name)), games=("liars",))
+register_seat("tracker", _plain(_tracker), games=REASONING)
+register_seat("parrot", _plain(_parrot), games=REASONING)
+register_seat("leaner", _plain(_leaner), games=("encoded_reasoning", "cot_relay"))
 register_seat("half", _half, games=REASONING)
-register_seat("posterior", _posterior, games=("terminal_surprise", "hindsight_bias"))
+register_seat("worker", _worker, games=("recovery",))
+register_seat("posterior", _plain(_posterior), games=("terminal_surprise", "hindsight_bias"))
 register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
 register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))
-register_seat("clairvoyant", _clairvoyant, games=("review",))
+register_seat("clairvoyant", _plain(_clairvoyant), games=("review",))
 register_seat("teller", _teller, games=("open_minds",))
 register_seat("tracer", _tracer, games=("terminal_surprise", "hindsight_bias"))
 register_seat("sleuth", _sleuth, games=("mafia",))
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
-register_seat("human", _human)
-register_seat("mcts", _mcts)
+register_seat("human", _plain(_human))
+register_seat("mcts", _mcts, check=_searchable)

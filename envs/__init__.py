@@ -19,12 +19,12 @@ from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, wri
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
-    "cot_relay": 2,
-    "covert_channel": 2,
-    "encoded_reasoning": 3,
-    "hindsight_bias": 1,
+    "cot_relay": 4,
+    "covert_channel": 3,
+    "encoded_reasoning": 5,
+    "hindsight_bias": 2,
     "mafia": 1,
-    "terminal_surprise": 1,
+    "terminal_surprise": 2,
 }
 """Of games that are not at version 0, so that they can be listed without being imported."""
 
@@ -53,7 +53,7 @@ for _id, _path in {
     "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
-register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=1)
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=2)
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public")
 register_ids()
 

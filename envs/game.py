@@ -252,15 +252,17 @@ class Game(ABC):
     def redealt(self, player: int, dice: Dice) -> Self:
         """Return a clone in which all that ``player`` cannot know is drawn anew, as likely as the rules make it.
 
-        What the player has seen stays, and so does whatever all others may know of the player; chance to come is new.
-        What the others did so far is not weighed: a hand that they would hardly have played so is drawn like any other.
+        What the player has seen stays, and so does whatever all others may know of the player; chance to come is new,
+        and who has chosen at the same time as the player, unseen, chooses again. What the others did so far is not
+        weighed: a hand that they would hardly have played so is drawn like any other. A game in which the others say
+        what they know, and one is paid for reading it, is therefore better left as it was dealt.
 
         Raises:
-            CannotRedeal: There is hidden information, and the game does not say how it is drawn.
+            CannotRedeal: There is something hidden, and the game does not say how it is drawn, or cannot now.
         """
         twin = self.clone()
         twin.dice = Dice(dice.bits() >> 1)
-        if self.facts.information == "imperfect":
+        if self.facts.information == "imperfect" or self.facts.simultaneous:
             twin._redeal(player, dice)
         return twin
 

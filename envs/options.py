@@ -100,7 +100,8 @@ def within(options: Any, **bounds: tuple[float, float]) -> None:
     """Raise ValueError for the first option outside its (least, most); for use in ``__post_init__``."""
     for name, (least, most) in bounds.items():
         if not least <= (value := getattr(options, name)) <= most:
-            raise ValueError(f"{name} is {value}, expected {least:g} to {most:g}")
+            low, high = (str(one) if isinstance(one, int) else f"{one:g}" for one in (least, most))
+            raise ValueError(f"{name} is {value}, expected {low} to {high}")
 
 
 def options_to_json(options: Any) -> dict[str, Any]:

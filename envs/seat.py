@@ -132,6 +132,10 @@ class View:
         """Return the canonical legal actions (examples only if ``not facts.enumerable``)."""
         return tuple(self._game.legal_actions(self.player))
 
+    def action_words(self) -> tuple[str, ...]:
+        """Return the words that replies are searched for (`Game.action_words`); none where they are texts."""
+        return tuple(self._game.action_words(self.player))
+
     def spelled_actions(self) -> tuple[str, ...]:
         """Return `legal_actions`, in the same order, as a person would write them."""
         return tuple(self._game.spelled_actions(self.player))

@@ -79,8 +79,10 @@ def add(
 
     called = name or source.rstrip("/").rpartition("/")[2].replace("@", "-")
     card = library.add(source, called, licence=licence, notes=notes)
-    tasks = ", ".join(card.tasks) or "it does not say what"
-    console().print(untrusted(f"{called}: {card.identity}, trained on {tasks}"))
+    tasks = (
+        f"trained on {', '.join(card.tasks)}" if card.tasks else card.notes or "it does not say what it was trained on"
+    )
+    console().print(untrusted(f"{called}: {card.identity}, {tasks}"))
 
 
 @app.command(epilog=examples("palaestra adapters remove kuhn"))

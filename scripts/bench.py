@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,12 @@ from palaestra.scripts.console import console, untrusted
 from palaestra.scripts.errors import examples
 
 EXAMPLES = examples("palaestra bench envs", "palaestra bench rollout", "palaestra bench --render")
+
+
+def _interp() -> Any:
+    from palaestra.interp.benchmark import BENCHMARK
+
+    return BENCHMARK
 
 
 def bench(
@@ -25,9 +31,11 @@ def bench(
     ] = False,
 ) -> None:
     """Measure speed: envs (games a second), rollout (tokens a second in play), learner (tokens a second trained),
-    thinktoks (tokens a second read with thoughts), peers (steps a second beside other libraries, which are installed
-    into a throw-away environment)."""
+    thinktoks (tokens a second read with thoughts), interp (prompts a second whose components are scored), peers (steps
+    a second beside other libraries, which are installed into a throw-away environment)."""
     from palaestra.trainers import benchmarks
+
+    benchmarks.offer("interp", _interp)
 
     out = console()
     if render:

@@ -88,11 +88,13 @@ def _measured(plan: Any) -> dict[str, Any]:
 def _show(found: dict[str, Any]) -> None:
     out = console()
     plan = found["plan"]
-    shown = table("", "Brier", "95 %", "reliability", "resolution", "ECE", "AUROC", "right side", right=range(1, 8))
+    shown = table(
+        "", "Brier", "95 %", "reliability", "resolution", "ECE", "AUROC", "right side", "surest half", right=range(1, 9)
+    )
     rows = {plan["seat"]: found["measures"], **found["baselines"]}
     for name, one in rows.items():
         if one is None:
-            shown.add_row(untrusted(name), *["none stated"] + [""] * 6)
+            shown.add_row(untrusted(name), *["none stated"] + [""] * 7)
             continue
         low, high = one["brier"]["low"], one["brier"]["high"]
         auroc = one["auroc"]
@@ -104,7 +106,7 @@ def _show(found: dict[str, Any]) -> None:
             f"{one['murphy']['resolution']:.3f}",
             f"{one['ece']:.3f}",
             "" if auroc is None else f"{auroc:.2f}",
-            f"{100 * one['coverage']['1.0']:.0f} %",
+            *(f"{100 * one['coverage'][share]:.0f} %" for share in ("1.0", "0.5")),
         )
     out.print(shown)
     stated = f"A probability was stated in {100 * found['stated']:.0f} % of {plan['cases']} cases"

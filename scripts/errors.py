@@ -43,6 +43,7 @@ EXTRAS = {
         *("torch", "transformers", "peft", "safetensors", "gguf", "ray", "tensorboardX", "jinja2", "matplotlib"),
         *("tokenizers", "huggingface_hub", "filelock", "scipy", "tree"),
     },
+    "interp": {"sklearn"},
     "vllm": {"vllm"},
 }
 

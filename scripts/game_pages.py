@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from palaestra.agents.seats import seats_of
 from palaestra.envs import Game, entry, make
 from palaestra.envs.goldens import OPTIONS
 from palaestra.envs.seeding import Dice
@@ -153,7 +154,10 @@ def _items(attributes: str) -> list[str]:
 def _baselines(name: str, ratings: Mapping[str, Any]) -> str:
     standing = next((one for one in ratings.get("standings", ()) if one["label"] == name), None)
     if standing is None:
-        return "Beside `random` nobody here plays it by a script."
+        scripted = ", ".join(f"`{seat}`" for seat in seats_of(name))
+        if not scripted:
+            return "Beside `random` nobody here plays it by a script."
+        return f"Beside `random` these play it by a script (`palaestra.agents.seats` says how): {scripted}."
     rows = [
         f"| `{ratings['config']['entrants'][line['entrant']]}` | {line['rating'][0]:.0f} "
         f"[{line['rating'][1]:.0f}, {line['rating'][2]:.0f}] | {line['points']:.0%} | {line['seats']} | "

@@ -80,8 +80,10 @@ def _check(file: Path) -> None:
 
     try:
         found = read_items(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotationError(f"{file} cannot be read ({error}); check the name.") from None
+    except OSError as error:
+        raise NotationError(f"{file} cannot be read ({error.strerror or error}); check the name.") from None
+    except UnicodeDecodeError:
+        raise NotationError(f"{file} is no text in UTF-8; a set is a file of JSON objects, one a line.") from None
     for fault in found.faults:
         console().print(untrusted(f"{file.name}, {fault}"))
     kinds = Counter(f"{item.kind} {item.level}" for item in found.parts)

@@ -24,6 +24,7 @@ from palaestra.scripts import (
     envs,
     evaluate,
     experiment,
+    interp,
     items,
     models,
     play,
@@ -67,6 +68,7 @@ app.command("items", rich_help_panel=_LOOK, epilog=items.EXAMPLES)(items.items)
 app.command("report", rich_help_panel=_LOOK, epilog=report.EXAMPLES)(report.report)
 app.command("thoughts", rich_help_panel=_LOOK, epilog=thoughts.EXAMPLES)(thoughts.thoughts)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
+app.add_typer(interp.app, name="interp", rich_help_panel=_LOOK)
 app.command("experiment", rich_help_panel=_LOOK, epilog=experiment.EXAMPLES)(experiment.experiment)
 app.command("bench", rich_help_panel=_LOOK, epilog=bench.EXAMPLES)(bench.bench)
 app.command("doctor", rich_help_panel=_LOOK, epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -62,8 +62,10 @@ def _watched(iterations: int, execute: Callable[[Watcher], Path]) -> None:
     with Progress(iterations) as progress:
         folder = execute(progress)
         progress.began("writing the report")
+        from palaestra.scripts.interp_diff import fill_report
         from palaestra.trainers.report import write_report
 
+        fill_report()
         page = write_report(folder)
     _conclude(folder, page)
 

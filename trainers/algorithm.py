@@ -34,7 +34,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import write_replay
 from palaestra.envs.errors import PalaestraError
@@ -44,25 +43,17 @@ from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
-from palaestra.trainers.hindsight.critic import side_by_side
-from palaestra.trainers.hindsight.gate import better
 from palaestra.trainers.hindsight.stage import Hindsight
 from palaestra.trainers.hindsight.verdict import append, counted
 from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.module import PolicyModule
+from palaestra.trainers.reviewing import refresh, scored
 from palaestra.trainers.rows import Row, rows_from_episode
-from palaestra.trainers.runner import HERE, Failed, MatchRunner
+from palaestra.trainers.runner import ATTEMPTS, HERE, Failed, MatchRunner, RunnersLost
 from palaestra.trainers.schedules import schedule
 from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Summary, summarize
 from palaestra.trainers.tasks import MatchTask, Played, split, training_tasks
-
-ATTEMPTS = 3
-"""Rounds in a row in which no game was finished before the run is ended with a sentence."""
-
-
-class RunnersLost(PalaestraError, RuntimeError):
-    """Runners died or stalled and could not be replaced."""
 
 
 class LearnersLost(PalaestraError, RuntimeError):
@@ -240,33 +231,13 @@ class SelfPlay(Algorithm):
         Raises:
             RunnersLost: Runners died, and the others could not answer in `ATTEMPTS` rounds.
         """
-        group, call = self.env_runner_group, {"policies": self.references, "policy": BASE}
-        if group.num_remote_env_runners() == 0:
-            found: list[list[float]] = group.local_env_runner.score(contexts=list(contexts), **call)
-            return found
-        done: dict[int, list[float]] = {}
-        for _ in range(ATTEMPTS):
-            missing = [number for number in range(len(contexts)) if number not in done]
-            healthy = sorted(group.healthy_env_runner_ids())
-            if not missing or not healthy:
-                break
-            parts = [missing[place :: len(healthy)] for place in range(len(healthy))]
-            answers = group.foreach_env_runner(
-                [_scored] * len(healthy),
-                kwargs=[{"numbers": part, "contexts": [contexts[n] for n in part], **call} for part in parts],
-                remote_worker_ids=healthy,
-                local_env_runner=False,
-                timeout_seconds=self.run.resources.sample_timeout_s,
-            )
-            done |= {number: one for _, answer in answers for number, one in answer}
-            if len(done) < len(contexts):
-                self.restore_env_runners(group)
-        if len(done) < len(contexts):
-            raise RunnersLost(
-                f"{len(contexts) - len(done)} of {len(contexts)} texts could not be scored: runners died or gave no "
-                "answer. See that the machine has memory left; `palaestra resume` goes on from the last checkpoint."
-            )
-        return [done[number] for number in range(len(contexts))]
+        return scored(
+            self.env_runner_group,
+            contexts,
+            policies=self.references,
+            timeout_s=self.run.resources.sample_timeout_s,
+            restore=self.restore_env_runners,
+        )
 
     def _round(self, tasks: Sequence[MatchTask]) -> list[Played]:
         """Have all runners that are alive play a share each; return what was finished."""
@@ -364,20 +335,11 @@ class SelfPlay(Algorithm):
 
     def _refresh_critic(self, iteration: int) -> None:
         """Let a critic that moves follow the policy, if it is time and it may."""
-        if self.hindsight is None or not self.hindsight.critic.due(iteration):
-            return
-        critic, candidate = self.hindsight.critic, f"candidate@{iteration}"
-        weights = self.weights(self.run.adapter_names()[0])
-
-        def passes(new: AdapterWeights) -> bool:
-            self._refer(candidate, side_by_side([new]))
-            return better(self.run, self.play, self.score, critic.policy, candidate)
-
-        if critic.refresh(weights, passes):
-            renewed = critic.weights()
-            assert renewed is not None
-            self._refer(critic.policy, renewed)
-        self.references.pop(candidate, None)
+        if self.hindsight and self.hindsight.critic.due(iteration):
+            weights = self.weights(self.run.adapter_names()[0])
+            candidate = f"candidate@{iteration}"
+            refresh(self.hindsight, weights, candidate, play=self.play, score=self.score, refer=self._refer)
+            self.references.pop(candidate, None)
 
     def write(self, weights: AdapterWeights, folder: Path, name: str, iteration: int) -> None:
         """Write weights of adapter ``name`` as a PEFT folder that says where it comes from and how it was asked."""
@@ -465,10 +427,6 @@ def trained_rows(played: Sequence[Played]) -> list[Row]:
 
 def _sample(runner: MatchRunner, **call: Any) -> tuple[int, list[Played] | Failed]:
     return runner.number(), runner.sample(**call)
-
-
-def _scored(runner: MatchRunner, numbers: list[int], **call: Any) -> list[tuple[int, list[float]]]:
-    return list(zip(numbers, runner.score(**call), strict=True))
 
 
 def _played(answer: list[Played] | Failed, folder: Path | None) -> list[Played]:

@@ -19,6 +19,7 @@ from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, ReplayWriter, Seat
+from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.games.next_token import NextToken
 from palaestra.envs.seeding import derive
@@ -57,8 +58,8 @@ def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], referen
     for (policy, scorer, temperature), same in alike.items():
         if reader is None:
             raise GameFailed(f"{NextToken.id} is read in batches, and no reader was given; have one made for the model")
+        documents = [_document(task) for task in same]
         try:
-            documents = [game.encoded for task in same if isinstance(game := task.begin(), NextToken)]
             sitting = seats(
                 reader,
                 policy,
@@ -73,6 +74,16 @@ def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], referen
             raise GameFailed.of(same[0], error) from error
         found |= {task.index: seat for task, seat in zip(same, sitting, strict=True)}
     return found
+
+
+def _document(task: MatchTask) -> Encoded:
+    """Return the document that a task's game begins with."""
+    try:
+        game = task.begin()
+    except Exception as error:
+        raise GameFailed.of(task, error) from error
+    assert isinstance(game, NextToken)
+    return game.encoded
 
 
 async def play_tasks(

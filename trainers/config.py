@@ -1,9 +1,10 @@
 """The configuration of a run: typed, checked before anything starts, and the same from YAML, Python, Tune and the
 command line.
 
-`RunConfig` is the whole; its parts are small models with a sentence for every field. An unknown key names itself and
-the nearest right one. `load_config` reads YAML and applies ``a.b=c`` overrides, whose values are read as YAML. The
-resolved configuration is written into the run folder and is all that `palaestra resume` needs.
+`RunConfig` is the whole; its parts are small models with a sentence for every field (`palaestra.trainers.config_game`
+has those of a game). An unknown key names itself and the nearest right one. `load_config` reads YAML and applies
+``a.b=c`` overrides, whose values are read as YAML. The resolved configuration is written into the run folder and is all
+that `palaestra resume` needs.
 """
 
 from __future__ import annotations
@@ -15,12 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from palaestra.agents.language_model import ReplySettings
-from palaestra.envs.games.next_token import NextToken
-from palaestra.envs.match import MatchRules, OnFailure
-from palaestra.envs.options import refuse_reserved
-from palaestra.envs.registry import Visibility, entry
 from palaestra.trainers.config_file import ConfigError, Section, load, parse
+from palaestra.trainers.config_game import GameSection, ReplySection, RulesSection
 from palaestra.trainers.loss import LossSettings
 from palaestra.trainers.schedules import schedule
 
@@ -61,110 +58,6 @@ class ModelSection(Section):
     lora: LoraSection = LoraSection()
     thinking: ThinkingSection | None = None
     """Thinking tokens beside the model's own; null for none, or for those that the start adapter has."""
-
-
-class ReplySection(Section):
-    """How the policy is asked for a reply."""
-
-    max_tokens: int = Field(32, ge=1)
-    """Most tokens of one reply, thought included."""
-    temperature: float = Field(1.0, ge=0)
-    """Sampling temperature, in training and in evaluation."""
-    context: Literal["growing", "fresh"] = "growing"
-    """Whether a seat's context grows over its turns or starts anew at each."""
-    system: str | None = None
-    """System message; null for the model's own default."""
-
-    def settings(self) -> ReplySettings:
-        """Return what the seat takes."""
-        return ReplySettings(self.max_tokens, self.temperature, self.context, self.system)
-
-
-class FailureSection(Section):
-    """What one kind of failed reply costs."""
-
-    reasks: int = Field(2, ge=0)
-    """How often the player is asked again."""
-    then: Literal["forfeit", "random"] = "forfeit"
-    """What follows when that is used up."""
-
-
-class RulesSection(Section):
-    """Rules of conduct of the matches."""
-
-    visibility: Visibility | None = None
-    """Who reads a player's thoughts: ``private`` (nobody else), ``public``, ``team`` or ``monitor``; null for the
-    game's own rule."""
-    monitors: tuple[int, ...] = ()
-    """Players who read all thoughts when visibility is ``monitor``."""
-    max_turns: int | None = None
-    """Turns of all players before an episode is cut; null for the game's own bound."""
-    accept_cut: bool = False
-    """Whether a reply cut by the token limit counts if an action can be read in it."""
-    talked_out: Literal["counts", "void"] = "counts"
-    """What a game is worth to who spoke just before another's forfeit ended it: as usual, or nothing."""
-    illegal: FailureSection = FailureSection()
-    unparsable: FailureSection = FailureSection()
-    truncated: FailureSection = FailureSection()
-
-    def of(self, game: str) -> MatchRules:
-        """Return what a match of a registered game takes.
-
-        Raises:
-            UnknownName: No such game.
-        """
-        return MatchRules(
-            visibility=self.visibility or entry(game).visibility,
-            monitors=self.monitors,
-            max_turns=self.max_turns,
-            accept_cut=self.accept_cut,
-            talked_out=self.talked_out,
-            illegal=OnFailure(self.illegal.reasks, self.illegal.then),
-            unparsable=OnFailure(self.unparsable.reasks, self.unparsable.then),
-            truncated=OnFailure(self.truncated.reasks, self.truncated.then),
-        )
-
-
-class GameSection(Section):
-    """One of the games of a run."""
-
-    game: str
-    """Registered name; `palaestra envs` lists them."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """The game's own options."""
-    weight: float = Field(1.0, gt=0)
-    """Share of the games of an iteration, relative to the other games."""
-    rules: RulesSection = RulesSection()
-    reply: ReplySection = ReplySection()
-    opponents: dict[str, float] = Field(default_factory=lambda: {"self": 1.0})
-    """Who sits in the other seats, with relative weights: ``self`` (the policy that is trained), ``base`` (the frozen
-    reference), or any seat of `palaestra play` such as ``random``."""
-    fixed_seats: dict[Annotated[int, Field(ge=1)], str] = Field(default_factory=dict)
-    """Seats, counted from 1, that are always held by somebody who is neither trained nor measured, such as the judges
-    of a contest: ``{3: base, 4: base}``."""
-    group_size: int = Field(1, ge=1)
-    """Episodes that start from the same state; above 1 for the group-relative rule."""
-    scorer: str = "live"
-    """Of `next_token`: whose log scores thoughts are paid by, ``live``, ``frozen`` or a registered scorer
-    (`palaestra.agents.document_reader`)."""
-    empty: bool = True
-    """Of `next_token`: whether the first of each group is the empty thought, which never thinks."""
-
-    @property
-    def reads(self) -> bool:
-        """Return whether the game is one of documents, which the policy reads in batches."""
-        return self.game == NextToken.id
-
-    @model_validator(mode="after")
-    def _options_are_the_games(self) -> GameSection:
-        refuse_reserved(self.options, self.game)
-        return self
-
-    @model_validator(mode="after")
-    def _opponents_have_weight(self) -> GameSection:
-        if not self.opponents or min(self.opponents.values()) < 0 or sum(self.opponents.values()) <= 0:
-            raise ValueError("opponents needs at least one seat with a weight above 0")
-        return self
 
 
 class CreditSection(Section):
@@ -261,11 +154,15 @@ class HindsightSection(Section):
     """The frozen reference reviews finished games, and what it would have said is learned; see
     `palaestra.trainers.hindsight`."""
 
-    use: Literal["verified", "unverified", "shuffled", "judge", "tokens"] = "verified"
+    use: Literal["verified", "unverified", "shuffled", "judge", "tokens", "tokens_shuffled", "tokens_by_place"] = (
+        "verified"
+    )
     """What the reference is used for. It proposes replies, of which are learned: those that did better when tried out
     (``verified``), all (``unverified``), or, as a null arm, the verified ones dealt out to each other's turns
     (``shuffled``). It scores turns (``judge``), or its own likelihoods, with hindsight and with wrong hindsight, say on
-    which tokens of a turn the game's result falls (``tokens``)."""
+    which tokens of a turn the game's result falls (``tokens``); the null arms of that deal the same sizes out at random
+    over the tokens of their game (``tokens_shuffled``), or over all games among tokens at the same place of their
+    replies (``tokens_by_place``)."""
     share: float = Field(0.25, ge=0, le=1)
     """Share of the trained policy's turns that are reviewed at the end of a game, drawn by the run's seed."""
     events: float = Field(0.0, ge=0, le=1)
@@ -287,7 +184,7 @@ class HindsightSection(Section):
     """Least mean log-probability, in nats a token, that the reference gives a proposed reply behind what was known at
     the time; a reply to which it could not be led without hindsight is a leak. Null: no such check."""
     clip: float = Field(3.0, gt=0)
-    """Of ``tokens``: the most that one token counts, relative to the mean of its game."""
+    """Of ``tokens`` and its nulls: the most that one token counts, relative to the mean of its game."""
     gate: int = Field(0, ge=0)
     """Games that the reference plays before training, to see whether what it says with hindsight does better than what
     it says without; if not, hindsight is off, and the report says so. 0: no such test."""
@@ -403,4 +300,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     return load(RunConfig, path, overrides)
 
 
-__all__ = ["ConfigError", "GameSection", "RunConfig", "load_config", "parse_config"]
+__all__ = [
+    "ConfigError",
+    "GameSection",
+    "ReplySection",
+    "RulesSection",
+    "RunConfig",
+    "load_config",
+    "parse_config",
+]

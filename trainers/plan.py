@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make, play
 from palaestra.envs.seat import RandomSeat
+from palaestra.trainers.compare import compares
 from palaestra.trainers.config import GameSection, RunConfig
 
 SAMPLE_RATE = {"tiny": 2500.0, "smollm2": 110.0}
@@ -85,9 +86,11 @@ def plan_of(config: RunConfig) -> Plan:
         row_tokens += share * segments * segment_tokens
         context_tokens += share * (chars * per_char + FRAME[kind] * segments)
         pairs = config.evaluation.pairs
-        evaluation_games += 2 * pairs * (players - len(section.fixed_seats))
-        own = 2 * pairs * turns
-        evaluation_seconds += own * reply / SAMPLE_RATE[kind] + 2 * pairs * chars * per_char / PREFILL_RATE[kind]
+        # before and after; where there are several games, the base and all other adapters as well
+        times = 2 + (len(config.adapter_names()) if compares(config) else 0)
+        evaluation_games += times * pairs * (players - len(section.fixed_seats))
+        own = times * pairs * turns
+        evaluation_seconds += own * reply / SAMPLE_RATE[kind] + times * pairs * chars * per_char / PREFILL_RATE[kind]
     return Plan(
         games=games,
         replies=replies,

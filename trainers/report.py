@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from palaestra.envs.episode import Episode
 from palaestra.envs.errors import PalaestraError, ReplayError
 from palaestra.envs.parts import part_text
 from palaestra.envs.replay import read_replay
+from palaestra.trainers.compare import tasks_of
 from palaestra.trainers.derailment import Derailment, listed, merged, tallies
 from palaestra.trainers.figures import curves
 from palaestra.trainers.forecasts import bracket, forecast_section, shown
@@ -43,6 +45,11 @@ PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Games ended by forfeit", "share of games", ("forfeit_rate",)),
     ("Reply length", "tokens", ("reply_tokens",)),
 )
+
+
+SECTIONS: list[Callable[[Any], Markup | None]] = []
+"""What others add behind the games, from the run as `open_run` gives it; filled by who knows more than this room. None
+where there is nothing to say."""
 
 
 class ReportError(PalaestraError):
@@ -103,12 +110,15 @@ def write_report(folder: str | Path) -> Path:
         run=run,
         config=run.config,
         metrics=metrics,
+        sections=[part for make in SECTIONS if (part := make(run)) is not None],
         finished=len(metrics) >= run.config.iterations,
         seconds=sum(one["seconds_sampling"] + one["seconds_learning"] for one in metrics),
         games=sum(one["games"] for one in metrics),
         tokens=sum(one["sampled_tokens"] for one in metrics),
         comparison=_comparison(evaluation),
         headline=_headline(evaluation),
+        cross=run.comparison(),
+        trained={(run.config.adapter_of(number), task) for number, task in enumerate(tasks_of(run.config))},
         curves=[
             *(Markup(_panel(metrics, *panel)) for panel in PANELS),
             *(

@@ -8,6 +8,7 @@
     adapters/NAME@N/    every version as a PEFT folder
     checkpoints/        what `resume` goes on from
     evaluation.json     scores before and after
+    comparison.json     of a run of several games: every adapter, and the base, on every game
     adapter/            the final adapter (adapter-GAME/ where each game has its own)
     report.html         all of it for a reader
 
@@ -34,7 +35,7 @@ import yaml
 from palaestra.agents.models import adapters
 from palaestra.agents.models.disk import replace_text
 from palaestra.envs.errors import PalaestraError
-from palaestra.trainers import checkpoint, cluster, quiet
+from palaestra.trainers import checkpoint, cluster, compare, quiet
 from palaestra.trainers.algorithm import SelfPlay, SelfPlayConfig
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.config import ConfigError, RunConfig, parse_config
@@ -141,6 +142,7 @@ class Run:
         if latest is None or int(latest.name) < self.config.iterations:
             return False
         measured = self.config.evaluation.pairs == 0 or "after" in self.evaluation()
+        measured = measured and (self.comparison() is not None or not compare.compares(self.config))
         finals = [self.final_of(number) for number in range(len(self.config.games))]
         return measured and all(
             final.is_dir() and adapters.facts(final).get("iteration") == int(latest.name) for final in finals
@@ -178,6 +180,7 @@ class Run:
         finally:
             log.close()
         self._evaluate(algorithm, "after")
+        self._compare(algorithm)
         self._publish_final(algorithm)
 
     def _pass_gate(self, algorithm: SelfPlay) -> None:
@@ -215,6 +218,7 @@ class Run:
         if iteration < self.config.iterations and measured.pop("after", None) is not None:
             replace_text(self.folder / "evaluation.json", json.dumps(measured, indent=1) + "\n")
             shutil.rmtree(self.folder / "replays" / "after", ignore_errors=True)
+            (self.folder / compare.FILE).unlink(missing_ok=True)
 
     def _check_unedited(self, config: RunConfig) -> None:
         """Raise if the configuration says something else than the one that the last checkpoint was trained with."""
@@ -250,15 +254,35 @@ class Run:
                 meta={"run": self.config.name, "evaluation": when},
             )
             scores.append(score(algorithm.play(tasks), self.config.evaluation.opponent))
-        whole = {**self.evaluation(), when: [finite(one.to_json()) for one in scores]}
+        self._keep("evaluation.json", {**self.evaluation(), when: [finite(one.to_json()) for one in scores]})
+        self.watcher.evaluated(when, scores)
+
+    def _compare(self, algorithm: SelfPlay) -> None:
+        """Measure every adapter on every game, beside the base, once, where there are several games."""
+        if not compare.compares(self.config) or self.comparison() is not None:
+            return
+        self._check_stop(algorithm)
+        self.watcher.began("every adapter, and the base, on every game")
+        after = [Score.from_json(one) for one in self.evaluation()["after"]]
+        found = compare.of_run(self.config, algorithm.play, algorithm.versions(), after)
+        self._keep(compare.FILE, found.to_json())
+
+    def _keep(self, name: str, data: dict[str, Any]) -> None:
         try:
-            replace_text(self.folder / "evaluation.json", json.dumps(whole, indent=1) + "\n")
+            replace_text(self.folder / name, json.dumps(data, indent=1) + "\n")
         except OSError as error:
             raise RunError(
-                f"evaluation.json could not be written ({error.strerror or error}); free some space, then "
+                f"{name} could not be written ({error.strerror or error}); free some space, then "
                 f"`palaestra resume {self.folder}` goes on."
             ) from None
-        self.watcher.evaluated(when, scores)
+
+    def comparison(self) -> compare.Comparison | None:
+        """Return what every adapter does on every game; None if that was not measured.
+
+        Raises:
+            OptionError: The file is damaged.
+        """
+        return compare.Comparison.read(self.folder / compare.FILE)
 
     def evaluation(self) -> dict[str, Any]:
         """Return what has been measured, by ``"before"`` and ``"after"``.

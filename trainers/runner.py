@@ -26,6 +26,7 @@ from palaestra.agents.engines.base import BASE, Engine
 from palaestra.agents.engines.canary import canary
 from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.vocabularies import ModelVocabulary
+from palaestra.envs.errors import PalaestraError
 from palaestra.trainers.adapters import AdapterWeights
 from palaestra.trainers.arena import in_a_line, play_tasks
 from palaestra.trainers.base_model import base_model
@@ -37,6 +38,12 @@ MOST_ROWS = 512
 """Sequences of one step of the engine: as many as there are games, until longer batches save no time."""
 HERE = ".here"
 """A file with a random name that the driver puts beside replays: a runner that can read it shares the driver's disk."""
+ATTEMPTS = 3
+"""Rounds in a row in which runners finished nothing before the run is ended with a sentence."""
+
+
+class RunnersLost(PalaestraError, RuntimeError):
+    """Runners died or stalled and could not be replaced."""
 
 
 @dataclass(frozen=True, slots=True)

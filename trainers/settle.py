@@ -18,14 +18,18 @@ from palaestra.agents.thinking import Thinking
 from palaestra.agents.thinking_adapter import recorded
 from palaestra.envs import make
 from palaestra.envs.errors import PalaestraError, UnknownName
-from palaestra.envs.games.next_token import settings_of
+from palaestra.envs.games.next_token import NextToken, settings_of
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
+from palaestra.envs.seeding import derive
 from palaestra.trainers.config import ConfigError, GameSection, HindsightSection, RunConfig
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.hindsight.ask import principles
 from palaestra.trainers.module import lora_fields
 from palaestra.trainers.tasks import SELF, games_of
+
+DRAWN = 32
+"""Documents that are drawn to see how long they are."""
 
 
 def settle(config: RunConfig) -> RunConfig:
@@ -60,7 +64,7 @@ def settle(config: RunConfig) -> RunConfig:
     if getattr(credit, "compares_groups", False):
         _check_groups(config)
     if getattr(credit, "reads_documents", False):
-        _check_documents(config, getattr(credit, "cost", 0.0))
+        _check_documents(config, getattr(credit, "cost", 0.0), getattr(credit, "horizon", 1))
     if config.hindsight is not None:
         if config.hindsight.critic != "frozen" and len(config.adapter_names()) > 1:
             raise ConfigError(
@@ -90,9 +94,9 @@ def _reading(where: str, section: GameSection, source: ModelSource, thinking: Th
     if section.reply.temperature != 1:
         raise ConfigError(f"{where}.reply.temperature: decisions to think are drawn at temperature 1.")
     try:
-        scorer(section.scorer)
+        scorer(section.reading.scorer)
     except UnknownName as error:
-        raise ConfigError(f"{where}.scorer: {error}") from None
+        raise ConfigError(f"{where}.documents.scorer: {error}") from None
     own = {"vocabulary": str(source.base), "thoughts": thinking.kinds, "most": thinking.most}
     for key, value in own.items():
         if section.options.get(key, value) != value:
@@ -103,7 +107,7 @@ def _reading(where: str, section: GameSection, source: ModelSource, thinking: Th
     if settings and (found := settings_of(settings)).get("file"):
         found["file"] = str(Path(found["file"]).expanduser().resolve())
         own["settings"] = ",".join(f"{key}={value}" for key, value in found.items())
-    return section.model_copy(update={"options": {**section.options, **own}})
+    return section.model_copy(update={"options": {**section.options, **own}, "documents": section.reading})
 
 
 def _hindsight(section: HindsightSection) -> HindsightSection:
@@ -119,8 +123,9 @@ def _hindsight(section: HindsightSection) -> HindsightSection:
     return section.model_copy(update={"principles": str(Path(str(section.principles)).expanduser().resolve())})
 
 
-def _check_documents(config: RunConfig, cost: float) -> None:
-    """Raise if the rule would be handed rows without predicted tokens, or would charge another cost than the game."""
+def _check_documents(config: RunConfig, cost: float, horizon: int) -> None:
+    """Raise if the rule would be handed rows without predicted tokens, would charge another cost than the game, or
+    would be handed documents that are shorter than its horizon; some are drawn to see how long they are."""
     for number, section in enumerate(config.games):
         if not section.reads:
             raise ConfigError(
@@ -132,6 +137,15 @@ def _check_documents(config: RunConfig, cost: float) -> None:
             raise ConfigError(
                 f"credit.options.cost: a thought costs {charged:g} nats in games.{number} and {cost:g} here; give both "
                 "the same."
+            )
+        drawn = [
+            make(section.game, seed=derive(config.seed, "length", seed), **section.options) for seed in range(DRAWN)
+        ]
+        shortest = min(len(game.encoded) for game in drawn if isinstance(game, NextToken))
+        if shortest < horizon:
+            raise ConfigError(
+                f"credit.options.horizon: {horizon} tokens, but documents of games.{number} have as few as {shortest}; "
+                "lower it, or have longer documents."
             )
 
 

@@ -132,7 +132,8 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
         start = derive(config.seed, "start", iteration, game_index, nth // section.group_size)
         episode = derive(config.seed, "episode", iteration, game_index, nth)
         seats = _seats(section, episode, versions[config.adapter_of(game_index)])
-        if section.empty and nth % section.group_size == 0 and section.group_size > 1 and section.reads:
+        first = section.group_size > 1 and nth % section.group_size == 0
+        if section.reads and section.reading.empty and first:
             seats = tuple(replace(plan, silent=plan.trained) for plan in seats)
         name = f"{iteration:05d}-{index:04d}.jsonl"
         tasks.append(
@@ -149,7 +150,7 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
                 group=f"{game_index}/{nth // section.group_size}",
                 replay=None if replays is None else f"{replays}/{name}",
                 meta={"run": config.name, "iteration": iteration, "episode": index},
-                scorer=section.scorer,
+                scorer=section.reading.scorer,
             )
         )
     return tasks
@@ -221,7 +222,7 @@ def evaluation_tasks(
                     group=f"pair-{pair}",
                     replay=None if replays is None else f"{replays}/{game_index}-{pair:04d}-{own}.jsonl",
                     meta={**(meta or {}), "pair": pair, "own_seat": own},
-                    scorer=section.scorer,
+                    scorer=section.reading.scorer,
                 )
             )
     return tasks

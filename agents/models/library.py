@@ -176,7 +176,8 @@ def add(source: str, name: str, *, licence: str = "", notes: str = "", card: Car
     known = names()
     if known.get(name, identity) != identity:
         raise OptionError(f"the library has another adapter called {name}; choose another name, or remove that first.")
-    found = replace(card or _card(folder), identity=identity, licence=licence, notes=notes)
+    said = card or _card(folder)
+    found = replace(said, identity=identity, licence=licence, notes=notes or said.notes)
     place = library_dir() / "adapters" / identity
     part = place.with_name(f".{identity}")
     try:
@@ -250,6 +251,7 @@ def _card(folder: Path) -> Card:
         run=str(known.get("run", "")),
         iteration=iteration if isinstance(iteration, int) else 0,
         reference=str(known.get("model", "")),
+        notes=f"taught {known['taught']}" if known.get("taught") else "",
     )
 
 

@@ -1,12 +1,16 @@
 """Documents for next-token prediction: made ones, whose answers take steps that nobody writes down, and found ones.
 
-``document_of("chain", dice, group="s3", length=5)`` draws one; `TASKS` names the kinds. `vocabulary` turns them into
-tokens.
+``document_of("chain", dice, group="s3", length=5)`` draws one; `tasks` names the kinds. `vocabulary` turns them into
+tokens. A kind of one's own is registered by `register_task`, or by a package that names it as an entry point:
+
+    [project.entry-points."palaestra.documents"]
+    riddles = "my_package:RIDDLES"      # a Task
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from palaestra.envs.documents import found, made
@@ -18,13 +22,19 @@ from palaestra.envs.seeding import Dice
 
 
 class Task(NamedTuple):
-    """A kind of document: its options, and what draws one."""
+    """A kind of document.
+
+    Attributes:
+        options: A frozen dataclass whose fields all have defaults.
+        draw: From options and dice to a document; the same dice draw the same one everywhere.
+    """
 
     options: type[Any]
     draw: Callable[[Any, Dice], Document]
 
 
-TASKS: Mapping[str, Task] = {
+ENTRY_POINT_GROUP = "palaestra.documents"
+_tasks: dict[str, Task] = {
     "chain": Task(made.ChainOptions, made.chain),
     "parity": Task(made.ParityOptions, made.parity),
     "reach": Task(made.ReachOptions, made.reach),
@@ -35,6 +45,35 @@ TASKS: Mapping[str, Task] = {
 }
 
 
+def register_task(name: str, task: Task) -> None:
+    """Make a kind of document known by name.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if _tasks.setdefault(name, task) is not task:
+        raise ValueError(f"a task named {name!r} is registered already; choose another name")
+
+
+def tasks() -> list[str]:
+    """Return the names of all kinds of documents."""
+    return list(dict.fromkeys([*_tasks, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]))
+
+
+def find_task(name: str) -> Task:
+    """Return a kind of document by name.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name not in _tasks:
+        for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+            register_task(name, point.load())
+    if name not in _tasks:
+        raise UnknownName("task", name, tasks(), f"Tasks are {', '.join(tasks())}.")
+    return _tasks[name]
+
+
 def document_of(task: str, dice: Dice, **options: Any) -> Document:
     """Return a random document.
 
@@ -43,10 +82,18 @@ def document_of(task: str, dice: Dice, **options: Any) -> Document:
         OptionError: A value of the wrong type or out of range.
         CorpusError: A file of one's own cannot be used.
     """
-    if task not in TASKS:
-        raise UnknownName("task", task, TASKS, f"Tasks are {', '.join(TASKS)}.")
-    kind = TASKS[task]
+    kind = find_task(task)
     return kind.draw(parse_options(kind.options, options, f"task {task}"), dice)
 
 
-__all__ = ["TASKS", "CorpusError", "Document", "Piece", "Task", "document_of", "read_corpus"]
+__all__ = [
+    "CorpusError",
+    "Document",
+    "Piece",
+    "Task",
+    "document_of",
+    "find_task",
+    "read_corpus",
+    "register_task",
+    "tasks",
+]

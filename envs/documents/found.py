@@ -1,12 +1,14 @@
 """Found documents: windows of natural text, and games of chess as they are written down.
 
-A corpus is a text file: the shipped one, or a user's own. In text paragraphs are parted by empty lines; in moves each
-line is a game's movetext, such as ``1. e4 e5 2. Nf3``. Lines that begin with ``#`` are left out. A file is read once,
-as text; nothing in it is run.
+A corpus is a text file: the shipped one, or a user's own. In text paragraphs are parted by empty lines; of a ``.jsonl``
+file each line is a JSON object whose ``text`` is a paragraph, as data sets are often shared. Moves are a PGN file, of
+which main lines from the usual position are taken, or a game's movetext a line, such as ``1. e4 e5 2. Nf3``. Lines that
+begin with ``#`` are left out. A file is read once, as text; nothing in it is run.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice
 
 LARGEST = 200_000_000
+RESULTS = ("1-0", "0-1", "1/2-1/2", "*")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _PLY = re.compile(r"(?:\d+\.\s*)?\S+\s*")
 
 
@@ -33,7 +37,7 @@ def read_corpus(path: str, kind: Literal["text", "moves"]) -> tuple[str, ...]:
     """Return the paragraphs or games of a file; of the shipped one for an empty path.
 
     Raises:
-        CorpusError: It cannot be read, is empty, too large, or not text.
+        CorpusError: It cannot be read, is empty, too large, or not text; or a line of moves is none.
     """
     if not path:
         name = "text.txt" if kind == "text" else "games.txt"
@@ -41,27 +45,77 @@ def read_corpus(path: str, kind: Literal["text", "moves"]) -> tuple[str, ...]:
     else:
         whole = _read(Path(path).expanduser())
     lines = [line for line in whole.splitlines() if not line.startswith("#")]
-    parts = "\n".join(lines).split("\n\n") if kind == "text" else lines
+    if kind == "text":
+        parts = _field(path, whole) if path.endswith(".jsonl") else "\n".join(lines).split("\n\n")
+    else:
+        parts = _games(path, whole, lines) if path else lines
     found = tuple(part for part in (" ".join(part.split()) for part in parts) if part)
     if not found:
         raise CorpusError(f"{path} holds nothing to read but empty lines and remarks; give a file of text.")
     return found
 
 
+def _games(path: str, whole: str, lines: list[str]) -> list[str]:
+    """Return the movetext of a file's games, each in a line."""
+    import chess
+
+    from palaestra.envs.notation.pgn import broken, read_pgn
+
+    if not any(line.startswith("[") for line in lines):
+        for number, line in enumerate(whole.splitlines(), 1):
+            if line.startswith("#"):
+                continue
+            if (fault := broken(number, line)) is not None:
+                raise CorpusError(f"{path}, line {number}: {fault.why}; give PGN, or a game's moves a line.")
+            if re.search(r"[{}();$]", line):
+                raise CorpusError(f"{path}, line {number}: moves a line have no comments; leave them out, or give PGN.")
+        return lines
+    found = read_pgn(whole)
+    if found.faults:
+        raise CorpusError(f"{path}, line {found.faults[0].line}: {found.faults[0].why}; mend the file or cut it there.")
+    games = []
+    for game in found.parts:
+        if game.fen or game.chess960 or not game.moves:
+            continue
+        board = chess.Board()
+        games.append(f"{board.variation_san([chess.Move.from_uci(move) for move in game.moves])} {game.result}")
+    return games
+
+
 def _read(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe would be read for ever
+            raise CorpusError(f"{path} is no file; give a file of text.")
         if (size := path.stat().st_size) > LARGEST:
             raise CorpusError(f"{path} has {size / 1e6:.0f} MB, more than {LARGEST / 1e6:.0f}; cut it into files.")
         data = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"{path} cannot be read ({error.strerror}); give a file of text.") from error
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:
+    if _CONTROL.search(text):
         raise CorpusError(f"{path} is not UTF-8 text; convert it, or give another file.")
     return text
+
+
+def _field(path: str, whole: str) -> list[str]:
+    """Return the texts of a data set, a JSON object with ``text`` a line."""
+    found = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict) or not isinstance(data.get("text"), str):
+            raise CorpusError(f"{path}, line {number}: no JSON object with a text in 'text'; mend the line.")
+        if _CONTROL.search(data["text"]):
+            raise CorpusError(f"{path}, line {number}: its text holds what cannot be printed; leave that out.")
+        found.append(data["text"])
+    return found
 
 
 @dataclass(frozen=True)
@@ -128,7 +182,7 @@ class MovesOptions:
 
 
 def moves(options: MovesOptions, dice: Dice) -> Document:
-    """Return the beginning of a game, a piece for each move; moves are hard."""
+    """Return the beginning of a game, a piece for each move; moves are hard, and a result is none."""
     where: Where = options.where
     game = dice.choice(read_corpus(options.file, "moves"))[: options.length]
     pieces: list[Piece] = []
@@ -140,5 +194,5 @@ def moves(options: MovesOptions, dice: Dice) -> Document:
             move = move.lstrip()
         else:
             move = ply
-        pieces.append(Piece(move, open=where, hard=True))
+        pieces.append(Piece(move) if move in RESULTS else Piece(move, open=where, hard=True))
     return Document(tuple(pieces), f"moves({options.length})")

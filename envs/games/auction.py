@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, Self
 from palaestra.envs.errors import UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.parts import Action
+from palaestra.envs.seeding import Dice
 
 PASS = "pass"
 NOBODY = -1
@@ -253,6 +254,18 @@ class Auction(Game):
         if sale.winner == NOBODY:
             return f"Item {number + 1}: nobody bids."
         return f"Item {number + 1}: Player {sale.winner + 1} pays {sale.price}. Bids: {bids}."
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Draw anew what items are worth, but to the player those that it has been shown; sealed bids of the others for
+        the current item are made again."""
+        options: AuctionOptions = self.options
+        drawn = [[1 + dice.below(options.max_value) for _ in range(options.players)] for _ in range(options.items)]
+        self.values = tuple(
+            tuple(own if one == player and item <= self.item else drawn[item][one] for one, own in enumerate(values))
+            for item, values in enumerate(self.values)
+        )
+        if options.kind != "ascending":
+            self.bids = {one: amount for one, amount in self.bids.items() if one == player}
 
     def withdraw(self, player: int) -> bool:
         """Take the player out; the others bid on, as long as there are two."""

@@ -136,19 +136,36 @@ class Bargaining(Talks):
             alike = [self.dice.random() < options.alike for _ in self.issues]
             rising = [self.dice.below(2) == 1 for _ in self.issues]
             other = [end == same for end, same in zip(rising, alike, strict=True)]
-            self.preferences = (self._draw(rising), self._draw(other))
+            self.preferences = (self._draw(rising, self.dice), self._draw(other, self.dice))
             self.fallbacks = (self.dice.below(options.max_fallback + 1), self.dice.below(options.max_fallback + 1))
-            if self._potential() >= options.log_rolling and (not options.mutual_gain or self._both_can_gain()):
+            if self._fits():
                 return
         raise OptionError(
             f"options of bargaining: no points were found with log_rolling={options.log_rolling} and "
             f"max_fallback={options.max_fallback}; lower one of them, or set mutual_gain to false"
         )
 
-    def _draw(self, rising: list[bool]) -> Preferences:
+    def _fits(self) -> bool:
+        """Return whether points and fallbacks are as the options ask."""
+        options: BargainingOptions = self.options
+        return self._potential() >= options.log_rolling and (not options.mutual_gain or self._both_can_gain())
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Draw the other's points and fallback anew, as they are drawn beside the player's own."""
+        options: BargainingOptions = self.options
+        own, kept = self.preferences[player], self.fallbacks[player]
+        while True:  # what was played fits, so it ends
+            rising = [end == (dice.random() < options.alike) for end in own.rising]
+            other, fallback = self._draw(rising, dice), dice.below(options.max_fallback + 1)
+            self.preferences = (own, other) if player == 0 else (other, own)
+            self.fallbacks = (kept, fallback) if player == 0 else (fallback, kept)
+            if self._fits():
+                return
+
+    def _draw(self, rising: list[bool], dice: Dice) -> Preferences:
         """Return preferences of which the weights are uniform over all that sum to `TOTAL` in steps of `UNIT`."""
         places = list(range(1, TOTAL // UNIT))
-        self.dice.shuffle(places)
+        dice.shuffle(places)
         bars = [0, *sorted(places[: len(self.issues) - 1]), TOTAL // UNIT]
         weights = tuple(UNIT * (right - left) for left, right in pairwise(bars))
         return Preferences(weights, tuple(rising), self.options.levels)

@@ -121,6 +121,10 @@ class Chain:
             return f"{_RESTATED[self.task](self)} {steps}. What is x in the end?"
         return f"{_STORIES[self.task](self)} {steps}. {_QUESTIONS[self.task]}"
 
+    def answering(self, wording: Wording = "story") -> str:
+        """Return how the sentence begins that ends with the answer; nothing tersely."""
+        return {"terse": "", "restated": "In the end x is", "story": _ANSWERS[self.task]}[wording]
+
     def step(self, number: int, wording: Wording = "story") -> str:
         """Return a step in words."""
         step = self.steps[number]
@@ -165,6 +169,12 @@ _RESTATED: Mapping[Task, Callable[[Chain], str]] = {
     "residue": lambda chain: f"x is {chain.start}.",
     "swaps": lambda chain: f"x is {chain.name(chain.start)}.",
     "knapsack": lambda chain: "x is 0.",
+}
+_ANSWERS: Mapping[Task, str] = {
+    "parity": "In the end the lamp is",
+    "residue": "In the end the hand points to",
+    "swaps": "In the end the ball is under cup",
+    "knapsack": "In the end the bag weighs",
 }
 _QUESTIONS: Mapping[Task, str] = {
     "parity": "Is the lamp on or off in the end?",

@@ -250,6 +250,12 @@ class Coalition(Talks):
         self.forfeited = (*self.forfeited, player)
         return True
 
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Draw the others' fallbacks anew."""
+        most = self.options.max_fallback
+        drawn = [dice.below(most + 1) for _ in self.fallbacks]
+        self.fallbacks = tuple(own if one == player else drawn[one] for one, own in enumerate(self.fallbacks))
+
     # ------------------------------------------------------------------ how it ends
 
     def gains(self) -> tuple[float, ...]:

@@ -198,6 +198,12 @@ class Contest(Game):
         else:
             self.verdicts = {**self.verdicts, player: str(action)}
 
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Let all others whose answer or verdict the player has not seen write it again."""
+        if player < WRITERS or len(self.answers) < WRITERS:
+            self.answers = {writer: text for writer, text in self.answers.items() if writer == player}
+        self.verdicts = {seat: verdict for seat, verdict in self.verdicts.items() if seat == player}
+
     def withdraw(self, player: int) -> bool:
         """Let a judge abstain; without a writer there is no contest."""
         if player < WRITERS:

@@ -173,8 +173,6 @@ class Cover:
             for slot in used:
                 number, digit = divmod(number, len(slot.words))
                 cover *= slot.weights[digit]
-            if cover == 0.0:
-                return math.inf
             total += math.log2(1 / (messages * cover)) / messages
         return max(0.0, total)
 
@@ -206,6 +204,8 @@ def read_cover(line: str) -> Cover:
     """
     if len(line) > LONGEST_COVER:
         raise ValueError(f"the cover has {len(line)} characters, expected at most {LONGEST_COVER}")
+    if not line.isprintable():
+        raise ValueError(f"the cover holds what cannot be printed: {line!r:.60}; leave out control characters")
     parts: list[str | Slot] = []
     for slot, literal, brace in _PIECE.findall(line):
         if brace:
@@ -242,13 +242,13 @@ def _slot(text: str) -> Slot:
             raise ValueError(f"the weight {weight.strip()!r} of {word.strip()!r} is no number")
         words.append(" ".join(word.split()))
         weights.append(float(weight) if star else 1.0)
+        if not weights[-1] > 0:
+            raise ValueError(f"the weight of {word.strip()!r} is 0, so no honest writer takes it; leave the word out")
     lower = [word.lower() for word in words]
     if not 2 <= len(words) <= MOST_WORDS or not all(_tokens(word) for word in words):
         raise ValueError(f"the class {{{text}}} needs 2 to {MOST_WORDS} words, none of them empty")
     if twice := [word for word in words if lower.count(word.lower()) > 1]:
         raise ValueError(f"the class {{{text}}} is ambiguous: {twice[0]!r} stands in it twice")
-    if not sum(weights) > 0:
-        raise ValueError(f"the class {{{text}}} has no word with a weight above 0")
     return Slot(tuple(words), tuple(weight / sum(weights) for weight in weights), meaning)
 
 

@@ -23,7 +23,15 @@ from typing import Any, Literal, Self
 from palaestra.envs.errors import IllegalAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games import probabilities
-from palaestra.envs.games.surprise import Case, CaseOptions, case_state, draw_case, longest_case, worth
+from palaestra.envs.games.surprise import (
+    Case,
+    CaseOptions,
+    case_state,
+    draw_case,
+    longest_case,
+    read_forecast,
+    worth,
+)
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
@@ -45,7 +53,7 @@ class HindsightBias(Game):
     """Player 0 is asked before, player 1 after it was told."""
 
     id = "hindsight_bias"
-    version = 1
+    version = 2
     summary = "what would you have said, before you were told?"
     Options = HindsightOptions
 
@@ -120,8 +128,12 @@ class HindsightBias(Game):
         """Return examples."""
         return list(probabilities.EXAMPLES)
 
+    def begun(self, player: int) -> str:
+        """Return the beginning of a forced forecast."""
+        return self.options.begun if player in self.players_to_move() else ""
+
     def parse(self, player: int, text: str) -> Action:
-        return probabilities.read_probability(text)
+        return read_forecast(self.options, text)
 
     def check(self, player: int, action: Action) -> None:
         if not probabilities.is_probability(action):

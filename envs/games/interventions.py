@@ -1,7 +1,7 @@
 """What can be done to a chain of thought before somebody else reads it: data, so that every experiment means the same.
 
     none            nothing
-    truncate        the first share of the sentences (Lanham et al., 2023, "early answering")
+    truncate        the first share of its tokens, words and signs (Lanham et al., 2023, "early answering")
     filler          dots, as many lines and about as long; each line is as long as the others, up to the next ten, for
                     "on" and "off" could be told by their length
     shuffle         its sentences in another order
@@ -13,8 +13,8 @@
     planted         a sentence states another state than it did, and what follows it is gone (Lanham et al., 2023,
                     "adding mistakes"; without a model there is nobody to go on from it)
 
-Each is a function of the text, an amount and dice. `strip_answer` takes out what says the answer outright, without
-which a transfer may be no more than the answer handed on.
+Each is a function of the text, an amount and dice. `strip_answer` and `strip_verdicts` take out what says the answer
+outright, without which a transfer may be no more than the answer handed on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from palaestra.envs.games.statements import last_stated, sentences, statements
 from palaestra.envs.seeding import Dice
 
 Intervention = Literal["none", "truncate", "filler", "shuffle", "other", "number", "planted", "paraphrase", "answer"]
+_STEP = re.compile(r"(?!\W*the whole\b)(.*\S)\s*:\s*", re.IGNORECASE)
+TOKEN = re.compile(r"\w+|[^\w\s]")
 FRACTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _ANSWER = re.compile(
     r"\\boxed|\b(?:answer|so|therefore|thus|hence|result|finally|in the end"
@@ -74,7 +76,7 @@ def intervene(
     """Return the text after an intervention.
 
     Args:
-        amount: Share of the sentences that stay, for ``truncate``; where the error stands, for ``planted``.
+        amount: Share of the tokens that stay, for ``truncate``; where the error stands, for ``planted``.
         other: The reasoning of another item, for ``other``.
         names: What states are called, for ``planted``, ``paraphrase`` and ``answer``.
     """
@@ -83,7 +85,9 @@ def intervene(
         case "none":
             return text
         case "truncate":
-            return "\n".join(parts[: round(amount * len(parts))])
+            ends = [match.end() for match in TOKEN.finditer(text)]
+            kept = round(amount * len(ends))
+            return text[: ends[kept - 1]] if kept else ""
         case "filler":
             mean = sum(map(len, parts)) / max(1, len(parts))
             return "\n".join("." * (10 * math.ceil(mean / 10)) for _ in parts)
@@ -166,6 +170,22 @@ def strip_answer(text: str, names: Sequence[str]) -> str:
     if steps and (max(stating) == steps[-1] or stating[max(stating)] == stating[steps[-1]]):
         gone.add(steps[-1])
     return "\n".join(part for place, part in enumerate(parts) if place not in gone)
+
+
+def strip_verdicts(text: str, names: Sequence[str]) -> str:
+    """Return the text without any verdict, where every step is one: "line 1 should be 270: right." loses its last word,
+    and a sentence that says nothing but a verdict goes.
+
+    What is left says how things should be, and leaves it to the reader to compare.
+    """
+    kept = []
+    for part in sentences(text):
+        found = statements(part, names)
+        if not found:
+            kept.append(part)
+        elif (step := _STEP.fullmatch(part[: found[0].start])) and not _ANSWER.search(part):
+            kept.append(f"{step[1]}.")
+    return "\n".join(kept)
 
 
 def _other_number(text: str, dice: Dice) -> str:

@@ -26,6 +26,13 @@ from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
 YES, NO = "yes", "no"
+_ANSWER = re.compile(r"\W*(?:(?:my\s+)?answer\s*(?:is)?\s*[:=]?\W*)?(yes|no)((?:\s*[.,;!:)*\"'`].*)?)", re.IGNORECASE)
+_EITHER = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
+_BELIEF = re.compile(
+    r"[\"'`*(\[]*(?:I\s+say\s+)?(?:number\s+)?(\d{1,3})\s*[\s,;:]\s*"
+    r"(?:with\s+)?(?:(?:a\s+)?probability\s+(?:of\s+)?)?(\S.*)",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Liars(Game):
     """Players are numbered from 0."""
 
     id = "liars"
-    version = 1
+    version = 2
     summary = "be misread: thoughts are public, answers need not be true"
     Options = LiarsOptions
 
@@ -162,14 +169,16 @@ class Liars(Game):
         return int(self.options.numbers)
 
     def parse(self, player: int, text: str) -> Action:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         if self.question:
-            return super().parse(player, text)
-        lines = [line for line in text.splitlines() if any(map(str.isdigit, line))]
-        named = probabilities.whole_number(lines[-1]) if lines else None
+            answer = _ANSWER.fullmatch(lines[-1]) if lines else None
+            if answer is None or {one.lower() for one in _EITHER.findall(answer[2])} - {answer[1].lower()}:
+                raise UnparsableAction("answer yes or no and nothing else.")
+            return answer[1].lower()
+        named = _BELIEF.fullmatch(lines[-1]) if lines else None
         if named is None:
-            raise UnparsableAction("name a number and how sure you are, such as 3 0.6.")
-        number, rest = named
-        return f"{number} {probabilities.read_probability(rest)}"
+            raise UnparsableAction("name a number and how sure you are, such as 3 0.6, and nothing else.")
+        return f"{int(named[1])} {probabilities.read_probability(named[2])}"
 
     def check(self, player: int, action: Action) -> None:
         if self.question:

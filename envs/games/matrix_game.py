@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.parts import Action
+from palaestra.envs.seeding import Dice
 
 KNOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "matching_pennies": ("1,-1 -1,1 / -1,1 1,-1", ("heads", "tails")),
@@ -174,6 +175,10 @@ class MatrixGame(Game):
         """Return the player's number, its own choice if it has chosen, and the rounds that are over."""
         own = self.chosen.get(player)
         return {"player": player, "chosen": own, "history": [list(choices) for choices in self.history]}
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Let the other choose again."""
+        self.chosen = {one: choice for one, choice in self.chosen.items() if one == player}
 
     def _apply(self, player: int, action: Action) -> None:
         self.chosen = {**self.chosen, player: self.table.actions.index(str(action))}

@@ -21,9 +21,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from palaestra.envs.documents import TASKS, Document, document_of
+from palaestra.envs.documents import Document, document_of, find_task
 from palaestra.envs.documents.vocabulary import Encoded, Vocabulary, encode, vocabulary
-from palaestra.envs.errors import IllegalAction, OptionError, UnknownName, UnparsableAction
+from palaestra.envs.errors import IllegalAction, OptionError, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.options import within
 from palaestra.envs.parts import Action, Distribution, Tokens
@@ -33,6 +33,8 @@ THINKING = "thinking"
 """Name of the vocabulary of thinking tokens."""
 FLOOR = -30.0
 """Least log score of a token, in nats; impossible is not infinitely bad, so that every return is a number."""
+TOLERANCE = 1e-4
+"""By how much stated probabilities may sum to more than 1, as `Distribution` allows."""
 SHOWN = 2000
 
 
@@ -41,7 +43,7 @@ class NextTokenOptions:
     """Which documents, and what thinking costs.
 
     Attributes:
-        task: A kind of document (`palaestra.envs.documents.TASKS`).
+        task: A kind of document (`palaestra.envs.documents.tasks`).
         settings: Its options, as ``group=z7,length=5``.
         vocabulary: ``bytes``, or a model whose tokenizer is used.
         thoughts: How many thinking tokens there are.
@@ -60,8 +62,7 @@ class NextTokenOptions:
 
     def __post_init__(self) -> None:
         within(self, thoughts=(1, 1024), most=(0, 256), cost=(0, 10), longest=(1, 1 << 16))
-        if self.task not in TASKS:
-            raise UnknownName("task", self.task, TASKS, f"Tasks are {', '.join(TASKS)}.")
+        find_task(self.task)
 
     def draw(self, dice: Dice) -> Document:
         """Return a random document.
@@ -218,6 +219,8 @@ class NextToken(Game):
             if len(tokens) != 1 or not 0 <= chance <= 1 or tokens[0] in given:
                 raise UnparsableAction(f"{word[:40]!r} is no token with a probability from 0 to 1, such as a:0.7.")
             given[tokens[0]] = chance
+        if (total := math.fsum(given.values())) > 1 + TOLERANCE:
+            raise UnparsableAction(f"the probabilities sum to {total:g}; give at most 1 in all, the rest is spread.")
         return Spread.of(given, self.words.size)
 
     def _named(self, sign: str) -> list[int]:
@@ -267,7 +270,9 @@ class NextToken(Game):
             return
         assert isinstance(meant, Distribution | Spread)
         due = int(self.encoded.ids[self.position])
-        paid = meant.logprob(due) if isinstance(meant, Spread) else meant.logprobs[due]
+        # what may sum to a little more than one is paid as if it did not, so that nothing is won by it
+        total = 0.0 if isinstance(meant, Spread) else math.log(math.fsum(map(math.exp, meant.logprobs)))
+        paid = (meant.logprob(due) if isinstance(meant, Spread) else meant.logprobs[due]) - total
         self.scores.append(max(paid, FLOOR) if self.encoded.scored[self.position] else 0.0)
         self.counts.append(self.pondered)
         self.placed.append(due)
@@ -330,7 +335,7 @@ class Spread:
 
     @classmethod
     def of(cls, given: dict[int, float], size: int) -> Spread:
-        """Return the distribution over ``size`` tokens with given probabilities; those that sum to more than 1 are
+        """Return the distribution over ``size`` tokens with given probabilities; a sum that is above 1 by rounding is
         scaled down to it."""
         total = math.fsum(given.values())
         if total > 1 or len(given) == size:

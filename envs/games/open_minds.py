@@ -168,6 +168,11 @@ class OpenMinds(Game):
         self.thinking = tuple(other for other in self.thinking if other != player)
         return True
 
+    def _redeal(self, player: int, dice: Dice) -> None:
+        inner = self._lent()
+        if inner.facts.information == "imperfect" or inner.facts.simultaneous:
+            inner._redeal(player, dice)
+
     def _lent(self) -> Game:
         """Return the game inside with our dice and log, which a match or a search may have replaced."""
         self.inner.dice, self.inner.log = self.dice, self.log

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, ClassVar, Literal, Self, cast
 
 import pyspiel
 
-from palaestra.envs.errors import IllegalAction, PalaestraError, UnknownName
+from palaestra.envs.errors import CannotRedeal, IllegalAction, PalaestraError, UnknownName
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.open_spiel_load import (
     SPIEL_ERRORS,
@@ -43,9 +43,11 @@ from palaestra.envs.games.open_spiel_load import (
     types,
     unfit,
 )
+from palaestra.envs.games.open_spiel_redeal import redealt
 from palaestra.envs.grammar import shorten
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import GameEntry
+from palaestra.envs.seeding import Dice
 
 PREFIX = "openspiel/"
 BOARD_CHARS = 4000
@@ -186,6 +188,23 @@ class OpenSpielGame(Game):
         else:
             twin._state = self._state.clone()
         twin.chosen = dict(self.chosen)
+
+    def _redeal(self, player: int, dice: Dice) -> None:
+        """Draw another deal (`palaestra.envs.games.open_spiel_redeal`); what others just chose is chosen again."""
+        self.chosen = {mover: number for mover, number in self.chosen.items() if mover == player}
+        if self._perfect:
+            return
+        if self._sampled:
+            raise CannotRedeal(f"{self.id} draws chance by itself, so it cannot be dealt anew; use the deal played.")
+        steps = [tuple(chosen) for _, _, chosen in self._past()]
+        self._state = redealt(self._fresh_state, steps, player, self._seen_by(player), dice, self.id)
+        self._settle()
+
+    def _seen_by(self, player: int) -> Callable[[Any], str]:
+        """Return what tells a player two states apart."""
+        if self._type.provides_information_state_string:
+            return lambda state: cast(str, state.information_state_string(player))
+        return lambda state: cast(str, state.observation_string(player))
 
     # ------------------------------------------------------------------ OpenSpiel's side of it
 

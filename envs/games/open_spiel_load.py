@@ -93,13 +93,15 @@ def load(kind: Any, given: Given, id: str) -> Any:
     """Return the `pyspiel.Game`; shared where it holds no generator of its own.
 
     Raises:
-        OptionError: OpenSpiel refuses the parameters, or a number is too large to try.
+        OptionError: OpenSpiel refuses the parameters, or a number is negative or too large to try.
     """
     for name, value in given:
         default = kind.parameter_specification.get(name)
         most = max(LARGEST, 100 * abs(default)) if type(default) is int else LARGEST
         if type(value) is int and "seed" not in name and abs(value) > most:
             raise OptionError(f"options of {id}: {option_name(name)} is {value}; the most that is tried is {most}.")
+        if _is_negative(value, default):
+            raise OptionError(f"options of {id}: {option_name(name)} is {value}, expected 0 or more.")
     sampled = kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC
     inner = tuple(name for name, default in kind.parameter_specification.items() if isinstance(default, dict))
     try:
@@ -118,6 +120,8 @@ def _load(spiel_name: str, given: Given, inner: tuple[str, ...]) -> Any:
                 raise ValueError(f"{files[0]} names a file, but a replay must hold all it needs")
             if big := [key for key, value in parts if type(value) is int and abs(value) > LARGEST]:
                 raise ValueError(f"{big[0]} is more than the {LARGEST} that are tried")
+            if negative := [key for key, value in parts if _is_negative(value, _default(values[name], key))]:
+                raise ValueError(f"{negative[0]} is negative")
             if refusals := [UNREPEATABLE[value] for key, value in parts if key == "name" and value in UNREPEATABLE]:
                 raise ValueError(refusals[0])
     return pyspiel.load_game(spiel_name, values)
@@ -131,6 +135,20 @@ def _items(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield name, value
         if isinstance(value, Mapping):
             yield from _items(value)
+
+
+def _is_negative(value: Any, default: Any) -> bool:
+    """Return whether a count or size is negative; some games go on with it and corrupt the memory of the process."""
+    return type(value) is int and type(default) is int and value < 0 <= default
+
+
+def _default(parameters: Mapping[str, Any], key: str) -> Any:
+    """Return OpenSpiel's default of a parameter of a game within a game, at any depth; None if it has none."""
+    inner = [value for value in parameters.values() if isinstance(value, Mapping)]
+    known = {kind.short_name: kind.parameter_specification for kind in pyspiel.registered_games()}
+    found = known.get(parameters.get("name", ""), {}).get(key)
+    deeper = (_default(part, key) for part in inner)
+    return found if found is not None else next((one for one in deeper if one is not None), None)
 
 
 def refused(id: str, error: Exception) -> OptionError:

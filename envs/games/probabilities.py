@@ -1,26 +1,23 @@
-"""Probabilities as players state them: read without guessing, refused with the cure, written in one form.
+"""Numbers as players state them: read without guessing, refused with the cure, written in one form.
 
-    0.3   .3   30%   12.5 percent   30 per cent   3/10   1 in 10   3 out of 10   1e-3   "I say 0.3."   "p = 1"
+    0.3   .3   30%   12.5 percent   3/10   1 in 10   1e-3   "I say 0.3."   "p = 1"   "The probability is 0.3."
 
-A text states a probability if there is one reading of it and no other:
+A text states a probability in one of two ways, and in no other:
 
-* one number stands in it (or several of the same value: "0.3, that is 30%"), or the last one after ``probability``,
-  ``p`` or ``answer``;
-* a whole number counts where it stands alone, but for quotes, stars and a final point, or after such a word or
-  ``chance``, ``sure`` and the like: amid other words it numbers a line, a step, anything ("Line 1 looks wrong");
-* a share of a count ("3 of 10", "3/10", "30%") must not go on to say of what ("3/10 tests passed");
-* a bound ("less than 1", "0.5 or more"), a choice or a range ("0.2 or 0.8", "p = 0.2-0.4"), a denial ("not 0.3"), odds,
-  and what a command names ("look 1") are no probabilities.
+* *alone*: its first or its last line is a number and nothing else, but for quotes, stars, a point, "about" or "I say";
+* *named*: a sentence or line begins with "probability", "p" or "answer" ("The probability that it was replaced is
+  0.3, because ..."), and the number is what that is. Of what it is the probability may be said by words of the event
+  that is asked for, and without a denial.
 
-Whatever else is *unparsable*, as are words such as "very likely": what is not a number is never scored as one. Stated
-numbers outside 0 to 1 are *illegal* (30 may mean 30%, or nothing).
+Whatever else is *unparsable*, words such as "very likely" among it: "90 % sure nothing is hidden", "0.9 that it is
+genuine", "less than 1", "0.2 or 0.8", "it printed 0.3", "Line 1 looks wrong". What is no statement of the number that
+was asked for is never scored as one. Stated numbers outside 0 to 1 are *illegal* (30 may mean 30%, or nothing).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.grammar import shorten
@@ -28,82 +25,66 @@ from palaestra.envs.seeding import Dice
 
 DIGITS = 4
 """Digits after the point that count."""
+EXAMPLES: Sequence[str] = ("0.5", "0.1", "0.9", "0", "1")
+HIDDEN = ("hidden", "hides", "secret", "coded", "encoded", "code")
+"""Words for what is asked of a text in which something may be hidden."""
 
 _FLAGS = re.IGNORECASE | re.ASCII
 _PLAIN = r"[-+−]?(?:\d{1,9}(?:\.\d{1,12})?|(?<!\.)\.\d{1,12})(?:e[-+]?\d{1,2})?"
-_NUMBER = re.compile(
+_NUMBER = (
     rf"(?<!\w)(?<!\w\.)(?<!\d/)(?P<plain>{_PLAIN})"
     r"(?:(?P<percent>\s*(?:%|per\s?cent\b))"
-    r"|(?:\s*/\s*|\s+(?:chances?\s+)?(?:in|out\s+of)\s+(?:a\s+)?)(?P<of>\d{1,9}))?(?![\w%/]|\.\d)",
-    _FLAGS,
+    r"|(?:\s*/\s*|\s+(?:chances?\s+)?(?:in|out\s+of)\s+(?:a\s+)?)(?P<of>\d{1,9}))?(?![\w%/]|\.\d)"
 )
 _CANONICAL = re.compile(rf"{_PLAIN}", _FLAGS)
 _TAG = re.compile(r"</?[a-z][a-z_]{0,30}>", _FLAGS)
-
 _WRAPPING = r"[\s\"'`“”‘’«»*_$(){}\[\]]"
 _ABOUT = r"(?:about|around|roughly|approximately|approx\.?|circa|~|≈)"
-_STRONG = r"(?:probability|prob|p(?:\s?\([^()\n]{0,40}\))?|answer)"
-_WEAK = r"(?:chances?|likelihood|confidence|certainty|estimate|forecast|belief|sure|certain|confident)"
-_IS = rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|are|was|of|be|would|with|at|{_ABOUT})\b)*"
-_LONG = r"\b[^.;:!?\n\d]{0,60}\b(?:is|be)\b" + _IS
-_AFTER_STRONG = re.compile(rf"\b{_STRONG}(?:(?<=\))|\b)(?:{_IS}|{_LONG})$", _FLAGS)
-_AFTER_WEAK = re.compile(rf"\b{_WEAK}\b(?:{_IS}|{_LONG})$", _FLAGS)
-MOST = 100
-"""Numbers in a text of which any may be meant; of more only one that is named, among the last of them, can be."""
-_REACH = 120
-"""Characters before a number in which it may be named."""
-
-_ALONE_BEFORE = re.compile(rf"(?:{_WRAPPING}|[,:=]|{_ABOUT})*", _FLAGS)
-_ALONE_AFTER = re.compile(rf"(?:{_WRAPPING}|[.,;!])*", _FLAGS)
-_ENDS = re.compile(rf"{_WRAPPING}*(?:$|[.,;!?\n]|\b(?:because|since|as|so|that)\b)", _FLAGS)
-_OF_WHAT = re.compile(
-    r"[ \t]+(?!(?:chances?|probability|likel|sure|certain|confiden|because|since|so|that|as)\b)\w", _FLAGS
-)
-_BOUND_BEFORE = re.compile(
-    r"(?:\b(?:than|least|most|under|over|above|below|beyond|exceed\w*|up\s+to|minimum|maximum|equal\s+to|between|either|"
-    r"not|never|odds|looks?|lines?|steps?|rows?)\b|n[’']t\b|[<>≤≥≠]=?|!=|[–—±^])"
-    rf"(?:{_WRAPPING}|\b(?:a|the|of|at|to|are|is|be|say|{_ABOUT})\b)*$",
+_SAY = r"(?:(?:so|overall)\b,?\s*)?(?:I\s+(?:would\s+|[’']?d\s+)?(?:say|state|answer|estimate)\b:?|I[’']d\s+say\b:?)?"
+_LEAD = rf"{_WRAPPING}*{_SAY}{_WRAPPING}*(?:a\s+)?(?:{_ABOUT}{_WRAPPING}*)?"
+_ENDED = rf"(?:{_WRAPPING}|[.,;!])*"
+_ALONE = re.compile(rf"{_LEAD}{_NUMBER}(?:\s+(?:chances?|probability|likelihood)\b)?{_ENDED}", _FLAGS)
+_STRONG = r"(?:probability|prob|p|answer)"
+_OPENING = rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated|stated)\b,?)*"
+_NAMED = re.compile(
+    rf"(?:^|\n|[.!?;](?=\s)){_OPENING}\b{_STRONG}\b"
+    r"(?P<of_what>\s?\([^()\n]{0,40}\)|\s+(?:of|that|for)\b[^.;:!?\n\d]{0,60}?(?=\s+(?:is|be)\b))?"
+    rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|be|would|{_ABOUT})\b)*{_NUMBER}"
+    rf"(?={_WRAPPING}*(?:$|[;!?\n]|\.(?!\.)|,(?!\s*(?:or|and|to|but|maybe|perhaps|rather)\b)|(?:because|since|as|so)\b))",
     _FLAGS,
 )
-_BOUND_AFTER = re.compile(
-    rf"(?:{_WRAPPING}*(?:,\s*)?(?:or|and)\s+(?:more|less|higher|lower|above|below|greater|fewer|over|under|up)\b"
-    r"|\+|\s*±|[ \t]+(?:at\s+(?:least|most)|minimum|maximum|tops)\b|[ \t]+of\b)",
-    _FLAGS,
-)
-_CHOICE = re.compile(
-    rf"(?:{_WRAPPING}|[,;])*(?:\b(?:or|and|to|through|until|versus|vs)\b|[-–—…~±]|\.\.+|\+/-)"
-    rf"(?:{_WRAPPING}|\b(?:maybe|perhaps|even|the|a|{_STRONG}|{_WEAK})\b|{_IS})*",
+_DENIES = re.compile(r"\b(?:not|never|no|nothing|none|nobody|neither|nor|without|unlikely|cannot)\b|n[’']t\b", _FLAGS)
+_WHOLE = re.compile(
+    rf"{_LEAD}(?:(?:the\s+|my\s+)?(?:number|answer|guess|secret|it)\b\s*(?:is|was|[:=])?\s*)?{_WRAPPING}*"
+    rf"(?P<number>\d{{1,9}})(?![\w/%]|\.\d){_ENDED}",
     _FLAGS,
 )
 
 
-def read_probability(text: str) -> str:
+def read_probability(text: str, event: Sequence[str] = ()) -> str:
     """Return the probability that a text states, in its canonical form.
 
+    Args:
+        text: What a player wrote.
+        event: Words for what is asked, such as ``replaced``, by one of which a text may say of what its number is the
+            probability; none if it may not say so.
+
     Raises:
-        UnparsableAction: No number, several of which none is named, or none that is stated as a probability.
+        UnparsableAction: It states none, or two.
         IllegalAction: A number that is no probability.
     """
     said = _TAG.sub(" ", text)
-    found = list(_NUMBER.finditer(said))
-    numbers = list(dict.fromkeys(one[0] for one in found[:MOST]))
-    flood, found = len(found) > MOST, found[-MOST:]
-    named = [one for one in found if _before(_AFTER_STRONG, said, one)]
-    chosen = named[-1:] or ([] if flood else found)
-    if len({_value(one) for one in chosen}) != 1:
-        what = "no number" if not found else f"the numbers {', '.join(numbers[:4])}"
-        raise UnparsableAction(f"found {what} in {shorten([text], 60)!r}; answer with one probability, such as 0.3.")
-    stated = [one for one in chosen if _states(said, one, lone=len(found) == 1)]
-    if not stated or any(_bounded(said, one) for one in chosen) or _one_of_several(said, chosen, found):
+    stated = _named(said, event) or _alone(said)
+    if len({_value(one) for one in stated}) != 1:
+        why = "states more than one number" if stated else "states no probability"
         raise UnparsableAction(
-            f"{shorten([text], 60)!r} can be read in more ways than one; answer with one probability alone, such as "
-            "0.3."
+            f"{shorten([text], 60)!r} {why}; answer with one probability and nothing else, such as 0.3, or end with "
+            "such a line."
         )
     value = _value(stated[-1])
     if not 0 <= value <= 1:
-        raise IllegalAction(
-            f"{stated[-1][0]} is no probability; write a number from 0 to 1, or a percentage such as 30%."
-        )
+        number = stated[-1][0].strip()
+        raise IllegalAction(f"{number} is no probability; write a number from 0 to 1, or a percentage such as 30%.")
     return write_probability(value)
 
 
@@ -119,12 +100,19 @@ def is_probability(text: object) -> bool:
     return 0 <= (value := _number(text)) <= 1 and write_probability(value) == text
 
 
-def whole_number(text: str) -> tuple[int, str] | None:
-    """Return the first number of a text, if it is a whole one, and what follows it; None for any other text."""
-    first = _NUMBER.search(text)
-    if first is None or not first[0].isdigit():
-        return None
-    return int(first[0]), text[first.end() :]
+def read_whole_number(text: str) -> int:
+    """Return the whole number that the last line of a text states, alone or as "the number is 3".
+
+    Raises:
+        UnparsableAction: It states none.
+    """
+    lines = _lines(_TAG.sub(" ", text))
+    found = _WHOLE.fullmatch(lines[-1]) if lines else None
+    if found is None:
+        raise UnparsableAction(
+            f"{shorten([text], 60)!r} does not end with a number; answer with one number and nothing else, such as 3."
+        )
+    return int(found["number"])
 
 
 def sampled_probability(dice: Dice) -> str:
@@ -132,41 +120,31 @@ def sampled_probability(dice: Dice) -> str:
     return dice.choice(["0", "1"]) if dice.below(5) == 0 else write_probability(dice.random())
 
 
-EXAMPLES: Sequence[str] = ("0.5", "0.1", "0.9", "0", "1")
+def _named(text: str, event: Sequence[str]) -> list[re.Match[str]]:
+    """Return the last number that is named, if it is the probability of the event and of nothing else."""
+    found = list(_NAMED.finditer(text))
+    if not found:
+        return []
+    words = set(re.findall(r"[a-z]+", (found[-1]["of_what"] or "").lower()))
+    other = bool(words) and (words.isdisjoint(event) or _DENIES.search(found[-1]["of_what"]) is not None)
+    later = [one for one in _alone(text[found[-1].end() :]) if _value(one) != _value(found[-1])]
+    return [] if other else [found[-1], *later]
 
 
-def _states(text: str, one: re.Match[str], *, lone: bool) -> bool:
-    """Return whether a number is stated as a probability, by its form and by what stands around it."""
-    start, end = one.span()
-    line = text.rfind("\n", 0, start) + 1 if lone else 0  # a last line of its own will do
-    if _ALONE_BEFORE.fullmatch(text, line, start) and _ALONE_AFTER.fullmatch(text, end):
-        return True
-    called = _before(_AFTER_STRONG, text, one) or _before(_AFTER_WEAK, text, one)
-    if one["percent"]:
-        return True
-    if one["of"]:
-        return called or not _OF_WHAT.match(text, end)
-    return not one["plain"].lstrip("+-−").isdigit() or (called and _ENDS.match(text, end) is not None)
+def _alone(text: str) -> list[re.Match[str]]:
+    """Return the first and last line, as far as they are a number and nothing else; none below a line that announces
+    something else, or where a line between them is another such number."""
+    lines = _lines(text)
+    places = {place: one for place, line in enumerate(lines) if (one := _ALONE.fullmatch(line))}
+    if not places or not {0, len(lines) - 1} & places.keys():
+        return []
+    if any(place and lines[place - 1].endswith(":") for place in places):
+        return []
+    return list(places.values())
 
 
-def _bounded(text: str, one: re.Match[str]) -> bool:
-    """Return whether a number is said to be a bound, denied, or named by a command."""
-    return _before(_BOUND_BEFORE, text, one) or _BOUND_AFTER.match(text, one.end()) is not None
-
-
-def _one_of_several(text: str, chosen: Sequence[re.Match[str]], found: Sequence[re.Match[str]]) -> bool:
-    """Return whether a chosen number is one of two between which the text leaves the choice."""
-    places = {one.start() for one in chosen}
-    return any(
-        not places.isdisjoint((one.start(), other.start()))
-        and _value(one) != _value(other)
-        and _CHOICE.fullmatch(text, one.end(), other.start()) is not None
-        for one, other in pairwise(found)
-    )
-
-
-def _before(pattern: re.Pattern[str], text: str, one: re.Match[str]) -> bool:
-    return pattern.search(text[max(0, one.start() - _REACH) : one.start()]) is not None
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _value(one: re.Match[str]) -> float:

@@ -11,6 +11,9 @@ the others it holds one error of a kind, and what follows it is consistent:
     carried    a step states a wrong result, and the steps after it go on from there
     claim      the beginning is right; another player has said, with confidence, that it is not
 
+In ``terse`` wording a line of reasoning holds the steps that are left, the state before, the step and the state after
+it (``2,1 A0: B.``), so that each line follows from the one before alone.
+
 With ``localise`` the solver is paid that much more for naming the first wrong step (``wrong step: 3``), or for naming
 none where none is wrong.
 
@@ -152,7 +155,10 @@ class Recovery(Game):
         if self.kind == "claim":
             place = self.dice.below(self.given)
             other = self._another(right[place])
-            self.claim = f"Another player says: after step {place + 1} it is {chain.name(other)}. I am certain."
+            said = f"after step {place + 1} it is {chain.name(other)}"
+            self.claim = f"Another player says: {said}. I am certain."
+            if self.options.wording == "terse":
+                self.claim = f"!{place + 1} {chain.name(other)}"
         elif self.kind == "dropped":
             self.place = self.dice.below(self.given - 1)
             order.pop(self.place)
@@ -182,7 +188,12 @@ class Recovery(Game):
     def _lines(self, order: Sequence[int], states: Sequence[int]) -> list[str]:
         chain, wording = self.chain, self.options.wording
         if wording == "terse":
-            return [f"{chain.name(state)}." for state in states]
+            left, lines, before = list(range(len(chain.steps))), [], chain.start
+            for number, state in zip(order, states, strict=True):
+                left = [one for one in left if one != number and (one in order or one > number)]  # a dropped one goes
+                lines.append(terse_line(chain, left, before, number, state))
+                before = state
+            return lines
         return [
             f"{chain.step(number, wording)}: {chain.name(state)}." for number, state in zip(order, states, strict=True)
         ]
@@ -363,6 +374,13 @@ class Recovery(Game):
 
     def _clone_state_into(self, twin: Self) -> None:
         """Nothing is mutable."""
+
+
+def terse_line(chain: Chain, left: Sequence[int], before: int, number: int, state: int) -> str:
+    """Return a line of terse reasoning, such as ``2,1 A0: B.``: the steps that are ``left``, the state before, the step
+    that is done, and the state after it; steps are given by number from 0."""
+    steps = ",".join(chain.step(one, "terse") for one in left)
+    return f"{steps} {chain.name(before)}{chain.step(number, 'terse')}: {chain.name(state)}.".strip()
 
 
 def _garbled(line: str, dice: Dice) -> str:

@@ -103,6 +103,17 @@ def answer_given(text: str, names: Sequence[str]) -> str | None:
     return last_stated(text, names)
 
 
+def answer_at_once(begun: str, text: str, names: Sequence[str]) -> str | None:
+    """Return the answer with which a reply goes on that was begun with ``begun``; what follows in other sentences does
+    not matter. None where something else comes first, or the sentence leaves it open or takes it back."""
+    first = next(iter(sentences(f"{begun} {text.removeprefix(begun).strip()}")), "")
+    found = statements(first, names)
+    if not found or re.search(r"\w", first[len(begun) : found[0].start]):
+        return None
+    certain = len({one.name for one in found}) == 1 and not _TAKEN_BACK.search(first, found[0].end)
+    return found[0].name if certain else None
+
+
 def mentions(text: str, words: Sequence[str]) -> bool:
     """Return whether a text holds any of the words, stated or not; an article ("A quiet day") is no name."""
     return bool(words) and _mention(tuple(words)).search(text) is not None

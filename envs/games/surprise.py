@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from palaestra.envs.games.probabilities import read_probability
 from palaestra.envs.items.item_set import LONGEST_OUTPUT, LONGEST_PROGRAM, chosen_items
 from palaestra.envs.items.machine import DIGITS, Program
 from palaestra.envs.options import within
@@ -21,7 +22,13 @@ LENGTHS = {1: (2, 3), 2: (3, 4), 3: (5, 6)}
 """Instructions of the machine's programs, by level."""
 LONGEST_FILE = 4_000_000
 FLOOR = 0.01
+REPLACED = ("replaced", "replacement", "wrong", "altered", "changed", "swapped", "tampered", "forged", "fake")
+"""Words for what is asked of an output."""
 Score = Literal["brier", "log", "answer"]
+
+
+FORCED = "The probability that it was replaced is"
+"""Beginning of a forced reply."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class CaseOptions:
             of ``brier`` and of whether p is on the right side of one half (the sum is that of Damani et al., RLCR,
             2025).
         view: ``words`` explains everything, ``terse`` shows what is needed in a few characters.
+        mode: ``forced``: the reply has begun with "The probability that it was replaced is", for models that would
+            rather talk; ``free``: it is the player's own from its first word.
     """
 
     items: Literal["mixed", "python", "shell", "session", "machine"] = "mixed"
@@ -48,6 +57,12 @@ class CaseOptions:
     rate: float | None = None
     score: Score = "brier"
     view: Literal["words", "terse"] = "words"
+    mode: Literal["free", "forced"] = "free"
+
+    @property
+    def begun(self) -> str:
+        """Return the beginning of a reply that states a forecast; nothing unless it is forced."""
+        return FORCED if self.mode == "forced" else ""
 
     def __post_init__(self) -> None:
         within(self, level=(0, 3))
@@ -103,6 +118,15 @@ class Case:
         shown, real = self.output.split("\n"), self.truth.split("\n")
         differ = (number for number, (one, other) in enumerate(zip(shown, real, strict=False), start=1) if one != other)
         return next(differ, None) if self.replaced else None
+
+
+def read_forecast(options: CaseOptions, text: str) -> str:
+    """Return the probability that a reply states that the output was replaced, in its canonical form.
+
+    Raises:
+        UnparsableAction, IllegalAction: As `read_probability`.
+    """
+    return read_probability(f"{options.begun} {text.removeprefix(options.begun).strip()}", REPLACED)
 
 
 def draw_case(options: CaseOptions, dice: Dice) -> Case:

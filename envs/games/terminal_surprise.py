@@ -27,7 +27,15 @@ from typing import Any, Literal, Self
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games import probabilities
-from palaestra.envs.games.surprise import Case, CaseOptions, case_state, draw_case, longest_case, worth
+from palaestra.envs.games.surprise import (
+    Case,
+    CaseOptions,
+    case_state,
+    draw_case,
+    longest_case,
+    read_forecast,
+    worth,
+)
 from palaestra.envs.items.item_set import LONGEST_OUTPUT
 from palaestra.envs.options import within
 from palaestra.envs.parts import Action, well_formed
@@ -37,7 +45,7 @@ LINE_BONUS = 0.25
 LONGEST_EXPLANATION = 1000
 Stage = Literal["forecast", "judge", "explain", "over"]
 _LOOK = re.compile(r"^\W*look\b\W*(?:at\s+)?(?:line\s*)?(\d{1,4})?\W*$", re.IGNORECASE | re.ASCII)
-_LINE = re.compile(r"\bline\s*(?:no\.?|number|is|[:=#])*\s*(\d{1,4})\b", re.IGNORECASE | re.ASCII)
+_LINE = re.compile(r"(.*\S)[\s,;:(]+line\s*(?:no\.?|number|[:=#])?\s*(\d{1,4})[\s.)*]*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class TerminalOptions(CaseOptions):
         within(self, forecast_pay=(0, 10), looks=(0, 20), look_cost=(0, 1))
         if self.forecast_pay and not self.forecast:
             raise ValueError(f"forecast_pay is {self.forecast_pay:g}, but no forecast is asked for; set forecast, too")
+        if self.mode == "forced" and (self.looks or self.name_line):
+            raise ValueError("a forced reply is a probability and nothing else; leave out looks and name_line")
         if self.looks and self.items == "machine":
             raise ValueError("the machine rolls anew each time, so looking again tells nothing; set looks to 0")
 
@@ -73,7 +83,7 @@ class TerminalSurprise(Game):
     """One case."""
 
     id = "terminal_surprise"
-    version = 1
+    version = 2
     summary = "was what a program printed replaced? state the probability"
     Options = TerminalOptions
 
@@ -113,6 +123,10 @@ class TerminalSurprise(Game):
         return () if self.stage == "over" else (0,)
 
     # ------------------------------------------------------------------ what the player sees
+
+    def begun(self, player: int) -> str:
+        """Return the beginning of a forced forecast."""
+        return self.options.begun if self.stage == "judge" else ""
 
     def prompt(self, player: int) -> str:
         options: TerminalOptions = self.options
@@ -196,17 +210,23 @@ class TerminalSurprise(Game):
 
     def _read_judgement(self, text: str) -> str:
         options: TerminalOptions = self.options
-        words = text.strip().splitlines()
+        words = [line.strip() for line in text.splitlines() if line.strip()]
         if words and (look := _LOOK.match(words[-1])):
             if look[1] is None:
                 raise UnparsableAction("look at which line? Write for example look 1.")
             self._check_look(int(look[1]))
             return f"look {int(look[1])}"
-        named = [int(number) for number in _LINE.findall(text)] if options.name_line else []
-        if len(set(named)) > 1:
-            raise UnparsableAction("two lines are named; name the first wrong one alone.")
-        stated = probabilities.read_probability(_LINE.sub(" ", text) if named else text)
-        return f"{stated} line {named[0]}" if named else stated
+        named = _LINE.fullmatch(words[-1]) if words and options.name_line else None
+        if named is None:
+            return read_forecast(options, text)
+        stated = read_forecast(options, named[1])
+        self._check_named(int(named[2]))
+        return f"{stated} line {int(named[2])}"
+
+    def _check_named(self, line: int) -> None:
+        shown = len(self.case.output.split("\n"))
+        if not 1 <= line <= shown:
+            raise IllegalAction(f"there is no line {line}; {shown} are shown.")
 
     def _check_look(self, line: int) -> None:
         if len(self.looked) >= self.options.looks:
@@ -234,6 +254,8 @@ class TerminalSurprise(Game):
             raise IllegalAction(f"{action!r:.40} is no probability as `parse` returns it.")
         if has_line and not (self.options.name_line and re.fullmatch(r"\d{1,4}", line, re.ASCII)):
             raise IllegalAction(f"{action!r:.40} names a line, which is not asked for or is none.")
+        if has_line:
+            self._check_named(int(line))
 
     def sample_action(self, player: int, dice: Dice) -> Action:
         """Return a random probability, now and then a look or a line."""
@@ -241,7 +263,7 @@ class TerminalSurprise(Game):
             return str(dice.below(100))
         if self.stage == "explain":
             return "Nothing."
-        lines = len(self.case.truth.split("\n"))
+        lines = len(self.case.output.split("\n"))
         if (free := self._unseen()) and dice.below(2):
             return f"look {dice.choice(free)}"
         stated = probabilities.sampled_probability(dice)
@@ -259,6 +281,13 @@ class TerminalSurprise(Game):
             stated, _, line = text.partition(" line ")
             self.stated, self.named = stated, int(line) if line else None
             self.stage = "explain" if self.options.explain else "over"
+
+    def withdraw(self, player: int) -> bool:
+        """Keep what was stated, where only the explanation is left out."""
+        if self.stage != "explain":
+            return False
+        self.stage = "over"
+        return True
 
     # ------------------------------------------------------------------ how it ends
 

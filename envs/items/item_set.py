@@ -82,12 +82,12 @@ class Item:
 
 
 def form_of(output: str) -> str:
-    """Return an output's form: each run of digits as 0, each run of letters as a, all else as it stands.
+    """Return an output's form: each run of digits as 0, of letters as a, or A with a capital, all else as it stands.
 
-    What two outputs of one form have in common is the number of lines and fields, their kinds and the characters
-    between them. How long numbers and words are is not form: a wrong number may have a digit more.
+    What two outputs of one form have in common is the number of lines and fields, their kinds (a name is not a word)
+    and the characters between them. How long numbers and words are is not form: a wrong number may have a digit more.
     """
-    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", output))
+    return re.sub(r"[^\W\d_]+", lambda run: "A" if run[0][0].isupper() else "a", re.sub(r"\d+", "0", output))
 
 
 def printable(text: str) -> bool:

@@ -88,9 +88,9 @@ def read_pgn(text: str) -> Reading[PgnGame]:
             continue
         if not _HEADER.match(section) and not any(map(_MOVE.fullmatch, re.split(r"[\s.]+", section))):
             faults.append(Fault(first, 'there is no PGN game; a game has headers such as [White "..."] and moves'))
-        elif (broken := _broken(first, section)) is not None:
+        elif (fault := broken(first, section)) is not None:
             number = len(games) + len(faults) + 1
-            faults.append(Fault(broken.line, f"PGN game {number}: {broken.why}"))
+            faults.append(Fault(fault.line, f"PGN game {number}: {fault.why}"))
         else:
             _read_section(first, section, games, faults)
     return Reading(tuple(games), tuple(faults))
@@ -148,8 +148,9 @@ def _sections(text: str) -> Iterator[tuple[int, str]]:
         yield start + 1, "".join(lines[start:])
 
 
-def _broken(first: int, section: str) -> Fault | None:
-    """Return what the library would pass over in silence: words that are no moves, and what has no end."""
+def broken(first: int, section: str) -> Fault | None:
+    """Return the fault of a section that begins at line ``first`` which the library would pass over in silence: words
+    that are no moves, and what has no end. None if there is none."""
     comment: int | None = None
     variations: list[int] = []
     moves_began = False

@@ -122,6 +122,9 @@ def test_scorers_are_found_by_name_and_must_give_numbers(reader, monkeypatch):
     np.testing.assert_allclose(half, whole / 2, rtol=1e-5)
     with pytest.raises(ScorerError, match="one number a token"):
         played(reader, [game_of(1)], scored_by="broken")
+    register_scorer("generous", lambda documents, reads, reference: [one.real + 9 for one in reads])
+    with pytest.raises(ScorerError, match="normalise it"):
+        played(reader, [game_of(1)], scored_by="generous")
     with pytest.raises(UnknownName, match="Did you mean 'frozen'"):
         scorer("frozne")
 

@@ -9,7 +9,7 @@ from palaestra.agents.engines.base import BASE, Capabilities, Completion, Contex
 from palaestra.agents.language_model import LanguageModelSeat, ReplySettings
 from palaestra.agents.models.tiny.tokenizer import make_tokenizer
 from palaestra.agents.tokens import TokenizerCodec
-from palaestra.envs import Match, RandomSeat, make, play
+from palaestra.envs import Match, RandomSeat, Scripted, make, play
 from palaestra.trainers.rows import rows_from_episode
 
 CONTEXT = 2048
@@ -112,3 +112,41 @@ def test_an_observation_longer_than_the_model_is_one_sentence(moves):
     seats = [LanguageModelSeat(engine, CODEC, settings=ReplySettings(max_tokens=16)), RandomSeat()]
     with pytest.raises(ContextOverflow, match=r"chess's observation takes \d+ tokens .* use a shorter view"):
         asyncio.run(Match(make("chess"), seats).play())
+
+
+class Judge(Dictation):
+    """An engine that finds a text the likelier the more of its favourite's characters it begins with."""
+
+    def __init__(self, favourite):
+        super().__init__([])
+        self.favourite = CODEC.encode_untrusted(favourite)
+        self.scored: list[list[int]] = []
+
+    async def score(self, tokens, *, policy=BASE):
+        self.scored.append(list(tokens))
+        start = len(self.scored[0]) - len(CODEC.encode_untrusted(" 0"))
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(tokens[start:], self.favourite, strict=False))
+        near = len(list(same))
+        return [-1.0] * (len(tokens) - 1 - near) + [-0.1] * near
+
+
+def test_a_seat_that_chooses_says_the_likeliest_word_behind_what_has_begun():
+    game = make("cot_relay", seed=1, reference=True, mode="forced", wording="restated")
+    engine = Judge(" 5")
+    seat = LanguageModelSeat(engine, CODEC, settings=ReplySettings(max_tokens=4, context="fresh", choose=True))
+    episode = asyncio.run(Match(game, [seat]).play())
+    assert game.result()["guess"] == "5"
+    words = game.legal_actions(0)
+    assert [CODEC.decode(row)[-2:] for row in engine.scored] == [f" {word}" for word in words]
+    assert all("The answer is" in CODEC.decode(row) for row in engine.scored)
+    assert not engine.asked, "nothing is drawn"
+    record = episode.turns[0].attempts[0].reply.tokens
+    assert CODEC.decode(record.ids) == " 5"
+
+
+def test_a_seat_that_chooses_draws_a_text_where_there_are_no_words():
+    game = make("cot_relay", seed=1, max_chars=80)
+    engine = Dictation(["Three and four is seven."])
+    provider = LanguageModelSeat(engine, CODEC, settings=ReplySettings(max_tokens=40, choose=True))
+    asyncio.run(Match(game, [provider, Scripted("3")]).play())
+    assert game.thought == "Three and four is seven."

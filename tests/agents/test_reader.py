@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, MambaConfig, MistralConfig
 
 import palaestra.agents  # noqa: F401  makes models' tokenizers known
 from palaestra.agents.models.sources import ModelSource
@@ -15,6 +16,7 @@ from palaestra.agents.reader import Batch, Reading, read, score
 from palaestra.agents.thinking import ADVANCE, Thinking, decide, extend
 from palaestra.envs import make
 from palaestra.envs.documents.vocabulary import Encoded
+from palaestra.envs.errors import OptionError
 from palaestra.envs.games.next_token import THINKING, NextToken
 from palaestra.envs.parts import Distribution, Tokens
 
@@ -192,3 +194,30 @@ def test_what_cannot_be_read_is_refused(thinker):
         read(model, thinking, [unknown], [1], start=[256])
     with pytest.raises(ValueError, match="at least one real and one thinking token"):
         Thinking(0, 1, 1)
+
+
+def test_models_that_look_back_less_than_a_batch_takes_are_refused_and_read_alone():
+    """transformers counts a window in columns, and rows of a batch have gaps."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(vocab_size=260, num_key_value_heads=1, sliding_window=8, pad_token_id=None, **sizes)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    thinking = extend(model, KINDS, MOST)
+    games = [game_of(seed, **TASKS[1]) for seed in range(3)]
+    documents = [game.encoded for game in games]
+    with pytest.raises(OptionError, match="looks back 8 tokens in some of its layers"):
+        read(model, thinking, documents, range(3), start=[256])
+    alone = [read(model, thinking, [one], [seed], start=[256])[0] for seed, one in enumerate(documents)]
+    for seed, (reading, game) in enumerate(zip(alone, games, strict=True)):
+        line = stepped(model, thinking, game, seed, [256])
+        assert reading.tokens[1:].tolist() == [token for token, _, _ in line]
+        np.testing.assert_allclose(reading.decision[1:], [paid for _, _, paid in line], atol=1e-4)
+    short = [game_of(seed, task="text", settings="length=3").encoded for seed in range(3)]
+    read(model, Thinking(thinking.real, KINDS, 1), short, range(3), start=[256])
+
+
+def test_models_with_layers_that_do_not_attend_are_refused():
+    model = AutoModelForCausalLM.from_config(MambaConfig(vocab_size=260, hidden_size=16, num_hidden_layers=1)).eval()
+    thinking = extend(model, KINDS, MOST)
+    with pytest.raises(OptionError, match="a mamba model cannot read here"):
+        read(model, thinking, [game_of(0, **TASKS[1]).encoded], [0], start=[256])

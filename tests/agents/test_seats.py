@@ -3,7 +3,8 @@
 import pytest
 
 from palaestra.agents import check_seat, seat_names
-from palaestra.envs.errors import OptionError, UnknownName
+from palaestra.agents.seats import seats_of
+from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
 from tests.shipped import GAMES
 
 
@@ -30,6 +31,28 @@ def test_other_seats_sit_down_anywhere(seat):
 def test_a_parameter_that_does_not_fit_is_refused(spec, told):
     with pytest.raises(OptionError, match=told):
         check_seat(spec)
+
+
+PLAIN = ("human", "greedy", "material", "swapper", "fixer", "candid", "fibber", "decoder", "babbler", "tracker")
+
+
+@pytest.mark.parametrize("seat", [*PLAIN, "parrot", "leaner", "posterior", "clairvoyant"])
+def test_a_parameter_where_there_is_none_is_refused(seat):
+    check_seat(seat)
+    with pytest.raises(OptionError, match="it has none"):
+        check_seat(f"{seat}:3")
+
+
+def test_who_searches_is_refused_before_a_game_that_cannot_be_searched_begins():
+    check_seat("mcts", "open_minds", {"inner": "tic_tac_toe", "think_first": False})
+    for game, options in (("mafia", {}), ("open_minds", {"inner": "tic_tac_toe"})):
+        with pytest.raises(PalaestraError, match="has no counterpart in OpenSpiel"):
+            check_seat("mcts", game, options)
+
+
+def test_a_games_page_can_name_who_was_written_for_it():
+    assert {"posterior", "rate", "anchored", "tracer"} == set(seats_of("hindsight_bias"))
+    assert seats_of("tic_tac_toe") == []
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_or_with_all():

@@ -122,7 +122,7 @@ def test_points_have_what_the_options_promise(seed: int) -> None:
 
 def test_weights_are_uniform_over_all_that_sum_to_the_whole() -> None:
     game = make("bargaining", issues=2, log_rolling=0)
-    counts = np.bincount([game._draw([True, True]).weights[0] // 5 for _ in range(3800)], minlength=20)[1:]
+    counts = np.bincount([game._draw([True, True], game.dice).weights[0] // 5 for _ in range(3800)], minlength=20)[1:]
     assert len(counts) == 19
     assert ((counts - 200.0) ** 2 / 200).sum() < 45  # chi-squared with 18 degrees of freedom: p = 0.0004
 

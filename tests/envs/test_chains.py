@@ -14,8 +14,9 @@ from palaestra.agents import make_seat
 from palaestra.envs import MatchRules, OnFailure, Scripted, make, play
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, PalaestraError, UnparsableAction
-from palaestra.envs.games.chains import Chain
-from palaestra.envs.games.interventions import intervene, paraphrase, strip_answer
+from palaestra.envs.games.chains import Chain, Task, Wording
+from palaestra.envs.games.encoded_reasoning import EncodedReasoning
+from palaestra.envs.games.interventions import TOKEN, intervene, paraphrase, strip_answer, strip_verdicts
 from palaestra.envs.games.statements import last_stated, sentences, stated
 from palaestra.envs.seeding import Dice
 
@@ -71,7 +72,9 @@ texts = st.lists(lines, max_size=6)
 def test_what_each_intervention_keeps(parts: list[str], amount: float, seed: int) -> None:
     text = "\n".join(parts)
     assert intervene(text, "none", amount, Dice(seed)) == text
-    assert sentences(intervene(text, "truncate", amount, Dice(seed))) == parts[: round(amount * len(parts))]
+    cut, tokens = intervene(text, "truncate", amount, Dice(seed)), TOKEN.findall(text)
+    assert text.startswith(cut)
+    assert TOKEN.findall(cut) == tokens[: round(amount * len(tokens))]
     filler = intervene(text, "filler", 0, Dice(seed))
     assert set(filler) <= {".", "\n"}
     assert len(filler.splitlines()) == len(parts)
@@ -136,6 +139,18 @@ def test_a_text_without_an_announcement_keeps_its_steps() -> None:
     assert strip_answer("Pressed: on.\nPressed: off.", ["off", "on"]) == "Pressed: on."
     assert strip_answer("Pressed: on.\nSo the answer is off.", ["off", "on"]) == "Pressed: on."
     assert strip_answer("I cannot say.", ["off", "on"]) == "I cannot say."
+
+
+def test_of_a_verdict_nothing_is_left_that_says_it() -> None:
+    assert strip_verdicts("line 1 should be 270: right.\nthe whole: right.", ["right", "wrong"]) == (
+        "line 1 should be 270."
+    )
+    assert strip_verdicts("It looks fine.\nSo it is right.\nThe answer: wrong.", ["right", "wrong"]) == "It looks fine."
+    for seed in range(30):
+        for steps in (1, 2, 3):
+            game = make("cot_relay", seed=seed, task="surprise", steps=steps, reference=True, strip=True)
+            assert not game.result()["explicit"]
+            assert game.delivered.count("should be") == game.thought.count("should be") > 0
     assert last_stated("It weighs 1.5 kg, so 15 kg.", ["1", "5", "15"]) == "15"
     assert last_stated("nothing", ["A"]) is None
 
@@ -383,6 +398,43 @@ def test_an_answer_that_is_none_is_never_scored(mode: str, text: str, told: str)
         game.parse(0, text)
     rules = MatchRules(unparsable=OnFailure(0))
     assert play(game, [Scripted(text)], rules).outcome == "forfeit"
+
+
+def test_a_forced_answer_is_what_the_reply_goes_on_with() -> None:
+    """The reply has begun; its first word counts, and what follows does not."""
+    game = make("cot_relay", seed=1, reference=True, mode="forced", wording="restated")
+    assert game.begun(0) == "The answer is"
+    for text in (" 3.", "3", " **3**, because 5", "The answer is 3.\n4", ": 3"):
+        assert game.parse(0, text) == "3"
+    for text in (" 34", " indeed 3", "", " not 3", " 5.5", " 5 or 6", " 5, no, 6", " 5, wait"):
+        with pytest.raises(UnparsableAction):
+            game.parse(0, text)
+    game.apply(0, "3")
+    assert game.begun(0) == ""
+    for options in ({"mode": "free"}, {"mode": "forced", "wording": "terse"}):
+        assert make("cot_relay", seed=1, reference=True, **options).begun(0) == ""
+    provided = make("cot_relay", seed=1, mode="forced")
+    assert provided.begun(0) == "", "the provider writes as it likes"
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("wording", ["story", "restated"])
+def test_a_reader_answers_at_once_unless_it_may_reason(task: Task, wording: Wording) -> None:
+    game = make("encoded_reasoning", seed=3, arm="direct", task=task, wording=wording)
+    assert isinstance(game, EncodedReasoning)
+    name = game.chain.names()[-1]
+    begun = game.begun(0)
+    assert begun.startswith("In the end")
+    for text in (name, f" {name}.", f"{begun} {name}. The rest", f" {name}"):
+        assert game.parse(0, text) == name
+    other = game.chain.names()[0]
+    for text in ("", f"{other}, no, {name}", f"{other} or {name}", f"not {name}"):
+        with pytest.raises(UnparsableAction):
+            game.parse(0, text)
+    free = make("encoded_reasoning", seed=3, arm="direct", task=task, wording=wording, mode="free")
+    assert free.begun(0) == ""
+    assert free.parse(0, f"First this. Then that. Answer: {name}") == name
+    assert make("encoded_reasoning", seed=3, arm="direct", task=task, wording="terse").begun(0) == ""
 
 
 def test_thoughts_without_end_are_refused() -> None:

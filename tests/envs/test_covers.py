@@ -103,7 +103,8 @@ def test_resampling_the_free_slots_leaves_no_bit() -> None:
         ("{in|in fact} {fact is|is} so", "'in fact is so' can be read in two ways"),
         ("{x|x x} and {y|z} {x|x x} {x|x x}", "can be read in two ways"),
         ("A {big*x|large} dog.", "is no number"),
-        ("A {big*0|large*0} dog.", "no word with a weight above 0"),
+        ("A {big*0|large} dog.", "the weight of 'big' is 0"),
+        ("A {big|large\x07} dog.", "cannot be printed"),
         ("x" * 601, "601 characters"),
     ],
 )

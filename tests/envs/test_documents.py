@@ -3,13 +3,24 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaestra.envs.documents import TASKS, CorpusError, Document, Piece, document_of, read_corpus
+from palaestra.envs import documents, make
+from palaestra.envs.documents import (
+    CorpusError,
+    Document,
+    Piece,
+    Task,
+    document_of,
+    read_corpus,
+    register_task,
+    tasks,
+)
 from palaestra.envs.documents.groups import group
 from palaestra.envs.documents.vocabulary import BYTES, encode, vocabulary
 from palaestra.envs.errors import OptionError, UnknownName
@@ -217,9 +228,50 @@ def test_the_shipped_games_are_legal_chess():
 def test_before_every_move_one_may_think_and_never_inside():
     document = drawn("moves", 1, length=10_000)
     opened = [piece.text.strip() for piece in document.pieces if piece.open != "never"]
-    words = [word for word in document.text.split() if not word.endswith(".")]
+    words = [word for word in document.text.split()[:-1] if not word.endswith(".")]  # the last one is the result
     assert opened == words
     assert document.text in read_corpus("", "moves")
+
+
+PGN = """[Event "one"]
+[Result "1-0"]
+
+1. e4 e5 2. Qh5 {a comment}
+Ke7 3. Qxe5# 1-0
+
+[Event "two"]
+
+1. d4 d5 *
+"""
+
+
+def test_a_pgn_file_is_read_as_games_and_results_are_no_moves(tmp_path):
+    pytest.importorskip("chess")
+    path = tmp_path / "games.pgn"
+    path.write_text(PGN)
+    assert read_corpus(str(path), "moves") == ("1. e4 e5 2. Qh5 Ke7 3. Qxe5# 1-0", "1. d4 d5 *")
+    lines = tmp_path / "lines.txt"
+    lines.write_text("# two games\n1. e4 e5 2. Nf3 1/2-1/2\n1. d4 d5 0-1\n")
+    document = drawn("moves", 1, file=str(lines))
+    hard = [piece.text.strip() for piece in document.pieces if piece.hard]
+    assert hard in (["e4", "e5", "Nf3"], ["d4", "d5"])
+    assert [piece.text for piece in document.pieces][-1] in ("1/2-1/2", "0-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("1. e4 e5\nThis is not chess at all\n", "line 2: 'This' is no move; give PGN"),
+        (PGN.replace("Ke7", "Ke6"), "line 5: .*Ke6"),
+        (PGN.replace('"two"]', '"two'), "has no end"),
+    ],
+)
+def test_moves_that_are_none_are_named(tmp_path, content, told):
+    pytest.importorskip("chess")
+    path = tmp_path / "games.pgn"
+    path.write_text(content)
+    with pytest.raises(CorpusError, match=told):
+        read_corpus(str(path), "moves")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +291,7 @@ def test_a_file_that_is_no_corpus_is_one_sentence(tmp_path, content, told):
     with pytest.raises(CorpusError, match=told) as caught:
         read_corpus(str(path), "text")
     assert "\n" not in str(caught.value)
-    with pytest.raises(CorpusError, match="cannot be read"):
+    with pytest.raises(CorpusError, match=r"is no file|cannot be read"):
         read_corpus(str(tmp_path), "text")
 
 
@@ -249,6 +301,38 @@ def test_a_users_own_text_is_read_and_may_be_too_short(tmp_path):
     assert drawn("text", 3, length=8, file=str(path)).text in "One day.\nAnother day."
     with pytest.raises(CorpusError, match="has 21 characters, a document 100; lower length"):
         drawn("text", 0, length=100, file=str(path))
+
+
+def test_a_data_set_with_a_text_a_line_is_read_and_what_is_none_is_refused(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"text": "One day."}\n\n{"text": "Another\\nday.", "id": 3}\n', encoding="utf-8-sig")
+    assert read_corpus(str(path), "text") == ("One day.", "Another day.")
+    for number, line in enumerate(('{"words": "x"}', "[1]", "One day.", '{"text": "\\u0001"}')):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(line)
+        with pytest.raises(CorpusError, match="line 1"):
+            read_corpus(str(path), "text")
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole", "told"),
+    [
+        ("text", "\x01\x02\x03", "is not UTF-8 text"),
+        ("moves", '{"text": "1. e4 e5"}', "have no comments"),
+        ("moves", "1. e4 {best by test} e5", "have no comments"),
+        ("moves", '[Event "none"]\n\n*\n', "nothing to read"),
+    ],
+)
+def test_what_is_no_corpus_is_refused(kind, whole, told, tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text(whole)
+    with pytest.raises(CorpusError, match=told):
+        read_corpus(str(path), kind)
+
+
+def test_a_device_is_no_corpus():
+    with pytest.raises(CorpusError, match="/dev/zero is no file"):
+        read_corpus("/dev/zero", "text")
 
 
 # ---------------------------------------------------------------------- options and tokens
@@ -273,7 +357,7 @@ def test_options_that_make_no_sense_are_named(task, options, error, told):
 
 
 def test_every_task_has_a_test_here():
-    assert set(TASKS) == {"chain", "parity", "reach", "hops", "squaring", "text", "moves"}
+    assert {"chain", "parity", "reach", "hops", "squaring", "text", "moves"} == set(tasks())
 
 
 def test_tokens_of_a_piece_share_what_is_known_of_it():
@@ -302,3 +386,36 @@ def test_the_parts_of_a_corpus_share_nothing_and_documents_may_begin_with_any_wo
     assert all(at == 0 or whole[at - 1].isspace() for at in sorted(starts)[:-1])  # the last may be moved to be filled
     border = min(whole.index(text) for text in rest)
     assert all(whole.index(text) + 40 <= border for text in first)
+
+
+@dataclass(frozen=True)
+class RiddleOptions:
+    """How many a's."""
+
+    length: int = 3
+
+
+RIDDLES = Task(RiddleOptions, lambda options, dice: Document((Piece("a" * options.length),), "riddle"))
+
+
+def test_a_corpus_of_ones_own_is_read_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        name = "riddles"
+
+        @staticmethod
+        def load() -> Task:
+            return RIDDLES
+
+    def points(group: str, name: str = "riddles") -> list[type[Point]]:
+        return [Point] if (group, name) == ("palaestra.documents", "riddles") else []
+
+    monkeypatch.setattr(documents, "entry_points", points)
+    monkeypatch.setattr(documents, "_tasks", dict(documents._tasks))
+    assert "riddles" in tasks()
+    assert document_of("riddles", Dice(0), length=5).text == "aaaaa"
+    game = make("next_token", task="riddles", settings="length=2")
+    assert game.document.text == "aa"
+    with pytest.raises(UnknownName, match="Did you mean 'length'"):
+        document_of("riddles", Dice(0), lenght=5)
+    with pytest.raises(ValueError, match="registered already"):
+        register_task("riddles", Task(RiddleOptions, RIDDLES.draw))

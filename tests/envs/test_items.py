@@ -124,7 +124,8 @@ def test_what_is_done_to_an_output() -> None:
     assert off_by_one("none", Dice(0)) == []
     assert swapped("red 3 4", Dice(0)) == ["red 4 3"]
     assert swapped("a\nb", Dice(0)) == ["b\na", "b\na"]
-    assert form_of("[12, 7]\nAnn") == "[0, 0]\na"
+    assert form_of("[12, 7]\nAnn") == "[0, 0]\nA"
+    assert swapped("Otto north", Dice(0)) == []
 
 
 def test_sets_are_a_function_of_the_seed() -> None:

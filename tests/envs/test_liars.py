@@ -9,7 +9,7 @@ import pytest
 from palaestra.agents import make_seat
 from palaestra.envs import Scripted, entry, make, play
 from palaestra.envs.conformance import CLAUSES, check_game
-from palaestra.envs.errors import ActionError, OptionError, PalaestraError
+from palaestra.envs.errors import ActionError, OptionError, PalaestraError, UnparsableAction
 from palaestra.trainers.measures.beliefs import beliefs
 
 
@@ -70,13 +70,45 @@ def test_lies_are_counted() -> None:
         ("3 0.6", "3 0.6"),
         ("I say 3, with 60%", "3 0.6"),
         ("number 7: 1/2", "7 0.5"),
-        ("it is 5, sure: 1", "5 1"),
+        ("5, p = 1", "5 1"),
         ("3 1 in 10", "3 0.1"),
         ("They said yes to question 2.\n3 0.6", "3 0.6"),
     ],
 )
 def test_a_belief_is_read(text: str, action: str) -> None:
     assert make("liars", questions=0).parse(0, text) == action
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("not 3 0.6", "I do not think it is 3. 0.6", "2 things: it is 0.6", "Round 2: 0.5", "3", "0.6", ""),
+        *("3 or 4 0.6", "3 0.6 or so", "3 not 0.6", "3 0.6\nbut who knows"),
+    ],
+)
+def test_what_says_more_than_a_belief_is_unparsable(text: str) -> None:
+    with pytest.raises(UnparsableAction):
+        make("liars", questions=0).parse(0, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("yes", "yes"),
+        ("**No.**", "no"),
+        ("Hm.\nAnswer: yes", "yes"),
+        ("No, it is odd.", "no"),
+        ("Yes, I know it is.", "yes"),
+    ],
+)
+def test_a_yes_or_no_is_read(text: str, read: str) -> None:
+    assert make("liars").parse(0, text) == read
+
+
+@pytest.mark.parametrize("text", ["not yes", "yes or no", "I won't say no", "no way to tell", "Yes. Or no.", ""])
+def test_what_is_neither_yes_nor_no_is_refused(text: str) -> None:
+    with pytest.raises(UnparsableAction):
+        make("liars").parse(0, text)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_thoughts_end_where_they_are_not_allowed_or_used_up():
 
 @pytest.mark.parametrize("text", ["", "think", "think -1", "think 1e3", "advance a", "advance a:2", "advance a:nan",
                                   "advance ab:0.5", "advance a:0.1 a:0.2", "a", "advance #256:1",
-                                  "advance a:0.1 #97:0.1"])  # fmt: skip
+                                  "advance a:0.1 #97:0.1", "advance a:0.9 b:0.9"])  # fmt: skip
 def test_texts_that_say_nothing_are_no_guess(text):
     with pytest.raises(UnparsableAction):
         game_of().parse(0, text)
@@ -251,6 +251,108 @@ def test_a_scorer_is_held_to_its_word():
         env.step({"think": 0, "logits": np.zeros(256, np.float32)})
     with pytest.raises(OptionError, match="give one"):
         env_of(potential=True)
+    with pytest.raises(OptionError, match="'ema', expected a function"):
+        env_of(scorer="ema")
+    env = env_of(scorer=lambda tokens, thinking: np.full(256, 5.0), task="text", settings="length=4", longest=8)
+    env.reset(seed=0)
+    with pytest.raises(OptionError, match="normalise them"):
+        env.step({"think": 0, "logits": np.zeros(256, np.float32)})
+
+
+def test_a_scorer_that_fails_once_loses_nothing():
+    """The step is taken again, and the episode pays what it pays without a failure."""
+    failed: list[int] = []
+
+    def moody(tokens, thinking):
+        if len(tokens) % 3 == 2 and len(tokens) not in failed:
+            failed.append(len(tokens))
+            return np.full(256, np.nan)
+        return frozen(tokens, thinking)
+
+    def paid(scorer):
+        env = env_of(scorer=scorer, potential=True)
+        observation, _ = env.reset(seed=3)
+        total, over = 0.0, False
+        while not over:
+            action = {"think": int(observation["left"] > 1), "logits": np.zeros(256, np.float32)}
+            try:
+                observation, reward, over, _, _ = env.step(action)
+            except OptionError:
+                continue
+            total += reward
+        return total
+
+    assert paid(moody) == pytest.approx(paid(frozen), abs=1e-12)
+    assert failed
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ({"think": 99, "logits": np.zeros(256)}, "think is 99, expected 0 to advance, or 1 to 4"),
+        ({"think": -1, "logits": np.zeros(256)}, "think is -1"),
+        ({"think": 1.7, "logits": np.zeros(256)}, "an action is"),
+        ({"think": 1}, "an action is"),
+        ({"logits": np.zeros(256)}, "an action is"),
+    ],
+)
+def test_actions_that_are_none_are_refused_where_thinking_is_closed_too(action, told):
+    env = env_of()
+    observation, _ = env.reset(seed=0)
+    assert int(observation["left"]) == 0
+    with pytest.raises(OptionError, match=told):
+        env.step(action)
+
+
+@given(st.integers(0, 500), st.integers(0, 12))
+@settings(max_examples=15, deadline=None)
+def test_the_next_token_is_in_no_array_before_it_is_due(seed, place):
+    one, other = env_of(), env_of()
+    seen = [env.reset(seed=seed)[0] for env in (one, other)]
+    encoded = other.unwrapped._game.encoded
+    place = min(place, len(encoded) - 1)
+    encoded.ids[place:] = 97 + (encoded.ids[place:] - 96) % 26
+    for number in range(place):
+        if int(seen[0]["left"]) and number % 2:
+            seen = [env.step({"think": 1, "logits": np.zeros(256)})[0] for env in (one, other)]
+        steps = [env.step({"think": 0, "logits": np.zeros(256)}) for env in (one, other)]
+        assert steps[0][1] == steps[1][1]
+        seen = [step[0] for step in steps]
+    assert all(np.array_equal(seen[0][key], seen[1][key]) for key in seen[0])
+
+
+@pytest.mark.parametrize(("horizon", "discount"), [(0, 1.0), (0, 0.5), (1, 1.0), (3, 0.9)])
+def test_returns_at_the_end_are_the_rewards_of_the_horizon(horizon, discount):
+    env = env_of(horizon=horizon, discount=discount)
+    observation, info = env.reset(seed=3)
+    rewards, advanced, over = [], [], False
+    while not over:
+        thinks = int(observation["left"] > 1)
+        observation, reward, over, _, info = env.step({"think": thinks, "logits": np.zeros(256, np.float32)})
+        rewards.append(reward)
+        advanced.append(not thinks)
+    before = np.concatenate([[0], np.cumsum(advanced)])  # real tokens placed before each step
+    for step, found in enumerate(info["returns"]):
+        ahead = [later for later in range(step, len(rewards)) if not horizon or before[later] - before[step] < horizon]
+        paid = sum(discount ** (before[later] - before[step]) * rewards[later] for later in ahead)
+        assert found == pytest.approx(paid, abs=1e-9)
+    if (horizon, discount) == (0, 1.0):
+        assert info["returns"][0] == pytest.approx(sum(rewards))
+    for wrong in ({"discount": 1.5}, {"horizon": 1.5}, {"horizon": -1}):
+        with pytest.raises(OptionError, match="a whole number from 0, and 0 to 1"):
+            env_of(**wrong)
+    with pytest.raises(OptionError, match="a horizon of 1000 tokens does not fit a document of"):
+        env_of(horizon=1000).reset(seed=0)
+
+
+def test_probabilities_that_sum_to_a_little_more_win_nothing():
+    game = make("next_token", task="chain", settings="length=2")
+    while not game.is_over():
+        due = int(game.encoded.ids[game.position])
+        sure = [-40.0] * game.words.size
+        sure[due] = math.log(1.00009)
+        game.apply(0, Distribution(tuple(sure)))
+    assert game.returns()[0] <= 0.0
 
 
 def test_a_random_seat_plays_to_the_end():

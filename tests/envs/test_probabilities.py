@@ -1,4 +1,4 @@
-"""Probabilities in words of players: what is read, what is refused, and that nothing is guessed."""
+"""Probabilities and numbers in words of players: what is read, what is refused, and that nothing is guessed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from hypothesis import strategies as st
 
 from palaestra.envs import make
 from palaestra.envs.errors import ActionError, IllegalAction, UnparsableAction
-from palaestra.envs.games.probabilities import is_probability, read_probability, sampled_probability, write_probability
+from palaestra.envs.games.probabilities import (
+    is_probability,
+    read_probability,
+    read_whole_number,
+    sampled_probability,
+    write_probability,
+)
 from palaestra.envs.seeding import Dice
 
+EVENT = ("replaced", "wrong")
 values = st.integers(0, 10_000).map(lambda number: write_probability(number / 10_000))
 wrapped = st.sampled_from(["{}", "{}.", "**{}**", '"{}"', "`{}`", "({})", "about {}", "p = {}", "Answer: {}", "$ {} $"])
 wrapped_more = st.sampled_from(
-    ["The probability is {}.", '{{"probability": {}}}', "<answer>{}</answer>", "It looks off.\n{}", "I am sure: {}"]
+    [
+        "The probability is {}.",
+        '{{"probability": {}}}',
+        "<answer>{}</answer>",
+        "It looks off.\n{}",
+        "{}\nIt looks off, I would say.",
+        "The probability that it was replaced is {}.",
+        "The probability of a wrong output is {}, since line 2 differs.",
+        "Line 2 of 7 looks odd. Probability: {}",
+    ]
 )
 prose = st.lists(st.sampled_from(["the", "step", "line", "looks", "it", "wrong", "then", "in", "is", "of"]), min_size=1)
 
@@ -25,13 +41,12 @@ prose = st.lists(st.sampled_from(["the", "step", "line", "looks", "it", "wrong",
         ("0.3", "0.3"),
         (".3", "0.3"),
         ("I say 0.3.", "0.3"),
+        ("I'd say about 0.3", "0.3"),
         ("30%", "0.3"),
         ("about 30 %!", "0.3"),
         ("12.5%", "0.125"),
         ("1 percent", "0.01"),
         ("30 per cent", "0.3"),
-        ("I am 30% sure", "0.3"),
-        ("0.3, that is 30%", "0.3"),
         ("3/10", "0.3"),
         ("1 in 10", "0.1"),
         ("a 1 in 10 chance", "0.1"),
@@ -44,15 +59,18 @@ prose = st.lists(st.sampled_from(["the", "step", "line", "looks", "it", "wrong",
         ("p = 1", "1"),
         ("P(replaced) = 1", "1"),
         ("The probability that it was replaced is 1.", "1"),
+        ("My final answer is 0.4", "0.4"),
         ("100%", "1"),
         ("In line 3 of 7 it differs. Probability: 0.25", "0.25"),
-        ("p=0.2, or rather p = 0.4", "0.4"),
-        ("0.5 and again 0.5", "0.5"),
+        ("Probability: 0.2 because nothing looks wrong", "0.2"),
+        ("It is not what I would expect.\n0.9", "0.9"),
+        ("I don't trust line 2\n0.7", "0.7"),
+        ("p = 0.2\nOn second thoughts: the output is odd.\np = 0.4", "0.4"),
         ("-0", "0"),
     ],
 )
 def test_a_stated_probability_is_read(text: str, read: str) -> None:
-    assert read_probability(text) == read
+    assert read_probability(text, EVENT) == read
     assert is_probability(read)
 
 
@@ -65,12 +83,28 @@ def test_a_stated_probability_is_read(text: str, read: str) -> None:
         *("less than 1", "at least 0.5", "p > 0.5", "no more than 30%", "0.5 or more", "0.5+", "up to 1", "over 0.9"),
         *("0.2 or 0.8", "between 0.2 and 0.4", "p = 0.2-0.4", "probability: 0.2 to 0.4", "p = 0.2 or p = 0.8"),
         *("0.3 ± 0.1", "not 0.3", "it isn't 0.3", "odds of 0.3", "3/10 tests passed", "30% of the lines", "–0.2"),
-        *("0.1...0", "x...1", "1 in 10 lines is off", "1 in a hundred", "1 in 10.5"),
+        *("0.1...0", "x...1", "1 in 10 lines is off", "1 in a hundred", "1 in 10.5", "0.2\nlater\n0.8", "p=0.2\n0.8"),
+        # of something else, or of the opposite
+        *("90% sure nothing is hidden", "The probability that it was NOT replaced is 0.9", "Not replaced:\n0.9"),
+        *("I am 90% sure it wasn't", "0.9 that it is not", "it printed 0.3", "The output was 0.3", "shows: 0.3"),
+        *("0.9 that it is genuine", "Genuine: 90%", "There is a 95% chance the program printed this", "0.9 authentic"),
+        *("I am 90% confident in this output", "The output is accurate with probability 0.9", "Genuine, p = 0.9"),
+        *("90% chance the output matches", "95%, it is the expected output", "The probability that it is safe is 0.9"),
+        *("Temperature 0.7", "0.5 kg", "it multiplies by 0.5", "The result 0.5 is what I expect", "I am sure: 0.9"),
+        *("It was replaced with a chance of 0.25.", "State a probability, such as 0.3", "How sure are you?:\n0.9"),
     ],
 )
-def test_what_is_no_number_or_has_two_readings_is_unparsable(text: str) -> None:
+def test_what_is_no_statement_or_has_two_readings_is_unparsable(text: str) -> None:
     with pytest.raises(UnparsableAction):
-        read_probability(text)
+        read_probability(text, EVENT)
+
+
+def test_of_what_it_is_the_probability_may_be_said_in_words_of_the_event_only() -> None:
+    for text in ("The probability that it was replaced is 0.9", "P(it was replaced) = 0.9"):
+        assert read_probability(text, ("replaced",)) == "0.9"
+        for event in ((), ("hidden",)):
+            with pytest.raises(UnparsableAction):
+                read_probability(text, event)
 
 
 @pytest.mark.parametrize("text", ["30", "1.01", "-0.2", "−0.2", "101%", "5/4", "1/0", "p = 2"])
@@ -88,7 +122,7 @@ def test_the_canonical_form_reads_as_itself(value: float) -> None:
 
 @given(values, wrapped | wrapped_more)
 def test_what_stands_around_a_statement_does_not_matter(value: str, around: str) -> None:
-    assert read_probability(around.format(value)) == value
+    assert read_probability(around.format(value), EVENT) == value
 
 
 @given(st.integers(0, 100), st.sampled_from(["{}%", "{} %", "{} percent", "{} per cent", "{}/100", "{} in 100"]))
@@ -96,8 +130,8 @@ def test_shares_of_a_hundred_are_read_as_such(number: int, form: str) -> None:
     assert read_probability(form.format(number)) == write_probability(number / 100)
 
 
-@given(prose, st.sampled_from("01"), prose)
-def test_a_whole_number_amid_words_is_no_statement(before: list[str], number: str, after: list[str]) -> None:
+@given(prose, values, prose)
+def test_a_number_amid_words_is_no_statement(before: list[str], number: str, after: list[str]) -> None:
     with pytest.raises(UnparsableAction):
         read_probability(" ".join([*before, number, *after]))
 
@@ -121,6 +155,31 @@ def test_a_command_of_a_game_is_no_probability(command: str, number: int) -> Non
     for game in ("hindsight_bias", "terminal_surprise"):
         with pytest.raises(ActionError):
             make(game).parse(0, f"{command} {number}")
+
+
+@pytest.mark.parametrize("name", ["terminal_surprise", "hindsight_bias", "liars", "covert_channel"])
+def test_a_copy_of_what_is_shown_states_nothing(name: str) -> None:
+    for seed in range(20):
+        game = make(name, seed=seed, **({"questions": 0} if name == "liars" else {}))
+        for player in range(game.facts.players):
+            if name == "covert_channel" and player == 0:
+                continue  # a text is what a sender is to write
+            for text in (game.prompt(player), game.board(player)):
+                with pytest.raises(ActionError):
+                    game.parse(player, text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("3", 3), ("It is 3.", 3), ("I read it.\nThe number is **3**", 3)])
+def test_a_whole_number_is_read_from_the_last_line(text: str, number: int) -> None:
+    assert read_whole_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "It is not 3", "from 0 to 3", "2 or 3", "The text has 3 slots", "0.5", "3/4", "3\nbut who knows"]
+)
+def test_what_does_not_end_with_one_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(UnparsableAction, match="end with a number"):
+        read_whole_number(text)
 
 
 @given(st.integers(0, 10_000))

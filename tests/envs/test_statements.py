@@ -106,7 +106,10 @@ def test_innocent_texts_mention_no_state_and_reasoning_does() -> None:
 
 
 def test_a_reader_that_does_not_answer_is_told_how() -> None:
-    game = make("encoded_reasoning", seed=1, arm="direct")
+    game = make("encoded_reasoning", seed=1, arm="direct", mode="free")
     assert game.parse(0, "I think it is off.") == "off"
     with pytest.raises(UnparsableAction, match="end with 'Answer:' and one of off, on"):
         game.parse(0, "Let us go on.")
+    forced = make("encoded_reasoning", seed=1, arm="direct")
+    with pytest.raises(UnparsableAction, match="answer with off, on and nothing else"):
+        forced.parse(0, "I think it is off.")

@@ -106,7 +106,7 @@ def test_a_look_shows_the_true_line_and_costs() -> None:
     assert f"Line {line} was really: {truth}" in game.observation(0)
     with pytest.raises(IllegalAction, match="no look is left"):
         game.parse(0, "look 1")
-    game.apply(0, game.parse(0, f"certainly, 100 %, line {line}"))
+    game.apply(0, game.parse(0, f"100 %, line {line}"))
     assert game.returns() == pytest.approx((1 - 0.2 + 0.25,))
     assert game.result()["named_line"] == line
 
@@ -114,16 +114,16 @@ def test_a_look_shows_the_true_line_and_costs() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "told"),
     [
-        ("very likely", UnparsableAction, "no number"),
-        ("", UnparsableAction, "no number"),
-        ("between 0.2 and 0.4", UnparsableAction, "the numbers 0.2, 0.4"),
+        ("very likely", UnparsableAction, "states no probability"),
+        ("", UnparsableAction, "states no probability"),
+        ("between 0.2 and 0.4", UnparsableAction, "states no probability"),
         ("1.5", IllegalAction, "is no probability"),
         ("-0.1", IllegalAction, "is no probability"),
         ("30", IllegalAction, "30%"),
-        ("nan", UnparsableAction, "no number"),
+        ("nan", UnparsableAction, "states no probability"),
         ("look 99", IllegalAction, "there is no line 99"),
         ("look", UnparsableAction, "look at which line"),
-        ("0.9, line 1 or line 2", UnparsableAction, "two lines"),
+        ("0.9, line 1 or line 2", UnparsableAction, "states no probability"),
     ],
 )
 def test_what_is_no_probability_is_never_scored(text: str, kind: type, told: str) -> None:
@@ -284,3 +284,22 @@ def test_a_wrong_parameter_of_an_observer_is_a_sentence(spec: str) -> None:
         return
     with pytest.raises((OptionError, PalaestraError)):
         make_seat(spec)
+
+
+@pytest.mark.parametrize(("text", "stated"), [("0.3", "0.3"), (" 30%.", "0.3"), ("0.3, since line 2 is odd", "0.3")])
+@pytest.mark.parametrize("name", ["terminal_surprise", "hindsight_bias"])
+def test_a_forced_reply_goes_on_from_its_beginning(name: str, text: str, stated: str) -> None:
+    game = make(name, seed=1, mode="forced")
+    assert game.begun(0) == "The probability that it was replaced is"
+    assert game.parse(0, text) == game.parse(0, f"{game.begun(0)} {text}") == stated
+    for wrong in ("low", "about as likely as not", "0.3 or 0.4", ""):
+        with pytest.raises(UnparsableAction):
+            game.parse(0, wrong)
+    assert make(name, seed=1).begun(0) == ""
+    played = play(game, [Scripted(*([text] * 1)) for _ in range(game.facts.players)])
+    assert played.outcome == "finished"
+
+
+def test_a_forced_reply_has_no_room_for_more() -> None:
+    with pytest.raises(OptionError, match="a probability and nothing else"):
+        make("terminal_surprise", mode="forced", name_line=True)

@@ -25,7 +25,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
-PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/interp.md")
 BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n+)?^```(\w+)\n(.*?)^```\n(?:\n?```text\n(.*?)^```\n)?", re.M | re.S)
 
 RUN_BLOCKS = """
@@ -221,6 +221,14 @@ def test_figures_in_the_readme_are_the_stored_ones():
     assert f"takes {verified['tokens_to_target'] / 1000:.0f} thousand sampled tokens" in text
     assert f"the game's result alone {outcome['tokens_to_target'] / 1000:.0f} thousand" in text
     assert f"it takes {tokens['tokens_to_target'] / 1000:.0f} thousand" in text
+    live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
+    place, dealt = (
+        _means("hindsight", f"tokens_{null}")["tokens_to_target"] / 1000 for null in ("by_place", "shuffled")
+    )
+    assert f"the null, take {place:.0f} thousand (one seed; dealt out within a game {dealt:.0f} thousand)" in text
+    first, last = live["approval_first"], live["approval"]
+    assert f"approves of {first:.2f} of the policy's replies at first and of {last:.2f} in the end" in text
+    assert f"a frozen one of {frozen['approval_first']:.2f} and {frozen['approval']:.2f}" in text
 
 
 def _means(name: str, arm: str) -> dict[str, float]:

@@ -39,6 +39,7 @@ NAMES = {
         "bench",
         "doctor",
         "detector",
+        "interp",
         "adapters",
         "distill",
     ),
@@ -47,6 +48,8 @@ NAMES = {
     *("replay show", "replay verify", "replay resume", "replay export"),
     *("replay derailment", "replay record-goldens"),
     "detector fit",
+    *("interp circuit", "interp episode", "interp diff", "interp diff-check", "interp atlas", "interp atlas-check"),
+    *("interp arithmetic", "interp teach", "interp reasoning", "interp relays"),
     *("models list", "models fetch", "models path"),
 }
 

@@ -69,6 +69,7 @@ def test_a_code_is_told_from_honest_writing_by_who_reads_it_and_what_changes_cos
     code, twin, word = channel(np.eye(4), np.eye(4)), channel(np.full((4, 4), 0.25), np.full((4, 4), 0.25)), slots(4)
     found = code_measures(code, twin, word)
     matrix = found.pop("matrix")
+    assert found.pop("slots") == [{"swapped": pytest.approx(1.0), "fixed": pytest.approx(0.75)}]
     assert found == pytest.approx(
         {
             "accuracy": 1.0,
@@ -83,6 +84,7 @@ def test_a_code_is_told_from_honest_writing_by_who_reads_it_and_what_changes_cos
             "flips_shuffled": None,
             "flips_paraphrased": 0.75,
             "flips_swapped": 1.0,
+            "flips_fixed": 0.75,
             "other_reads": 0.25,
             "reads_other": 0.25,
             "own_style": (1 + 0.25) / 2 - 0.25,
@@ -107,13 +109,21 @@ def test_a_code_of_two_words_depends_on_where_they_stand_and_on_as_many_as_it_us
     assert code_measures(channel(first, first), channel(first, first), slots(2, 2))["area_over_curve"] == pytest.approx(
         (0.5 / 2 + 0.0 + 0.0) / 2
     )
+    second = np.kron(np.full((2, 2), 0.5), np.eye(2))  # and one whose second word bears all of the load
+    found = code_measures(channel(second, second), channel(second, second), slots(2, 2))
+    assert found["slots"] == [
+        {"swapped": pytest.approx(0.0), "fixed": pytest.approx(0.0)},
+        {"swapped": pytest.approx(1.0), "fixed": pytest.approx(0.5)},
+    ]
+    assert (found["flips_swapped"], found["flips_fixed"]) == pytest.approx((1.0, 0.5))
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
 def test_every_change_is_a_channel_and_keeps_what_it_says(sizes: list[int], data: st.DataObject) -> None:
     odds = [np.array(data.draw(st.lists(st.floats(0.1, 1), min_size=size, max_size=size))) for size in sizes]
     made = Slots(tuple(one / one.sum() for one in odds), np.ones(math.prod(sizes)))
-    changes = [made.swapped(), *(made.kept(first) for first in range(len(sizes) + 1))]
+    changes = [change(place) for place in range(len(sizes)) for change in (made.swapped, made.fixed)]
+    changes += [made.kept(first) for first in range(len(sizes) + 1)]
     changes += [] if (shuffled := made.shuffled()) is None else [shuffled]
     for table in changes:
         assert table.shape == (math.prod(sizes),) * 2
@@ -128,10 +138,11 @@ def test_a_change_that_changes_nothing_flips_nothing(sender: np.ndarray, receive
     found = code_measures(one, one, slots(2, 2))
     assert found["own_style"] == pytest.approx(0.0)
     assert all(-1e-9 <= found[key] <= 1.0 for key in found if "flips" in key)
-    swapped = slots(2, 2).swapped()
+    swapped = slots(2, 2).swapped(0)
     assert (swapped @ swapped == np.eye(4)).all()
     assert texts_of(read_cover("{a|b} {c|d}"), ()) == ["a c", "a d", "b c", "b d"]
     assert swapped[0].tolist() == [0, 0, 1, 0]  # a c is read as b c
+    assert slots(2, 2).swapped(1)[0].tolist() == [0, 1, 0, 0]  # and as a d
 
 
 def test_texts_and_their_honest_chances_stand_in_the_same_order() -> None:

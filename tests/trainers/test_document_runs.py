@@ -1,6 +1,7 @@
 """next_token under the trainer: rows are scored as they were read, the update is the learner's own, runs resume."""
 
 import asyncio
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from palaestra.trainers.loss import Counts, TokenBatch, token_loss
 from palaestra.trainers.rows import pack, rows_from_episode
 from palaestra.trainers.run import resume, train
 from palaestra.trainers.settle import settle
+from palaestra.trainers.tasks import training_tasks
 from palaestra.trainers.thinktoks.learners.base import Reader
 from palaestra.trainers.thinktoks.learners.sampled import Thoughts
 from palaestra.trainers.thinktoks.training import Lesson, Plan, make_reader
@@ -155,8 +157,11 @@ def test_the_rule_refuses_rows_without_predicted_tokens():
         ({"model": {**MODEL, "thinking": None}}, "give the model some in model.thinking"),
         ({"games": [{**GAME, "options": {**GAME["options"], "vocabulary": "bytes"}}]}, "leave this out"),
         ({"games": [{**GAME, "options": {**GAME["options"], "cost": 0.5}}]}, "a thought costs 0.5 nats"),
+        ({"credit": {"rule": "thoughts", "options": {"cost": COST, "horizon": 100}}}, "horizon: 100 tokens, but"),
+        ({"credit": {"rule": "thoughts", "options": {"cost": COST, "ce": math.nan}}}, "must not be negative"),
         ({"games": [{**GAME, "reply": {"temperature": 0.7}}]}, "drawn at temperature 1"),
-        ({"games": [{**GAME, "scorer": "lvie"}]}, "Did you mean 'live'"),
+        ({"games": [{**GAME, "documents": {"scorer": "lvie"}}]}, "games.0.documents.scorer: .*Did you mean 'live'"),
+        ({"games": [{"game": "kuhn_poker", "documents": {}}]}, "kuhn_poker has none; leave this section to next_token"),
         ({"games": [{**GAME, "group_size": 1}]}, "at least 2 of each"),
         ({"games": [GAME, {"game": "kuhn_poker", "group_size": 2}]}, "kuhn_poker has none"),
     ],
@@ -164,6 +169,13 @@ def test_the_rule_refuses_rows_without_predicted_tokens():
 def test_a_run_that_cannot_be_is_refused_before_it_starts(changes, told):
     with pytest.raises(PalaestraError, match=told):
         settle(small(**{**RUN, **changes}))
+
+
+def test_whether_the_first_of_a_group_never_thinks_is_an_option():
+    for documents, silent in ((None, [True, False, False, False] * 2), ({"empty": False}, [False] * 8)):
+        tasks = training_tasks(small(**{**RUN, "games": [{**GAME, "documents": documents}]}), 0, {"small": "p@1"}, None)
+        assert [task.seats[0].silent for task in tasks] == silent
+        assert {task.scorer for task in tasks} == {"live"}
 
 
 def test_an_adapter_without_thinking_tokens_gets_some_and_keeps_what_it_knew(tmp_path):

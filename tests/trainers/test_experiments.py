@@ -7,10 +7,12 @@ import math
 
 import pytest
 
+from palaestra.agents.models.adapters import is_adapter
 from palaestra.agents.models.tiny.recipes import Training
 from palaestra.trainers import experiments
 from palaestra.trainers.experiments import (
     critic_freezing,
+    distorted_traces,
     encoded_reasoning,
     faithfulness,
     framework,
@@ -41,7 +43,7 @@ def small(monkeypatch, cache):
     ]
     monkeypatch.setattr(recipes, "_RECIPES", tuple(quick))
     monkeypatch.setenv("PALAESTRA_CACHE", str(cache))
-    for module in (encoded_reasoning, open_minds, steganography, tic_tac_toe):
+    for module in (distorted_traces, encoded_reasoning, open_minds, steganography, tic_tac_toe):
         monkeypatch.setattr(module, "ITERATIONS", {"cpu": 2})
         monkeypatch.setattr(module, "GAMES", {"cpu": 16})
     monkeypatch.setattr(steganography, "WATCHED_ITERATIONS", {"cpu": 2})
@@ -49,6 +51,7 @@ def small(monkeypatch, cache):
         monkeypatch.setattr(hindsight, name, value)
     monkeypatch.setattr(critic_freezing, "ITERATIONS", {"cpu": 2})
     monkeypatch.setattr(critic_freezing, "REFRESH", 1)
+    monkeypatch.setattr(distorted_traces, "CASES", 16)
     monkeypatch.setattr(kuhn, "ITERATIONS", 2)
     monkeypatch.setattr(kuhn, "GAMES", 16)
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
@@ -81,9 +84,13 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
             assert cell.arm.startswith(("model_", "gemma3")), measured
             continue
         for measure in experiment.measures:
-            assert measured[measure.key] is None or math.isfinite(measured[measure.key]), measure
-        lengths = {len(curve) for curve in measured.get("curves", {}).values()}
-        assert len(lengths) <= 1
+            assert measured.get(measure.key) is None or math.isfinite(measured[measure.key]), measure
+        assert not (cell.folder / "curve.jsonl").exists() or is_adapter(cell.folder / "adapter"), (
+            "trained, and not left"
+        )
+        curves = measured.get("curves", {})
+        lengths = [{len(curve) for curve in one.values()} for one in (curves if isinstance(curves, list) else [curves])]
+        assert all(len(one) <= 1 for one in lengths)
     path = framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
     partial = json.loads(path.read_text())
     assert (partial["partial"], partial["cells_done"]) == (True, len(cells) - 1)
@@ -110,7 +117,7 @@ def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, loca
     monkeypatch.setattr(steganography, "MODEL_GAMES", 24)
     below = framework.run_cell(experiment, cells["model_paraphraser"])
     assert below["not_available"].startswith("tiny:kuhn kept the meaning of 0 of 40 texts")
-    monkeypatch.setattr(steganography, "MODEL", r"regex:: (on|off)\.")
+    monkeypatch.setattr(steganography, "MODEL", r"regex:\d")
     above = framework.run_cell(experiment, cells["model_monitor"])
     assert "not_available" not in above
     assert above["auroc"] == 0.5  # a pattern that neither kind of text holds
@@ -121,7 +128,7 @@ def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, loca
     assert "arm `model_paraphraser` is not available: tiny:kuhn kept the meaning of 0 of 40 texts" in page
 
 
-def test_cells_of_another_machine_are_kept_as_long_as_the_experiment_is_the_same(tmp_path, monkeypatch):
+def test_cells_of_another_machine_are_kept_as_long_as_the_experiment_is_the_same(tmp_path):
     experiment = dataclasses.replace(
         experiments.find("kuhn"),
         arms=(framework.Arm("one", "an arm"), framework.Arm("other", "another")),
@@ -147,8 +154,27 @@ def test_cells_of_another_machine_are_kept_as_long_as_the_experiment_is_the_same
     third = dataclasses.replace(experiment, run=lambda cell: pytest.fail("all cells are recorded"))
     framework.run_cells(third, seeds=1, scale="cpu", jobs=1, root=here, say=told.append, missing=True)
     assert told == ["one, seed 0: done before", "other, seed 0: done before"]
-    monkeypatch.setattr(framework, "definition", lambda experiment: "another")
-    assert framework.recorded(experiment, "cpu", here) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(framework, "definition", lambda experiment, arm=None: f"another {arm}")
+        assert framework.recorded(experiment, "cpu", here) == []
+        with pytest.raises(framework.ExperimentError, match="cell of another definition of arm 'one' of kuhn; remove"):
+            framework.run_cell(experiment, second)
+        whole = json.loads(framework.write_results(experiment, seeds=2, scale="cpu", root=here).read_text())
+        assert whole["cells_done"] == 0
+
+
+def test_results_from_before_cells_had_definitions_of_their_own_count_while_the_module_is_the_same(tmp_path):
+    experiment = experiments.find("kuhn")
+    cell = {"arm": experiment.arms[0].name, "seed": 0, "seconds": 1.0}
+    arms = {arm.name: {"curves": {}} for arm in experiment.arms}
+    (tmp_path / "results").mkdir()
+    for whole, counts in ((framework.definition(experiment), True), ("another", False)):
+        data = {"definition": whole, "measured": [cell], "arms": arms}
+        (tmp_path / "results" / "kuhn.json").write_text(json.dumps(data))
+        stamped = {**cell, "definition": framework.definition(experiment, cell["arm"])}
+        assert framework.recorded(experiment, "cpu", tmp_path) == ([stamped] if counts else [])
+    (tmp_path / "results" / "kuhn.json").write_text(json.dumps({"experiment": "kuhn", "arms": arms}))
+    assert framework.recorded(experiment, "cpu", tmp_path) == []
 
 
 def test_remarks_do_not_make_another_experiment_and_code_does(monkeypatch):
@@ -163,3 +189,62 @@ def test_remarks_do_not_make_another_experiment_and_code_does(monkeypatch):
     assert with_source(source + "# a remark\n") == same
     assert with_source('"""Another docstring."""\n' + source.partition('"""')[2].partition('"""')[2]) == same
     assert with_source(source.replace("ITERATIONS = 300", "ITERATIONS = 301")) != same
+    entry = 'Measure("start", "exploitability of the start"'
+    assert source.count(entry) == 1
+    assert with_source(source.replace(entry, 'Measure("start", "in other words"')) == same, (
+        "what is said decides nothing"
+    )
+
+
+def test_a_new_arm_leaves_the_cells_of_the_others_valid(monkeypatch):
+    experiment = experiments.find("hindsight")
+    source = framework.inspect.getsource(hindsight)
+
+    def of_all(text: str) -> list[str]:
+        monkeypatch.setattr(framework.inspect, "getsource", lambda module: text)
+        return [framework.definition(experiment, arm) for arm in ("outcome", "shuffled", "new")]
+
+    first, second, new = of_all(source)
+    assert len({first, second, new}) == 3
+    entry = '    Arm("outcome", "the game\'s result alone"),\n'
+    assert entry in source
+    assert of_all(source.replace(entry, entry + '    Arm("new", "another way"),\n'))[:2] == [first, second]
+    assert of_all(source.replace(entry, entry + '    Arm("new", "another way"),\n'))[2] != new
+    assert of_all(source.replace(entry, entry.replace("alone", "and no more"))) == [first, second, new]
+    assert not {first, second, new} & set(of_all(source.replace("GAMES = 128", "GAMES = 64")))
+
+
+def test_what_does_not_pay_is_not_trained_unless_it_is_a_null_arm(tmp_path):
+    ran = []
+    experiment = dataclasses.replace(
+        experiments.find("kuhn"),
+        arms=(framework.Arm("one", "an arm"), framework.Arm("null", "a control", null=True)),
+        incentive=lambda cell: 0.0,
+        run=lambda cell: ran.append(cell.arm) or {},
+    )
+    found = [framework.run_cell(experiment, cell) for cell in framework.cells_of(experiment, 1, "cpu", tmp_path)]
+    assert ran == ["null"]
+    assert found[0]["not_available"].startswith("it pays 0 more than not doing it")
+    paid = {
+        cell.arm: experiments.find("steganography").incentive(cell)
+        for cell in framework.cells_of(experiments.find("steganography"), 1, "cpu", tmp_path)
+    }
+    assert paid["blind"] == 0.75
+    assert paid["resampled"] == 0.0
+    assert 0 < paid["watched_2"] < paid["watched_1"] < 0.75
+    assert paid["model_monitor"] is None
+
+
+def test_thoughts_after_continuous_ones_begin_as_the_model_that_those_left(small, local_ray, tmp_path):
+    cells = {cell.arm: cell for cell in framework.cells_of(experiments.find("thinktoks"), 1, "cpu", tmp_path)}
+    for arm in ("s3_after", "s3_thoughts"):
+        cells[arm].folder.mkdir(parents=True)
+    after, fresh = (
+        thinktoks.trained(cells[arm], thinktoks.plan_of(cells[arm]))[1][0]["hard"]
+        for arm in ("s3_after", "s3_thoughts")
+    )
+    left = thinktoks.trained(cells["s3_continuous"], thinktoks.plan_of(cells["s3_continuous"]))[0]
+    same = thinktoks.Training(thinktoks.plan_of(cells["s3_after"]))
+    same.learner.reader.model.load_state_dict(left.learner.reader.model.state_dict())
+    assert after == pytest.approx(same.measure()["hard"])
+    assert after != fresh

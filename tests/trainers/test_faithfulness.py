@@ -52,7 +52,7 @@ def test_the_area_over_the_curve_is_0_for_who_needs_no_thought_and_high_for_a_pa
 
 
 def test_the_area_by_hand() -> None:
-    whole = [{"answer": "1", "guess": "1", "thought_chars": 10}, {"answer": "2", "guess": "2", "thought_chars": 30}]
+    whole = [{"answer": "1", "guess": "1", "thought_tokens": 10}, {"answer": "2", "guess": "2", "thought_tokens": 30}]
     nothing = [{**whole[0], "guess": "0"}, whole[1]]
     # At 0 the second (3/4 of the weight) answers the same, at 1 both: 1 - same falls from 1/4 to 0.
     found = measures.area_over_curve(whole, {0.0: nothing, 1.0: whole})
@@ -88,7 +88,9 @@ def test_own_style_is_the_diagonal_less_the_rest() -> None:
 def given(*guesses: str, answers: str) -> list[dict]:
     """Results of items with answers of one letter; an empty guess is a game that was forfeited."""
     pairs = zip(guesses, answers, strict=True)
-    return [{"guess": guess, "answer": answer, "right": guess == answer, "thought_chars": 9} for guess, answer in pairs]
+    return [
+        {"guess": guess, "answer": answer, "right": guess == answer, "thought_tokens": 9} for guess, answer in pairs
+    ]
 
 
 def test_contradictory_pairs_need_no_judge() -> None:

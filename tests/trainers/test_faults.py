@@ -9,9 +9,10 @@ import time
 import pytest
 import ray
 
-from palaestra.trainers.algorithm import RunnersLost, SelfPlayConfig
+from palaestra.trainers.algorithm import SelfPlayConfig
 from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.cluster import ClusterError
+from palaestra.trainers.runner import RunnersLost
 from palaestra.trainers.tasks import training_tasks
 from tests.trainers.run_kit import small
 

@@ -18,12 +18,14 @@ from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.language_model import ReplySettings
 from palaestra.agents.models.sources import LoadedModel, ModelSource
 from palaestra.envs import Match, MatchRules, Scripted, make
+from palaestra.envs.seeding import Dice
 from palaestra.trainers.algorithm import trained_rows
 from palaestra.trainers.arena import play_tasks
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.hindsight.ask import PrinciplesError, at, events, text_of
 from palaestra.trainers.hindsight.gate import better, measure
+from palaestra.trainers.hindsight.likelihood import by_place, shuffled
 from palaestra.trainers.hindsight.pages import beside, reviews, section
 from palaestra.trainers.hindsight.stage import Hindsight, _divided
 from palaestra.trainers.hindsight.verdict import Verdict, append, counted
@@ -287,6 +289,71 @@ def test_token_credit_keeps_the_sign_and_the_mean_and_moves_the_rest(blank: Load
         ]
     )
     assert factors.mean() == pytest.approx(1.0, abs=0.3)
+
+
+def factors(found: Reviewed) -> dict[str, np.ndarray]:
+    """Return by how much each token's weight was multiplied, by episode."""
+    whole: dict[str, list[np.ndarray]] = {}
+    for old, new in zip(found.own, found.rows, strict=True):
+        member = old.stream("pg").member
+        whole.setdefault(old.episode_id, []).append(new.stream("pg").weight[member] / old.stream("pg").weight[member])
+    return {episode: np.concatenate(parts) for episode, parts in whole.items()}
+
+
+def test_shuffled_token_credit_is_the_same_sizes_on_other_tokens_of_the_game() -> None:
+    loaded = ModelSource.parse("tiny:blank").load()
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=noise)
+    table = Table(loaded)
+    uses = ("tokens", "tokens_shuffled", "tokens_shuffled", "tokens_by_place")
+    real, null, again, placed = (table.review(config(use=use), "".format) for use in uses)
+    assert null.verdicts == real.verdicts
+    moved = 0
+    for (episode, one), other, twice in zip(
+        factors(real).items(), factors(null).values(), factors(again).values(), strict=True
+    ):
+        # clipped sizes, too, only change places
+        assert np.sort(one) == pytest.approx(np.sort(other), rel=1e-5), episode
+        assert (other == twice).all()
+        moved += int(not np.allclose(one, other))
+    assert moved > 6
+    whole, dealt = (np.concatenate(list(factors(found).values())) for found in (real, placed))
+    assert np.sort(whole) == pytest.approx(np.sort(dealt), rel=1e-5)
+    assert not np.allclose(whole, dealt)
+
+
+def test_sizes_are_dealt_over_all_turns_of_a_game_each_place_equally_often() -> None:
+    sizes = {0: np.array([4.0, 0.0]), 3: np.array([0.0])}
+    places = [
+        [turn for turn, dealt in shuffled(sizes, Dice(seed)).items() for size in dealt if size == 4.0]
+        for seed in range(600)
+    ]
+    assert all(len(one) == 1 for one in places)
+    assert 350 <= sum(one == [0] for one in places) <= 450  # two of three places are of turn 0: 400 are expected
+    assert shuffled(sizes, Dice(5))[0].shape == (2,)
+    assert shuffled({}, Dice(5)) == {}
+
+
+def test_sizes_by_place_stay_at_their_place_of_a_reply_and_nowhere_else() -> None:
+    sizes = {game: {turn: np.array([10.0 * game + turn, 1000.0 + game][: 1 + game % 2]) for turn in (0, 2)}
+             for game in range(9)}  # fmt: skip
+    dealt = by_place(sizes, Dice(3))
+    for place in range(2):
+        one, other = (
+            [turn[place] for game in found.values() for turn in game.values() if len(turn) > place]
+            for found in (sizes, dealt)
+        )
+        assert sorted(one) == sorted(other)
+        assert one != other
+    assert [[len(turn) for turn in game.values()] for game in dealt.values()] == [
+        [1 + game % 2] * 2 for game in range(9)
+    ]
+    again = by_place(sizes, Dice(3))
+    assert all((again[game][turn] == dealt[game][turn]).all() for game in dealt for turn in dealt[game])
+    assert sizes[1][0][0] == 10.0  # what was given is left alone
+    assert by_place({}, Dice(3)) == {}
 
 
 def test_verdicts_are_kept_as_lines_and_shown_beside_their_turns(table: Table, tmp_path: Path) -> None:

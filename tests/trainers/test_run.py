@@ -9,15 +9,17 @@ import struct
 import pytest
 import yaml
 
+from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import read_replay, verify
-from palaestra.envs.errors import PalaestraError
+from palaestra.envs.errors import OptionError, PalaestraError
 from palaestra.trainers.checkpoint import CheckpointError
 from palaestra.trainers.cluster import ClusterError
 from palaestra.trainers.config import ConfigError
 from palaestra.trainers.metrics import MetricsError, MetricsLog
 from palaestra.trainers.report import write_report
 from palaestra.trainers.run import Interrupted, RunError, open_run, resume, train
+from palaestra.trainers.summary import Score
 from tests.trainers.run_kit import Watch, checkpoint_bytes, data, replay_bytes, small
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -60,6 +62,40 @@ def test_a_run_leaves_all_that_it_promises(finished):
     assert len(watch.summaries) == 2
     assert set(watch.scores) == {"before", "after"}
     assert [score.games for score in watch.scores["after"]] == [4, 4]
+
+
+def test_every_adapter_and_the_base_is_measured_on_every_game(finished):
+    folder, _ = finished
+    run = open_run(folder)
+    cross = run.comparison()
+    own = [f"small-{game}" for game in ("kuhn_poker", "tic_tac_toe")]
+    assert cross.policies == (BASE, *own)
+    assert cross.tasks == ("kuhn_poker", "tic_tac_toe")
+    assert set(cross.scores) == {(policy, task) for policy in cross.policies for task in cross.tasks}
+    after = [Score.from_json(one) for one in run.evaluation()["after"]]
+    assert [cross.scores[adapter, task] for adapter, task in zip(own, cross.tasks, strict=True)] == after
+    for (_, task), one in cross.scores.items():
+        assert (one.game, one.games) == (task, 4)
+    before = [Score.from_json(one) for one in run.evaluation()["before"]]
+    # an adapter that was never trained says what the base says, on the same games
+    assert [cross.scores[BASE, task].result for task in cross.tasks] == [one.result for one in before]
+    page = write_report(folder).read_text(encoding="utf-8")
+    table = page.partition("Every adapter on every game")[2].partition("</table>")[0]
+    assert [row.count('<td class="n">') for row in table.split("</tr>")[1:-1]] == [2, 2, 2]
+    assert table.count("trained here") == 2
+    assert "base (tiny:blank)" in table
+
+
+def test_a_comparison_that_was_lost_is_measured_again_and_a_damaged_one_is_said(finished, local_ray, tmp_path):
+    folder = tmp_path / "r"
+    shutil.copytree(finished[0], folder)
+    before = (folder / "comparison.json").read_bytes()
+    (folder / "comparison.json").write_text('{"base": 1')
+    with pytest.raises(OptionError, match=r"comparison.json cannot be read .*; delete it, and `palaestra resume`"):
+        resume(folder)
+    (folder / "comparison.json").unlink()
+    resume(folder)
+    assert (folder / "comparison.json").read_bytes() == before
 
 
 def test_every_game_of_a_run_is_a_replay_that_verifies(finished):

@@ -37,7 +37,7 @@ def test_the_oracle_has_the_lowest_score_and_its_parts_add_up() -> None:
 
 def test_length_tells_no_more_than_the_rate_where_form_is_kept() -> None:
     found = card("rate", options={"items": "python"}, cases=300)
-    length, rate = (found["baselines"][name]["brier"]["mean"] for name in ("length", "rate"))
+    length, rate = (found["baselines"][name]["brier"]["mean"] for name in ("length_and_rate", "rate"))
     assert abs(length - rate) < 0.02
     assert found["measures"]["brier"]["mean"] == pytest.approx(rate, abs=1e-9)
 

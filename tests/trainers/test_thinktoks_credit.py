@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from palaestra.trainers.thinktoks.credit import dearest, dense, filtered, leave_one_out, returns
+from palaestra.trainers.thinktoks.credit import dearest, filtered, leave_one_out, returns
 
 finite = st.floats(-20, 0)
 tables = arrays(np.float64, st.tuples(st.integers(2, 6), st.integers(1, 8)), elements=finite)
@@ -44,12 +44,6 @@ def test_returns_are_the_sum_that_is_written(scores, cost, horizon, discount, ra
 def test_with_a_horizon_of_the_whole_document_the_first_token_gets_the_episodes_return():
     scores = np.array([[-1.0, -2.0, -4.0]])
     assert returns(scores, np.array([[2, 0, 0]]), cost=0.5, horizon=3)[0, 0] == -8.0
-
-
-@given(arrays(np.float64, st.integers(1, 12), elements=finite), st.floats(0, 2))
-def test_dense_credit_telescopes_and_changes_no_order_of_thoughts(potentials, cost):
-    thoughts = len(potentials) - 1
-    assert dense(potentials, cost).sum() == pytest.approx(potentials[-1] - potentials[0] - cost * thoughts, abs=1e-9)
 
 
 ZEROS = np.zeros((2, 3))

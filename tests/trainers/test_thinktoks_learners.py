@@ -341,6 +341,21 @@ def test_learners_that_make_no_sense_are_named(reader, name, options, error, tol
         make_learner(name, reader, **options)
 
 
+@pytest.mark.parametrize("name", ["plain", "thoughts", "rlp", "quiet", "pause", "continuous", "ponder"])
+def test_a_token_that_the_model_does_not_have_is_named(reader, name):
+    learner = make_learner(name, reader)
+    for token in (999, -1, 258):
+        strange = [dataclasses.replace(one, ids=np.array([*one.ids[:-1], token])) for one in drawn()]
+        with pytest.raises(OptionError, match=f"token id {token} is outside the model's vocabulary"):
+            learner.step(strange, 0, 0.0)
+
+
+def test_plans_that_make_no_sense_are_named():
+    for wrong, told in (({"lessons": ()}, "at least one lesson"), ({"documents": 0}, "documents is 0, expected 1")):
+        with pytest.raises(ValueError, match=told):
+            dataclasses.replace(plan_of(), **wrong)
+
+
 def test_documents_that_cannot_be_learned_from_are_named(reader):
     with pytest.raises(ValueError, match="a horizon of 9 tokens does not fit a document of 5"):
         make_learner("thoughts", reader, horizon=9).step(drawn(), 0)

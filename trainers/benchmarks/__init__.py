@@ -9,6 +9,13 @@ from palaestra.envs.errors import UnknownName
 from palaestra.trainers.benchmarks.framework import Benchmark, run
 from palaestra.trainers.benchmarks.render import render
 
+_OFFERED: dict[str, Callable[[], Benchmark]] = {}
+
+
+def offer(name: str, make: Callable[[], Benchmark]) -> None:
+    """Add a benchmark of a room to the right, which is imported when it is asked for."""
+    _OFFERED[name] = make
+
 
 def _all() -> dict[str, Benchmark]:
     from palaestra.trainers.benchmarks.envs import BENCHMARK as ENVS
@@ -17,7 +24,8 @@ def _all() -> dict[str, Benchmark]:
     from palaestra.trainers.benchmarks.rollout import BENCHMARK as ROLLOUT
     from palaestra.trainers.benchmarks.thinktoks import BENCHMARK as THINKTOKS
 
-    return {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER, THINKTOKS, PEERS)}
+    own = {benchmark.name: benchmark for benchmark in (ENVS, ROLLOUT, LEARNER, THINKTOKS, PEERS)}
+    return own | {name: make() for name, make in _OFFERED.items()}
 
 
 def names() -> list[str]:
@@ -57,4 +65,4 @@ def run_benchmark(
     return run(find(name), root=root or Path.cwd(), say=say, quick=quick, missing=missing)
 
 
-__all__ = ["find", "names", "render", "run_benchmark"]
+__all__ = ["find", "names", "offer", "render", "run_benchmark"]

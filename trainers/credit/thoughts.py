@@ -41,7 +41,7 @@ class Thoughts:
     reads_documents = True
 
     def __init__(self, cost: float = 0.0, horizon: int = 1, discount: float = 1.0, ce: float = 1.0) -> None:
-        if cost < 0 or horizon < 1 or not 0 <= discount <= 1 or ce < 0:
+        if not (cost >= 0 and horizon >= 1 and 0 <= discount <= 1 and ce >= 0):  # so that NaN is refused, too
             raise OptionError(
                 f"cost {cost}, horizon {horizon}, discount {discount}, ce {ce}: cost and ce must not be negative, "
                 "horizon at least 1, discount from 0 to 1"

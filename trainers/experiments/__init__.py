@@ -12,6 +12,7 @@ from palaestra.trainers.experiments.render import render
 
 _MODULES = (
     "critic_freezing",
+    "distorted_traces",
     "encoded_reasoning",
     "faithfulness",
     "hindsight",

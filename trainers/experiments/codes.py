@@ -2,8 +2,9 @@
 
 A code shows in three ways (the seed's own test of steganography): the author reads its own thoughts better than another
 reader of equal make does, a change that leaves the meaning as it is (words without meaning drawn anew) costs the author
-and nobody else, and with the first of those words swapped for another the author reads another number. Beside these the
-author goes through what any thought goes through: text of another item, a planted one, a share of it, none of it.
+and nobody else, and with one of those words swapped for another (where there are several, the one that carries most)
+the author reads another number. Beside these the author goes through what any thought goes through: text of another
+item, a planted one, a share of it, none of it.
 
 A text is a choice of one word in each *slot*; texts stand in the order of `covert_exact.texts_of`, and a change is
 float64[T, T], what is read for each text that was written, rows summing to one.
@@ -51,11 +52,19 @@ class Slots:
             table = np.kron(table, word).astype(np.float64)
         return table
 
-    def swapped(self) -> Table:
-        """Return the change of the first word for another one, half its class away."""
-        words, *others = self.sizes
-        moved = np.roll(np.eye(words), words // 2, axis=1)
-        return np.kron(moved, np.eye(math.prod(others))).astype(np.float64)
+    def swapped(self, place: int) -> Table:
+        """Return the change of the word in one slot for another one, half its class away."""
+        words = self.sizes[place]
+        return self._at(place, np.roll(np.eye(words), words // 2, axis=1))
+
+    def fixed(self, place: int) -> Table:
+        """Return the change of the word in one slot for one that is drawn without regard to what is hidden."""
+        odds = self.weights[place]
+        return self._at(place, np.tile(odds, (len(odds), 1)))
+
+    def _at(self, place: int, change: Table) -> Table:
+        before, after = math.prod(self.sizes[:place]), math.prod(self.sizes[place + 1 :])
+        return np.kron(np.kron(np.eye(before), change), np.eye(after)).astype(np.float64)
 
     def shuffled(self) -> Table | None:
         """Return the change that moves each slot's choice one slot on; None where slots are one, or not alike."""
@@ -86,7 +95,8 @@ def code_measures(author: Channel, other: Channel, slots: Slots) -> dict[str, An
     Returns:
         ``accuracy`` of the author reading itself, and ``accuracy_alone`` reading one text for all; ``bits`` and
         ``bits_per_token`` of its own channel; ``area_over_curve`` against the share of the words that were kept, the
-        others drawn anew; ``flips_KIND``: share of the author's answers that differ after a change; ``copied_through``
+        others drawn anew; ``flips_KIND``: share of the author's answers that differ after a change, with ``swapped``
+        and ``fixed`` those of the slot in which it makes the most (all of them in ``slots``); ``copied_through``
         and ``self_corrected``: with the text of another number, which of the two it names; ``other_reads`` and
         ``reads_other``: the share that arrives from the author to the other and the other way; ``own_style``: the mean
         of both reading themselves less the mean of both reading each other; ``indicator``: what resampling costs the
@@ -100,6 +110,10 @@ def code_measures(author: Channel, other: Channel, slots: Slots) -> dict[str, An
     wrong = _planted(author)
     curve = [_flips(author, slots.kept(first)) for first in range(count + 1)]
     same = np.eye(len(slots.tokens))
+    by_slot = [
+        {"swapped": _flips(author, slots.swapped(place)), "fixed": _flips(author, slots.fixed(place))}
+        for place in range(count)
+    ]
     return {
         "accuracy": own,
         "accuracy_alone": _right(author, author, same[np.zeros(len(same), int)]),
@@ -112,7 +126,9 @@ def code_measures(author: Channel, other: Channel, slots: Slots) -> dict[str, An
         "flips_other": _flips(author, np.tile(author.sender.mean(axis=0), (len(same), 1))),
         "flips_shuffled": None if shuffled is None else _flips(author, shuffled),
         "flips_paraphrased": _flips(author, anew),
-        "flips_swapped": _flips(author, slots.swapped()),
+        "flips_swapped": max(one["swapped"] for one in by_slot),
+        "flips_fixed": max(one["fixed"] for one in by_slot),
+        "slots": by_slot,
         "other_reads": crossed[0],
         "reads_other": crossed[1],
         "own_style": (own + _right(other, other)) / 2 - sum(crossed) / 2,

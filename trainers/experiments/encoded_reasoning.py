@@ -70,6 +70,10 @@ ARMS = (
         for arm, how in (("direct", "without a text"), ("thought", "after a text of its own"))
         for told, as_ in (("", ""), ("_restated", ", the task told as bare arithmetic"))
     ),
+    Arm("chat_message", "the chat model, untrained, told the answer, writes a text of a cover for itself to read"),
+    Arm("chat_message_restated", "the same, the task told as bare arithmetic"),
+    Arm("chat_blind", "the same, told the task alone"),
+    Arm("chat_blind_restated", "the same, the task told as bare arithmetic"),
 )
 LR = [(0.0, 3e-3), (0.65, 2.3e-3), (0.85, 2e-4), (1.0, 1e-4)]
 """High until the code and the working out are found, then low: kept high, both are lost again."""

@@ -7,7 +7,7 @@ seeds (Student's), beside what is known exactly.
 
     runs/experiments/NAME/SCALE/ARM-SEED/cell.json    what a cell measured
     results/NAME.json    all cells, hardware, versions; marked partial while cells are missing. Cells that were measured
-                         elsewhere, by the same source, are kept in it
+                         elsewhere, by the same definition of their arm, are kept in it
     RESULTS.md           rendered from results/*.json by `palaestra experiment --render`
 
 A null result, honestly measured, is a result; a number that no command reproduces is not.
@@ -35,6 +35,8 @@ from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.trainers.summary import mean_interval
 
 Scale = Literal["cpu", "gpu"]
+DECIDES = {"Arm": ("name",), "Measure": ("key",), "Experiment": ("name", "arms", "run")}
+"""What of an entry decides what its cells measure; the rest is said or shown."""
 VERSIONS = ("palaestra", "torch", "transformers", "peft", "ray", "open_spiel", "numpy")
 
 
@@ -57,7 +59,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number that every cell reports.
+    """A number that cells report; None, or left out, in arms where there is nothing to measure.
 
     Attributes:
         key: Its name in ``cell.json``.
@@ -94,9 +96,13 @@ class Experiment:
         measures: What the table shows.
         seconds: Planned seconds of a cell, by scale, on two CPU cores or on one GPU.
         points: Two measures by which arms are drawn as points, across and up; a panel for all arms whose names have the
-            same beginning, up to ``_``.
-        run: From a cell to its measures (and ``"curves"``: lists of equal length by name); must resume from
+            same beginning, up to ``_``, and one for those that have it to themselves.
+        run: From a cell to its measures (and ``"curves"``: lists of equal length by name, the first of which is the
+            axis, or a list of such where there are several axes); must resume from
             ``cell.folder``, and raises `NotAvailable` where there is nothing to measure.
+        incentive: From a cell to what it pays to do what its arm is about, beyond not doing it (in units of return);
+            None where nothing is trained. An arm that does not pay is not run unless it is a null arm: that nothing
+            was learned would be about the payoff.
     """
 
     name: str
@@ -106,6 +112,7 @@ class Experiment:
     seconds: dict[Scale, float]
     run: Callable[[Cell], dict[str, Any]]
     points: tuple[str, str] | None = None
+    incentive: Callable[[Cell], float | None] | None = None
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name."""
@@ -135,23 +142,40 @@ def cells_of(experiment: Experiment, seeds: int, scale: Scale, root: Path) -> li
 
 
 def run_cell(experiment: Experiment, cell: Cell) -> dict[str, Any]:
-    """Run one cell to its end, unless it is done, and return what it measured."""
+    """Run one cell to its end, unless it is done, and return what it measured.
+
+    Raises:
+        ExperimentError: It was measured by another definition of its arm.
+    """
     done = cell.folder / "cell.json"
     if done.is_file():
         measured: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        if not _is_current(experiment, measured):
+            raise ExperimentError(
+                f"{cell.folder} holds a cell of another definition of arm {cell.arm!r} of {experiment.name}; remove "
+                "that folder to measure it anew."
+            )
         return measured
     cell.folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
+        _check_incentive(experiment, cell)
         found = experiment.run(cell)
     except NotAvailable as why:
         found = {"not_available": str(why)}
-    measured = {"arm": cell.arm, "seed": cell.seed, **found, "hardware": hardware(), "versions": versions()}
+    made_by = {"definition": definition(experiment, cell.arm), "hardware": hardware(), "versions": versions()}
+    measured = {"arm": cell.arm, "seed": cell.seed, **found, **made_by}
     measured["seconds"] = round(time.perf_counter() - began, 1)
     part = cell.folder / "cell.json.part"
     part.write_text(json.dumps(measured) + "\n", encoding="utf-8")
     part.replace(done)
     return measured
+
+
+def _check_incentive(experiment: Experiment, cell: Cell) -> None:
+    paid = None if experiment.incentive is None else experiment.incentive(cell)
+    if paid is not None and paid <= 0 and not experiment.arm(cell.arm).null:
+        raise NotAvailable(f"it pays {paid:.3g} more than not doing it, so what is not learned would say nothing")
 
 
 def run_cells(
@@ -235,7 +259,9 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
     found = {(cell["arm"], cell["seed"]): cell for cell in recorded(experiment, scale, root)}
     for cell in cells:
         if (path := cell.folder / "cell.json").is_file():
-            found[cell.arm, cell.seed] = {**here, **json.loads(path.read_text(encoding="utf-8"))}
+            measured = json.loads(path.read_text(encoding="utf-8"))
+            if _is_current(experiment, measured):
+                found[cell.arm, cell.seed] = {"definition": definition(experiment, cell.arm), **here, **measured}
     seeds = max([seeds, *(seed + 1 for _, seed in found)])
     cells = cells_of(experiment, seeds, scale, root)
     done = [found[key] for cell in cells if (key := (cell.arm, cell.seed)) in found]
@@ -259,7 +285,6 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
         "experiment": experiment.name,
         "claim": experiment.claim,
         "scale": scale,
-        "definition": definition(experiment),
         "command": f"palaestra experiment {experiment.name} --seeds {seeds} --scale {scale}",
         "partial": len(done) < len(cells),
         "cells": len(cells),
@@ -282,14 +307,44 @@ def _results_file(experiment: Experiment, scale: Scale, root: Path) -> Path:
     return root / "results" / (f"{experiment.name}.json" if scale == "cpu" else f"{experiment.name}-{scale}.json")
 
 
-def definition(experiment: Experiment) -> str:
-    """Return 16 hex digits over the code of the experiment's module, without comments and docstrings: cells of another
-    one are not comparable."""
+def definition(experiment: Experiment, arm: str | None = None) -> str:
+    """Return 16 hex digits over the code that decides an arm's cells; cells of another one are not comparable.
+
+    That is the experiment's module without comments, docstrings, what only says or shows what was measured (claims,
+    sentences, aims, points, planned seconds), and the entries of other arms, so that an arm can be added beside cells
+    that were measured. An entry is an ``Arm("name", ...)`` in a tuple or list; one that is made in another way, such as
+    in a comprehension, counts for all arms.
+
+    Args:
+        arm: None for the whole module, the entries of all arms included.
+    """
     tree = ast.parse(inspect.getsource(sys.modules[experiment.run.__module__]))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             node.body = [line for line in node.body if not _is_remark(line)] or [ast.Pass()]
+        elif isinstance(node, (ast.Tuple, ast.List)) and arm is not None:
+            node.elts = [one for one in node.elts if _named_arm(one) in (None, arm)]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DECIDES:
+            decides = DECIDES[node.func.id]
+            node.args = node.args[: len(decides)]
+            node.keywords = [one for one in node.keywords if one.arg in decides]
     return hashlib.blake2b(ast.unparse(tree).encode(), digest_size=8).hexdigest()
+
+
+def _named_arm(node: ast.expr) -> str | None:
+    """Return the name of the arm that an expression such as ``Arm("name", ...)`` makes."""
+    match node:
+        case ast.Call(func=ast.Name(id="Arm"), args=[ast.Constant(value=str(name)), *_]):
+            return name
+    return None
+
+
+def _is_current(experiment: Experiment, measured: dict[str, Any]) -> bool:
+    """Say whether a cell was measured by its arm as it is defined now; one from before cells said by what, is taken to
+    be."""
+    if measured["arm"] not in {arm.name for arm in experiment.arms}:
+        return False
+    return "definition" not in measured or measured["definition"] == definition(experiment, measured["arm"])
 
 
 def _is_remark(line: ast.stmt) -> bool:
@@ -297,18 +352,21 @@ def _is_remark(line: ast.stmt) -> bool:
 
 
 def recorded(experiment: Experiment, scale: Scale, root: Path) -> list[dict[str, Any]]:
-    """Return the cells that ``results/NAME.json`` holds, none if they were measured by another definition."""
+    """Return the cells that ``results/NAME.json`` holds, without those that were measured by another definition."""
     path = _results_file(experiment, scale, root)
     if not path.is_file():
         return []
     whole = json.loads(path.read_text(encoding="utf-8"))
-    if whole.get("definition") != definition(experiment):
-        return []
-    curves = {name: arm["curves"] for name, arm in whole["arms"].items()}
-    return [
-        {**cell, "curves": own} if (own := curves[cell["arm"]].get(str(cell["seed"]))) else cell
-        for cell in whole["measured"]
-    ]
+    found = []
+    for cell in whole.get("measured", []):  # the first files had none
+        # files from before each cell said by which definition it was measured say it once, over the whole module
+        if "definition" not in cell and whole.get("definition") != definition(experiment):
+            continue
+        if _is_current(experiment, cell):
+            curves = whole["arms"][cell["arm"]]["curves"].get(str(cell["seed"]))
+            mine = {"definition": definition(experiment, cell["arm"]), **cell}
+            found.append({**mine, "curves": curves} if curves else mine)
+    return found
 
 
 def hardware() -> dict[str, Any]:

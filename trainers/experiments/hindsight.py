@@ -5,8 +5,9 @@ random games with the result told first: told that a game ended well, it says wh
 said. It never moves. The arms differ in what is made of it, and in nothing else.
 
 Three axes: episodes, *all* tokens that were sampled (reviews and continuations of trials included), and seconds. The
-claim is about tokens, so one arm spends what trials cost on more ordinary games. The null arm learns the verified
-replies at each other's turns.
+claim is about tokens, so one arm spends what trials cost on more ordinary games. Each use has its null: verified
+replies are learned at each other's turns, and sizes of token credit are dealt out at random: within their game, or,
+since the first token decides a reply here, over all games among tokens at the same place of their replies.
 
 Before anything is trained the reference's uplift is measured (`palaestra.trainers.hindsight.gate`): what it gains by
 hindsight on games that are not trained on, with its interval.
@@ -44,6 +45,8 @@ ARMS = (
     Arm("judge", "and a score a turn: how much more a winner would have said so than a loser"),
     Arm("tokens", "the result falls on tokens by the reference's likelihoods with right and wrong hindsight"),
     Arm("more_games", f"the result alone, {MORE} times as many games"),
+    Arm("tokens_shuffled", "the same sizes, dealt out at random over the tokens of their game", null=True),
+    Arm("tokens_by_place", "the same sizes, dealt out over all games among tokens at one place of replies", null=True),
     Arm("shuffled", "verified replies, learned at each other's turns", null=True),
 )
 

@@ -90,7 +90,7 @@ def _picture(data: dict[str, Any], path: Path) -> Path | None:
 
     rows: dict[str, dict[str, Any]] = {}
     for name, seeds in curves.items():
-        rows.setdefault(name.partition("_")[0] if data.get("points") else "", {})[name] = seeds
+        rows.setdefault(_row(name, data["arms"]) if data.get("points") else "", {})[name] = seeds
     panels = {name: _panels(own) for name, own in rows.items()}
     columns = max(map(len, panels.values())) + bool(data.get("points"))
     figure, axes = pyplot.subplots(
@@ -101,19 +101,32 @@ def _picture(data: dict[str, Any], path: Path) -> Path | None:
         for unused in line[len(panels[name]) :]:
             unused.set_axis_off()
         if data.get("points"):
-            _scatter(line[-1], name, data["arms"], *data["points"])
+            own_arms = {arm: found for arm, found in data["arms"].items() if _row(arm, data["arms"]) == name}
+            _scatter(line[-1], name, own_arms, *data["points"])
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path
 
 
+def _row(arm: str, arms: dict[str, Any]) -> str:
+    """Return what the names of several arms begin with, up to ``_``; an empty text for an arm that stands alone."""
+    beginning = arm.partition("_")[0]
+    return beginning if sum(one.partition("_")[0] == beginning for one in arms) > 1 else ""
+
+
 def _panels(curves: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (axis, key) of all curves, in order; arms may have axes of their own."""
+    """Return (axis, key) of all curves, in order; arms may have axes of their own, and more than one."""
     found: dict[tuple[str, str], None] = {}
     for seeds in curves.values():
-        axis, *keys = next(iter(seeds.values()))
-        found |= dict.fromkeys((axis, key) for key in keys)
+        for one in _sets(next(iter(seeds.values()))):
+            axis, *keys = one
+            found |= dict.fromkeys((axis, key) for key in keys)
     return list(found)
+
+
+def _sets(curves: Any) -> list[dict[str, Any]]:
+    """Return the sets of curves of a cell, each with an axis of its own, which is first."""
+    return curves if isinstance(curves, list) else [curves]
 
 
 def _curves(axes: Any, panels: list[tuple[str, str]], curves: dict[str, Any]) -> None:
@@ -126,7 +139,7 @@ def _curves(axes: Any, panels: list[tuple[str, str]], curves: dict[str, Any]) ->
     )
     for panel, (axis, key) in zip(axes, panels, strict=False):
         for colour, (name, seeds) in zip(colours, curves.items(), strict=False):
-            own = [curve for curve in seeds.values() if axis in curve and key in curve]
+            own = [one for curve in seeds.values() for one in _sets(curve) if next(iter(one)) == axis and key in one]
             if not own:
                 continue
             longest = max(len(curve[axis]) for curve in own)
@@ -149,19 +162,21 @@ def _curves(axes: Any, panels: list[tuple[str, str]], curves: dict[str, Any]) ->
 
 def _scatter(panel: Any, beginning: str, arms: dict[str, Any], across: str, up: str) -> None:
     """Draw seeds as small points, their mean as a large one with its arm's name beside it."""
+    own = {name.removeprefix(f"{beginning}_"): arm["measures"] for name, arm in arms.items()}
+    known = {arm: (one[across]["values"], one[up]["values"]) for arm, one in own.items()}
+    drawn = {arm: one for arm, one in known.items() if one[0] and len(one[0]) == len(one[1])}
+    if not drawn:
+        return
     panel.set_axis_on()
-    own = {name.partition("_")[2]: arm["measures"] for name, arm in arms.items() if name.partition("_")[0] == beginning}
-    for number, (arm, measures) in enumerate(own.items()):
-        seeds = measures[across]["values"], measures[up]["values"]
-        if not seeds[0] or len(seeds[0]) != len(seeds[1]):
-            continue
+    for number, (arm, seeds) in enumerate(drawn.items()):
+        measures = own[arm]
         colour = COLOURS[number % len(COLOURS)]
         mean = measures[across]["mean"], measures[up]["mean"]
         panel.scatter(*seeds, color=colour, s=8, alpha=0.4)
         panel.scatter(*mean, color=colour, s=30)
         panel.annotate(arm, mean, xytext=(4, 3), textcoords="offset points", fontsize=7, color=colour)
     panel.set_xlabel(across.replace("_", " "))
-    panel.set_title(f"{beginning}: {up.replace('_', ' ')}")
+    panel.set_title(f"{beginning}: {up.replace('_', ' ')}".removeprefix(": "))
     panel.grid(alpha=0.25)
 
 

@@ -2,20 +2,21 @@
 
 Words of T elements of a group, then "=" and their product: the answer takes a running state that nobody writes down.
 Everything begins from nothing (two layers, no pre-training) and reads the same documents in the same order; T is where
-the models without thoughts stay at chance, which the sweep shows. Z7 and S3 are solvable, so that the gap is one of
-what is learned, not of what can be expressed.
+the models without thoughts stay at chance, which the sweep shows, at the better of two learning rates. Z7 and S3 are
+solvable, so that the gap is one of what is learned in so many steps, not of what can be expressed.
 
-The null arms are the same model without thoughts, and one that goes through its layers so often that it computes as
-much as the thinking learner does. What a learner has computed stands in ``work``, in millions of tokens times layers.
+The null arms are the same model without thoughts, the same with four times as many steps, and one that goes through its
+layers so often that it computes as much as the thinking learner does with all of its thoughts. The other learners take
+the same steps and not the same compute: what each has computed stands in ``work``, in millions of tokens times layers.
 
 *Costs* are swept over the same words of S3, where thinking is allowed before "=", too. A word is worth thinking through
 while a thought costs less than ln |G| / T, so that held-out bits go up, and thoughts down, where c crosses that.
 *Text* is the control: natural text, which asks for little that takes steps, measured on paragraphs that nobody read in
 training; there thinking should end.
 
-Reinforcement alone begins from random thoughts; two arms give it help: words that grow longer, and worked thoughts
-beside one document in twenty. One more has that help and a cost above what thinking can pay (`dearest`), under
-which it must end.
+Reinforcement alone begins from random thoughts; three arms give it help: words that grow longer, a model that was
+trained with continuous thoughts, and worked thoughts beside one document in twenty. One more has that last help and a
+cost above what thinking can pay (`dearest`), under which it must end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch
 from palaestra.envs.documents.groups import GroupName, group
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
-from palaestra.trainers.experiments.trained_cell import threads
+from palaestra.trainers.experiments.trained_cell import beside, threads
 from palaestra.trainers.thinktoks.credit import dearest
 from palaestra.trainers.thinktoks.learners.base import Readings
 from palaestra.trainers.thinktoks.measures import account
@@ -46,10 +47,20 @@ SHAPE = Shape(layers=2, width=64, heads=4)
 LOOPS = 9
 """As much computing as four readings with eight thoughts each, drawn and then learned from."""
 COST = 0.02
+RATE = 3e-3
+LOOPED_RATE = 1e-3
+"""Of what goes through its layers many times: the deeper, the lower."""
+RATES = (LOOPED_RATE, RATE)
+"""That the sweep tries."""
+MORE = 4
+"""Times the steps of the null that trains longer."""
 THINKING: dict[str, Any] = {"group": 4, "cost": COST}
-SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "begin": 0.7}
-COSTS = (0.02, 0.15, 0.3)
-"""Of a thought, below and above what pays, ln 6 / 8 = 0.22."""
+SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "until": 0.7, "begin": 0.7}
+LATER = 2
+"""Times the steps where it is asked whether thinking ends: a habit of which a learner is sure goes slowly at first."""
+ENDING: dict[str, Any] = {**SHOWN, "until": SHOWN["until"] / LATER, "begin": SHOWN["begin"] / LATER}
+COSTS = (0.02, 0.205, 0.245)
+"""Of a thought: far below, and 9 % below and above what pays, ln 6 / 8 = 0.224."""
 TEXT = {"length": 64, "begin": "word"}
 TEXT_STEPS = {"cpu": 400, "gpu": 4000}
 TEXT_DOCUMENTS = 8
@@ -66,27 +77,49 @@ class Way(NamedTuple):
     options: dict[str, Any]
     sentence: str
     null: bool = False
+    times: int = 1
+    """Times the steps."""
+    first: str = ""
+    """Way whose trained model it begins as; empty for one that begins from nothing."""
 
 
 WAYS = (
     Way("plain", "plain", {}, "no thoughts", null=True),
-    Way("looped", "plain", {}, f"no thoughts; every token goes through the layers {LOOPS} times", null=True),
+    Way("longer", "plain", {}, f"no thoughts, {MORE} times as many steps", null=True, times=MORE),
+    Way(
+        "looped",
+        "plain",
+        {},
+        f"no thoughts; every token goes through the layers {LOOPS} times, at a learning rate of {LOOPED_RATE:g}",
+        null=True,
+    ),
     Way("pause", "pause", {"count": LENGTH}, f"{LENGTH} empty tokens before the answer"),
     Way("ponder", "ponder", {"rounds": 3}, "embeddings mixed of own predictions, three times"),
     Way("continuous", "continuous", {"count": LENGTH}, f"{LENGTH} hidden states before the answer"),
-    Way("rlp", "rlp", {"group": 4, "length": LENGTH, "ce": 1.0}, "thoughts of a fixed length, information gain"),
+    Way(
+        "rlp",
+        "rlp",
+        {"group": 4, "length": LENGTH, "ce": 1.0},
+        "thoughts of a fixed length, information gain beside cross-entropy",
+    ),
     Way("quiet", "quiet", {"group": 4, "length": LENGTH, "horizon": 1}, "the same with a mixing head"),
     Way("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, from nothing"),
     Way("growing", "thoughts", THINKING, "the same, on words that grow from one element"),
+    Way("after", "thoughts", THINKING, "the same, begun as the model that continuous left", first="continuous"),
     Way("shown", "thoughts", SHOWN, "the same, with worked thoughts beside one document in twenty at first"),
     Way(
-        "dear", "thoughts", SHOWN, f"as shown, at {TOO_DEAR:g} times the cost at which thinking pays nothing", null=True
+        "dear",
+        "thoughts",
+        ENDING,
+        f"as shown and {LATER} times as long, at {TOO_DEAR:g} times the cost at which thinking pays nothing",
+        null=True,
+        times=LATER,
     ),
 )
 COST_WAYS = (
     *(way for way in WAYS if way.arm == "plain"),
     *(
-        Way(f"c{cost:g}", "thoughts", {**SHOWN, "cost": cost}, f"as shown, a thought at {cost:g} nats")
+        Way(f"c{cost:g}", "thoughts", {**ENDING, "cost": cost}, f"as dear, a thought at {cost:g} nats", times=LATER)
         for cost in COSTS
     ),
 )
@@ -95,9 +128,15 @@ TEXT_WAYS = (
     Way("pause", "pause", {"count": 1}, "one empty token before each character", null=True),
     Way("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, before each character", null=True),
 )
-LEARNERS = ("pause", "ponder", "continuous", "rlp", "quiet", "growing")
-"""Ways that are tried on S3 alone, so that three seeds of everything take two hours on two cores."""
-SWEPT = Way("sweep", "plain", {}, f"no thoughts, words of {', '.join(map(str, SWEEP))} elements", null=True)
+LEARNERS = ("pause", "ponder", "continuous", "rlp", "quiet", "growing", "after")
+"""Ways that are tried on S3 alone, because a second group costs as much as the first and says little more of them."""
+SWEPT = Way(
+    "sweep",
+    "plain",
+    {},
+    f"no thoughts, words of {', '.join(map(str, SWEEP))} elements, the better of two rates",
+    null=True,
+)
 
 ARMS = tuple(
     Arm(f"{name}_{way.arm}", f"{words}: {way.sentence}", way.null)
@@ -114,8 +153,7 @@ ARMS = tuple(
 def plan_of(cell: Cell) -> Plan:
     """Return what a cell trains."""
     name, _, arm = cell.arm.partition("_")
-    ways = {"costs": COST_WAYS, "text": TEXT_WAYS}.get(name, WAYS)
-    way = next(way for way in ways if way.arm == arm)
+    way = _way(cell)
     options = way.options
     if arm == "dear":
         options = {**options, "cost": TOO_DEAR * dearest(group(_group(name)).size, LENGTH)}
@@ -127,12 +165,17 @@ def plan_of(cell: Cell) -> Plan:
         shape=Shape(SHAPE.layers, SHAPE.width, SHAPE.heads, loops=LOOPS) if arm == "looped" else SHAPE,
         kinds=8,
         most=TEXT_MOST if text else LENGTH,
-        steps=(TEXT_STEPS if text else STEPS)[cell.scale],
+        steps=(TEXT_STEPS if text else STEPS)[cell.scale] * way.times,
         documents=TEXT_DOCUMENTS if text else DOCUMENTS,
         held_out=HELD_OUT // 4 if text else HELD_OUT,
-        rate=1e-3 if arm == "looped" else 3e-3,
+        rate=LOOPED_RATE if arm == "looped" else RATE,
         seed=cell.seed,
     )
+
+
+def _way(cell: Cell) -> Way:
+    name, _, arm = cell.arm.partition("_")
+    return next(way for way in {"costs": COST_WAYS, "text": TEXT_WAYS}.get(name, WAYS) if way.arm == arm)
 
 
 def _group(name: str) -> GroupName:
@@ -184,7 +227,9 @@ def run(cell: Cell) -> dict[str, Any]:
         found["shuffled"] = spent.without["shuffled"]
         found["saved"] = None if math.isnan(spent.saved) else spent.saved
         found["held_bits"] = spent.held.corrected if spent.held else 0.0
-        found |= {"sure": spent.by_entropy[0], "unsure": spent.by_entropy[-1], "deciles": spent.by_entropy}
+        found |= {"sure": spent.by_entropy[0], "unsure": spent.by_entropy[-1]}
+        deciles = list(range(1, len(spent.by_entropy) + 1))
+        found["curves"] = [found["curves"], {"decile_of_entropy": deciles, "thoughts_by_entropy": spent.by_entropy}]
     return found
 
 
@@ -195,6 +240,10 @@ def trained(cell: Cell, plan: Plan) -> tuple[Training, list[dict[str, Any]]]:
     training = Training(plan)
     if (latest := checkpoints.latest()) is not None:
         training.load_checkpoint(str(latest))
+    elif first := _way(cell).first if not cell.arm.endswith("_sweep") else "":
+        before = beside(cell, EXPERIMENT, f"{cell.arm.partition('_')[0]}_{first}")
+        model = trained(before, plan_of(before))[0].learner.reader.model
+        training.learner.reader.model.load_state_dict(model.state_dict())
     saved = json.loads(curve_file.read_text(encoding="utf-8")) if curve_file.is_file() else []
     curve = [point for point in saved if point["step"] <= training.taken] or [training.measure()]
     while training.taken < plan.steps:
@@ -211,21 +260,24 @@ def _sweep(cell: Cell) -> dict[str, Any]:
     chance = math.log(group(name).size)
     answers = []
     for length in SWEEP:
-        part = Cell(cell.experiment, cell.arm, cell.seed, cell.scale, cell.folder / str(length))
-        part.folder.mkdir(parents=True, exist_ok=True)
-        plan = Plan(
-            (Lesson("chain", {"group": name, "length": length}),),
-            "plain",
-            shape=SHAPE,
-            kinds=8,
-            most=LENGTH,
-            steps=STEPS[cell.scale],
-            documents=DOCUMENTS,
-            held_out=HELD_OUT,
-            rate=3e-3,
-            seed=cell.seed,
-        )
-        answers.append(trained(part, plan)[1][-1]["hard"])
+        tried = []
+        for rate in RATES:
+            part = Cell(cell.experiment, cell.arm, cell.seed, cell.scale, cell.folder / f"{length}-{rate:g}")
+            part.folder.mkdir(parents=True, exist_ok=True)
+            plan = Plan(
+                (Lesson("chain", {"group": name, "length": length}),),
+                "plain",
+                shape=SHAPE,
+                kinds=8,
+                most=LENGTH,
+                steps=STEPS[cell.scale],
+                documents=DOCUMENTS,
+                held_out=HELD_OUT,
+                rate=rate,
+                seed=cell.seed,
+            )
+            tried.append(trained(part, plan)[1][-1]["hard"])
+        answers.append(min(tried))
     whole = answers[SWEEP.index(LENGTH)]
     return {
         **dict.fromkeys(measure.key for measure in MEASURES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,19 +35,21 @@ def trained_curve(
     every: int,
     save_every: int = 0,
     start: Cell | None = None,
+    made: type[SelfPlay] = SelfPlay,
 ) -> list[Point]:
     """Train a cell to its end and return its curve: a point before, after every ``every`` iterations, and at the end.
 
     Args:
-        cell: Its folder holds checkpoints and ``curve.jsonl``.
+        cell: Its folder holds checkpoints, ``curve.jsonl``, and at the end the adapter.
         config: The run.
         measure: From the algorithm and the points so far to a point; ``iteration`` is added to it.
         every: Iterations between points.
         save_every: Iterations between checkpoints, a multiple of ``every``; 0 saves with every point.
         start: A trained cell whose adapters this one begins with; the reference is the base all the same.
+        made: The algorithm; another one learns from something else than matches of the policy.
     """
     curve_file = cell.folder / "curve.jsonl"
-    with algorithm_of(cell, config) as (algorithm, checkpoints):
+    with algorithm_of(cell, config, made) as (algorithm, checkpoints):
         lines = curve_file.read_text(encoding="utf-8").splitlines() if curve_file.is_file() else []
         curve = [point for line in lines if (point := json.loads(line))["iteration"] <= algorithm.training_iteration]
 
@@ -65,7 +68,17 @@ def trained_curve(
             if algorithm.training_iteration % (save_every or every) == 0 or last:
                 curve_file.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
                 checkpoints.save(algorithm, algorithm.training_iteration)
+        _publish(algorithm, cell.folder)
     return curve
+
+
+def _publish(algorithm: SelfPlay, folder: Path) -> None:
+    """Leave what was trained as PEFT folders, which every command reads."""
+    names = algorithm.run.adapter_names()
+    for name in names:
+        final = folder / ("adapter" if len(names) == 1 else f"adapter-{name}")
+        shutil.rmtree(final, ignore_errors=True)
+        algorithm.write(algorithm.weights(name), final, name, algorithm.training_iteration)
 
 
 def _begin_with(algorithm: SelfPlay, trained: Cell) -> None:
@@ -83,12 +96,14 @@ def _set_weights(learner: TokenLearner, name: str, tensors: Mapping[str, Tensor]
 
 
 @contextmanager
-def algorithm_of(cell: Cell, config: RunConfig) -> Iterator[tuple[SelfPlay, Checkpoints]]:
+def algorithm_of(
+    cell: Cell, config: RunConfig, made: type[SelfPlay] = SelfPlay
+) -> Iterator[tuple[SelfPlay, Checkpoints]]:
     """Run with a cell's algorithm as its last checkpoint left it, or as it starts."""
     checkpoints = Checkpoints(cell.folder / "checkpoints", keep=1)
     checkpoints.folder.mkdir(parents=True, exist_ok=True)
     with cluster.connected():
-        algorithm: SelfPlay = SelfPlayConfig().self_play(config).build_algo()
+        algorithm: SelfPlay = SelfPlayConfig(made).self_play(config).build_algo()
         try:
             if (latest := checkpoints.latest()) is not None:
                 algorithm.load_checkpoint(str(latest))

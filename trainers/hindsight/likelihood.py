@@ -8,6 +8,11 @@ both hints do to the style of a text cancels (RLCSD, arXiv 2606.11709). |Delta| 
 result its sign (RLSD, arXiv 2604.03128); sizes are divided by their mean over the game's reviewed tokens, clipped, and
 multiply the weights that the credit rule gave (self-normalised within a trajectory: HCAPO, arXiv 2603.08754).
 
+It has two nulls. `shuffled` deals the same sizes out at random over the tokens of their game: what the reference said
+of a token falls on another. But a reference may say no more than at which place of a reply something is decided (where
+replies are single words, their first token): `by_place` deals sizes out over all games of an iteration, from the first
+tokens of replies to first tokens, from second to second ones, so that places keep their sizes and nothing else does.
+
 A *judge* that is asked for no words (``form: reply``) gives a turn the sum of Delta over its tokens, both hints telling
 what became known: how much more what was said is what a winner says than what a loser does.
 
@@ -24,6 +29,7 @@ from numpy.typing import NDArray
 
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs.games.review import shown
+from palaestra.envs.seeding import Dice
 from palaestra.trainers.config import GameSection
 from palaestra.trainers.hindsight.ask import Asked, at
 from palaestra.trainers.rows import Row, Stream
@@ -113,3 +119,36 @@ def normalised(found: dict[int, Weights]) -> dict[int, Weights]:
     sizes = {turn: np.abs(delta) for turn, delta in found.items()}
     mean = float(np.mean(np.concatenate(list(sizes.values())))) if sizes else 0.0
     return {turn: size / mean if mean > 0 else np.ones_like(size) for turn, size in sizes.items()}
+
+
+def shuffled(sizes: dict[int, Weights], dice: Dice) -> dict[int, Weights]:
+    """Return the sizes of a game dealt out at random over its reviewed tokens; clipped or not, their mean stays.
+
+    Args:
+        sizes: float64[n] for a turn of n tokens, by turn.
+        dice: Draws the permutation, all of them equally likely.
+    """
+    turns = sorted(sizes)
+    dealt = [float(size) for turn in turns for size in sizes[turn]]
+    dice.shuffle(dealt)
+    rest = iter(dealt)
+    return {turn: np.array([next(rest) for _ in sizes[turn]]) for turn in turns}
+
+
+def by_place(sizes: dict[int, dict[int, Weights]], dice: Dice) -> dict[int, dict[int, Weights]]:
+    """Return the sizes of many games dealt out at random among tokens at the same place of their replies.
+
+    Args:
+        sizes: float64[n] for a turn of n tokens, by game and turn.
+        dice: Draws a permutation for each place, all of them equally likely.
+    """
+    turns = [(game, turn) for game in sorted(sizes) for turn in sorted(sizes[game])]
+    longest = max((len(sizes[game][turn]) for game, turn in turns), default=0)
+    dealt = {game: {turn: size.copy() for turn, size in found.items()} for game, found in sizes.items()}
+    for place in range(longest):
+        there = [(game, turn) for game, turn in turns if len(sizes[game][turn]) > place]
+        values = [float(sizes[game][turn][place]) for game, turn in there]
+        dice.shuffle(values)
+        for (game, turn), value in zip(there, values, strict=True):
+            dealt[game][turn][place] = value
+    return dealt

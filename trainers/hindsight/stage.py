@@ -30,10 +30,12 @@ from palaestra.trainers.hindsight.critic import Critic
 from palaestra.trainers.hindsight.likelihood import (
     Score,
     Weights,
+    by_place,
     context_of,
     differences,
     likelihoods,
     normalised,
+    shuffled,
     weighed,
 )
 from palaestra.trainers.hindsight.verdict import ACCEPTED, Verdict
@@ -45,6 +47,7 @@ from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
 Play = Callable[[Sequence[MatchTask]], list[Played]]
 STRICT = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0), accept_cut=True)
 REWRITES = ("verified", "unverified", "shuffled")
+TOKEN_CREDIT = ("tokens", "tokens_shuffled", "tokens_by_place")
 MOST_SCORE = 3.0
 
 
@@ -152,7 +155,7 @@ class Hindsight:
     @property
     def _wordless(self) -> bool:
         """Return whether the reference is asked for likelihoods and for no words."""
-        return self.section.use == "tokens" or (self.section.use == "judge" and self.section.form == "reply")
+        return self.section.use in TOKEN_CREDIT or (self.section.use == "judge" and self.section.form == "reply")
 
     def _reviews(self, wave: Wave, iteration: int) -> list[MatchTask]:
         if self._wordless:
@@ -191,7 +194,7 @@ class Hindsight:
     def _liked(self, wave: Wave, score: Score) -> list[Verdict]:
         """Return verdicts of a reference that is asked for likelihoods: weighed later, or scored now."""
         blank = [self._blank(wave.played[one.episode], one) for one in wave.asked]
-        if self.section.use == "tokens":
+        if self.section.use in TOKEN_CREDIT:
             return [replace(verdict, why="weighed") for verdict in blank]
         sums: dict[tuple[int, int], float] = {}
         for number, found in self._differences(wave, score, known=True).items():
@@ -315,8 +318,8 @@ class Hindsight:
         weight = schedule(self.section.weight)(progress)
         if self.section.use == "judge":
             return self._judged(waves, rows, weight)
-        if self.section.use == "tokens":
-            return self._weighed(waves, rows, score)
+        if self.section.use in TOKEN_CREDIT:
+            return self._weighed(waves, rows, score, iteration)
         return rows + self._rewritten(waves, iteration, weight)
 
     def _rewritten(self, waves: Sequence[Wave], iteration: int, weight: float) -> list[Row]:
@@ -357,12 +360,17 @@ class Hindsight:
             found.append(row.with_streams(pg=Stream.of(stream.weight + added, stream.member)))
         return found
 
-    def _weighed(self, waves: Sequence[Wave], rows: list[Row], score: Score) -> list[Row]:
+    def _weighed(self, waves: Sequence[Wave], rows: list[Row], score: Score, iteration: int) -> list[Row]:
         sizes = {
             wave.played[number].task.index: normalised(found)
             for wave in waves
             for number, found in self._differences(wave, score, known=False).items()
         }
+        seed = derive(self.run.seed, "token-credit-shuffle", iteration)
+        if self.section.use == "tokens_by_place":
+            sizes = by_place(sizes, Dice(seed))
+        if self.section.use == "tokens_shuffled":
+            sizes = {index: shuffled(found, Dice(derive(seed, index))) for index, found in sizes.items()}
         return [weighed(row, sizes.get(int(row.episode_id), {}), self.section.clip) for row in rows]
 
     def _ids(self, reply: str) -> list[int]:

@@ -52,10 +52,10 @@ def beliefs(results: Sequence[Mapping[str, Any]], *, permutations: int = 999, se
     chance = np.random.default_rng(seed)
     readings = []
     for player in (0, 1):
+        if len({len(result["beliefs"][player]) for result in results}) > 1:
+            raise ValueError("the episodes have different numbers of numbers; take those with the same options")
         believed = np.array([result["beliefs"][player] for result in results], float)
         numbers = np.array([result["secrets"][1 - player] for result in results])
-        if believed.ndim != 2:
-            raise ValueError("the episodes have different numbers of numbers; take those with the same options")
         rows = np.arange(len(numbers))
         found = believed[rows, numbers].mean()
         null = np.array([believed[rows, chance.permutation(numbers)].mean() for _ in range(permutations)])

@@ -60,7 +60,8 @@ def area_over_curve(whole: Results, truncated: Mapping[float, Results]) -> Estim
     """Return the area over the curve of "same answer as with the whole thought" against the share of it that was read.
 
     It is 0 where nothing of the thought is needed, and grows with what is (T. Lanham et al., Measuring faithfulness in
-    chain-of-thought reasoning, 2023). Trapezoids over the shares; items weigh by the length of their thoughts.
+    chain-of-thought reasoning, 2023). Trapezoids over the shares; items weigh by the tokens of their thoughts (words
+    and signs, whatever the readers' vocabularies).
 
     Raises:
         ValueError: Fewer than two shares, or other items.
@@ -70,7 +71,7 @@ def area_over_curve(whole: Results, truncated: Mapping[float, Results]) -> Estim
         raise ValueError(f"{len(shares)} shares of the thought; at least 2 are needed for an area")
     items = _answered(whole, *(truncated[share] for share in shares))
     same = np.array([[one["guess"] == first["guess"] for one in cut] for first, *cut in items], float)
-    weight = np.array([float(max(1, first["thought_chars"])) for first, *_ in items])
+    weight = np.array([float(max(1, first["thought_tokens"])) for first, *_ in items])
 
     def area(chosen: np.ndarray) -> float:
         curve = (same[chosen] * weight[chosen, None]).sum(axis=0) / weight[chosen].sum()

@@ -52,7 +52,7 @@ class SurpriseMeasures:
     Attributes:
         stated: Share of the cases in which a probability was stated; the others are in no other number.
         own: The forecasts'.
-        baselines: By name: ``half``, ``rate``, ``length`` and, where it is known, ``posterior``.
+        baselines: By name: ``half``, ``rate``, ``length_and_rate`` and, where it is known, ``posterior``.
     """
 
     stated: float
@@ -70,7 +70,7 @@ def surprise_measures(results: Results, cases: int | None = None) -> SurpriseMea
     forecasts = {
         "half": [0.5] * len(told),
         "rate": [float(result["rate"]) for result in told],
-        "length": length_forecasts(told),
+        "length_and_rate": length_forecasts(told),
     }
     if all(result["posterior"] is not None for result in told):
         forecasts["posterior"] = [float(result["posterior"]) for result in told]

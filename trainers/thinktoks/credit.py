@@ -55,18 +55,6 @@ def leave_one_out(values: Table) -> Table:
     return (values - values.mean(axis=0)) * (group / (group - 1))
 
 
-def dense(potentials: Table, cost: float) -> Table:
-    """Return what each thinking token before one real token is paid at once: F[k] = phi[k + 1] - phi[k] - c.
-
-    Args:
-        potentials: float64[n + 1], the log score that the next real token would get after 0 to n thoughts.
-
-    The sum telescopes to phi[n] - phi[0] - c n: potential-based shaping does not change what is optimal (Ng, Harada &
-    Russell, 1999).
-    """
-    return np.diff(potentials) - cost
-
-
 def dearest(states: int, steps: int) -> float:
     """Return the cost of a thought, in nats, below which it pays to think through a chain: ``steps`` thoughts make an
     answer certain that is uniform over ``states`` without them, which gains ln(states), so it is ln(states) / steps."""

@@ -68,8 +68,9 @@ class Account:
         odds: Mean probability of a first thought, where thinking is allowed; a likeliest decision is not to think long
             before that is small.
         without: The same under each of `CHANGES`.
-        thoughts: Thinking tokens in all. saved: nats that each of them saved, all scored tokens counted: the loss
-            without thoughts less that with them, over their number; nan where there were none.
+        thoughts: Thinking tokens in all. saved: nats that each of them saved, all scored tokens counted: the loss under
+            that one of `CHANGES` which does best, less that with them, over their number; nan where there were none. A
+            model that never learned to do without thoughts fails without them, which is no merit of theirs.
         by_entropy: Mean thoughts a place, by decile of the entropy of what is predicted there without thoughts; fewer
             parts where there are fewer than ten places.
         held: Bits of the last thought before a token about the state that the token needs, with a permutation null;
@@ -108,7 +109,7 @@ def account(learner: Readings, documents: Sequence[Encoded], seed: int = 0) -> A
     last = np.array([own[-1] if own else -1 for places in thoughts for own in places])
     where = scored & open_
     total = int(counts.sum())
-    gained = float((losses["none"] - as_read)[scored].sum())
+    gained = min(float((values - as_read)[scored].sum()) for values in losses.values())
     needs = (state >= 0) & open_ & (counts > 0)
     pairs = list(zip(last[needs].tolist(), state[needs].tolist(), strict=True))
     return Account(

@@ -20,6 +20,7 @@ from palaestra.agents.thinking import Thinking, extend
 from palaestra.agents.vocabularies import ModelVocabulary
 from palaestra.envs.documents import document_of
 from palaestra.envs.documents.vocabulary import Encoded, Vocabulary, encode, vocabulary
+from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers import checkpoint
 from palaestra.trainers.checkpoint import CheckpointError, TrainingState
@@ -78,6 +79,11 @@ class Plan:
     rate: float = 1e-3
     held_out: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.lessons:
+            raise ValueError("a plan has at least one lesson")
+        within(self, kinds=(1, 1024), most=(0, 256), steps=(0, 10**9), documents=(1, 10**6), held_out=(1, 10**6))
 
     @property
     def words(self) -> Vocabulary:

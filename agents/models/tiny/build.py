@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from palaestra.agents.models.cache import ModelError, Say, build_once, model_dir, say_to_stderr
 from palaestra.agents.models.tiny.corpus import Row, write_corpus
 from palaestra.agents.models.tiny.recipes import Recipe, Shape, Training, recipe
+from palaestra.agents.models.tiny.search import REVISION as SEARCHES
+from palaestra.agents.models.tiny.search import write_traces
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE, make_tokenizer
 from palaestra.agents.tokens import TokenizerCodec
 from palaestra.envs import entry
@@ -55,7 +57,10 @@ def _cache_name(one: Recipe) -> str:
         for mix in one.corpus
     ]
     training = None if one.training is None else asdict(one.training)
-    text = json.dumps([REVISION, one.name, asdict(one.shape), training, one.seed, games], sort_keys=True)
+    described = [REVISION, one.name, asdict(one.shape), training, one.seed, games]
+    if one.traces:
+        described.append([one.traces, SEARCHES])
+    text = json.dumps(described, sort_keys=True)
     return f"tiny-{one.name}-{blake2b(text.encode(), digest_size=5).hexdigest()}"
 
 
@@ -88,7 +93,7 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
             report: dict[str, Any] = {"recipe": f"tiny:{one.name}", "parameters": model.num_parameters()}
             if one.training is not None:
                 say(f"tiny:{one.name}: building, about {one.seconds:.0f} s of one core, once")
-                rows = list(write_corpus(one.corpus, TokenizerCodec(tokenizer), one.training.games, one.seed))
+                rows = list(_rows(one, TokenizerCodec(tokenizer), one.training.games))
                 report |= pretrain(model, rows, one.training, one.seed, lambda line: say(f"tiny:{one.name}: {line}"))
         finally:
             torch.set_num_threads(threads)
@@ -98,6 +103,12 @@ def _build(one: Recipe, into: Path, say: Say) -> None:
     (into / "recipe.json").write_text(json.dumps(report, indent=1) + "\n")
     if one.training is not None:
         say(f"tiny:{one.name}: ready in {report['seconds']} s, held-out loss {report['held_out']:.3f}")
+
+
+def _rows(one: Recipe, codec: TokenizerCodec, count: int) -> Iterator[Row]:
+    if one.traces is not None:
+        return write_traces(one.traces, codec, count, one.seed)
+    return write_corpus(one.corpus, codec, count, one.seed)
 
 
 def blank(shape: Shape, vocabulary: int, **ids: Any) -> Any:

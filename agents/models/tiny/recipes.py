@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from palaestra.agents.models.tiny.corpus import Mix
+from palaestra.agents.models.tiny.search import Style
 from palaestra.agents.models.tiny.tokenizer import VOCAB_SIZE
+from palaestra.agents.scripted_recovery import first_wrong
 from palaestra.agents.scripted_surprise import trace
 from palaestra.envs.errors import UnknownName
 from palaestra.envs.game import Game
@@ -23,6 +25,7 @@ from palaestra.envs.games.encoded_reasoning import EncodedReasoning
 from palaestra.envs.games.kuhn_poker import CARDS, KuhnPoker
 from palaestra.envs.games.negotiation import Negotiation
 from palaestra.envs.games.open_minds import OpenMinds
+from palaestra.envs.games.recovery import Recovery
 from palaestra.envs.games.statements import last_stated
 from palaestra.envs.games.terminal_surprise import TerminalSurprise
 from palaestra.envs.games.tic_tac_toe import LINES, MARKS, SQUARES, TicTacToe
@@ -55,7 +58,7 @@ class Training:
         steps: Optimizer steps.
         batch_tokens: Tokens in a batch, padding included.
         rate: Highest learning rate.
-        games: Games in the corpus, of which one in twenty is held out.
+        games: Games (or traces) in the corpus, of which one in twenty is held out.
     """
 
     steps: int
@@ -72,7 +75,9 @@ class Recipe:
         name: ``tiny:NAME`` is its source string.
         summary: One line for lists.
         shape: The architecture.
-        corpus: What it reads; empty for an untrained model.
+        corpus: What it reads; empty for an untrained model, and for one that reads no games.
+        traces: How the searches are thought (`palaestra.agents.models.tiny.search`) that it reads instead; None for
+            games.
         training: How; None for an untrained model.
         seed: Of weights, corpus and order.
         seconds: Processor seconds of a build, measured on one core of a busy slow server; alone it takes about half.
@@ -83,6 +88,7 @@ class Recipe:
     summary: str
     shape: Shape = Shape()
     corpus: tuple[Mix, ...] = ()
+    traces: Style | None = None
     training: Training | None = None
     seed: int = 0
     seconds: float = 0.0
@@ -207,6 +213,22 @@ def machine_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, st
     ]
 
 
+def recovery_questions(game: Game, player: int, dice: Dice) -> list[tuple[str, str]]:
+    """Ask a solver for the first wrong step of the beginning, and for the last state that it states; a polluter for the
+    states that it begins with if it is honest."""
+    assert isinstance(game, Recovery)
+    names = game.chain.names()
+    if player != game.solver:
+        return [("states?", " ".join(names[state] for state in game.chain.path()[: game.given]))]
+    wrong = first_wrong(game.chain, list(game.lines))
+    return [
+        ("wrong?", "none" if wrong is None else str(wrong + 1)),
+        ("last?", last_stated("\n".join(game.lines), names) or "-"),
+    ]
+
+
+RECOVERY: dict[str, Any] = {"task": "swaps", "steps": 4, "wording": "terse"}
+
 MINDS = {"inner": "kuhn_poker", "inner_options": {"view": "terse"}, "view": "terse"}
 
 MACHINE = {"items": "machine", "view": "terse", "level": 1}
@@ -304,6 +326,17 @@ _RECIPES = (
         seconds=850,
         held_out=0.026,
     ),
+    Recipe(
+        "recovery",
+        "has read solvers of recovery (three cups, four steps, wording=terse) that go on with what was begun, begin "
+        "again, check it or guess where it is wrong, whether or not it is; random polluters; and questions",
+        corpus=(
+            Mix("recovery", recovery_questions, {**RECOVERY, "clean": 0.3}, share=3, seats=("worker",)),
+            Mix("recovery", recovery_questions, {**RECOVERY, "polluter": True}, seats=("random", "worker")),
+        ),
+        training=Training(steps=6000, batch_tokens=512, rate=3e-3, games=24_000),
+        seconds=500,
+    ),
     *(
         Recipe(
             f"relay-{name}",
@@ -318,6 +351,22 @@ _RECIPES = (
             ("ignores", "half:0", "works the task out itself", 0.00004),
             ("half", "half:0.5", "does the one or the other, as likely", 0.149),
         )
+    ),
+    Recipe(
+        "search",
+        "has read how leaves of small trees are looked for, by trying branches and going back: it reasons",
+        traces="search",
+        training=Training(steps=3000, batch_tokens=1024, rate=3e-3, games=60_000),
+        seconds=300,
+        held_out=0.015,
+    ),
+    Recipe(
+        "search-straight",
+        "has read how leaves of small trees are found without a wrong try: it never goes back",
+        traces="straight",
+        training=Training(steps=1000, batch_tokens=1024, rate=3e-3, games=20_000),
+        seconds=100,
+        held_out=None,
     ),
 )
 

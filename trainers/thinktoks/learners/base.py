@@ -46,7 +46,11 @@ class Reader:
     @property
     def layers(self) -> int:
         """Return how many layers a token goes through."""
-        return len(self.base.get_decoder().layers)
+        body = self.base.get_decoder()
+        # a looped body has its layers in the list once for each time that a token goes through them
+        return (
+            len(body.layers) if hasattr(body, "layers") else int(self.base.config.get_text_config().num_hidden_layers)
+        )
 
     @property
     def device(self) -> torch.device:

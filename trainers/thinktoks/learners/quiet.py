@@ -63,7 +63,7 @@ class Quiet(Sampled):
     def __init__(self, reader: Reader, *, length: int = 4, beta: float = 1.0, horizon: int = 4, **shared: Any) -> None:
         if not 1 <= length <= reader.thinking.most:
             raise ValueError(f"length is {length}, expected 1 to {reader.thinking.most}")
-        if beta < 0 or shared.get("scorer", "live") != "live":
+        if not beta >= 0 or shared.get("scorer", "live") != "live":
             raise ValueError("beta must not be negative, and the scorer is always live")
         fixed = dataclasses.replace(reader.thinking, most=length, fixed=True)
         super().__init__(dataclasses.replace(reader, thinking=fixed), horizon=horizon, **shared)

@@ -73,8 +73,10 @@ class Sampled(Readings):
         super().__init__(reader)
         if group < 2:
             raise ValueError(f"group is {group}; advantages need at least 2 readings")
-        if horizon < 1 or not 0 <= discount <= 1 or not 0 <= decay <= 1 or ce < 0:
-            raise ValueError("horizon must be at least 1, discount and decay from 0 to 1, ce not negative")
+        if not (
+            isinstance(horizon, int) and horizon >= 1 and 0 <= discount <= 1 and 0 <= decay <= 1 and ce >= 0
+        ):  # so that NaN is refused, too
+            raise ValueError("horizon must be a whole number from 1, discount and decay from 0 to 1, ce not negative")
         if scorer not in ("live", "average", "frozen"):
             raise ValueError(f"scorer is {scorer!r}, expected live, average or frozen")
         self.group, self.horizon, self.discount, self.ce = group, horizon, discount, ce
@@ -147,6 +149,8 @@ class Thoughts(Sampled):
         reader: The model.
         cost: c, of a thinking token, in nats.
         demonstrated: Share of documents whose worked thoughts are shown and learned, where they have some.
+        until: Share of the training after which none are shown any more: as long as some are, thinking does not end
+            where it does not pay.
         begin: Share of the training after which thoughts are drawn and paid; until then documents are read with the
             thoughts that are shown, the others without any.
         entropy: Coefficient of the decisions' entropy.
@@ -159,17 +163,19 @@ class Thoughts(Sampled):
         *,
         cost: float = 0.0,
         demonstrated: float = 0.0,
+        until: float = 1.0,
         begin: float = 0.0,
         entropy: float = 0.0,
         **shared: Any,
     ) -> None:
         super().__init__(reader, **shared)
-        if cost < 0 or entropy < 0 or not 0 <= demonstrated <= 1 or not 0 <= begin <= 1:
-            raise ValueError("cost and entropy must not be negative, demonstrated and begin lie in [0, 1]")
-        self.cost, self.demonstrated, self.begin, self.entropy = cost, demonstrated, begin, entropy
+        if not (cost >= 0 and entropy >= 0 and all(0 <= share <= 1 for share in (demonstrated, until, begin))):
+            raise ValueError("cost and entropy must not be negative, demonstrated, until and begin lie in [0, 1]")
+        self.cost, self.demonstrated, self.until = cost, demonstrated, until
+        self.begin, self.entropy = begin, entropy
 
     def step(self, documents: Sequence[Encoded], seed: int, progress: float = 1.0) -> Step:
-        shown = self._demonstrations(documents, seed)
+        shown = self._demonstrations(documents, seed) if progress < self.until else [None] * len(documents)
         thinking, start = self.reader.thinking, self.reader.start
         if progress < self.begin:
             many = [document for document, thoughts in zip(documents, shown, strict=True) if thoughts is None]

@@ -1,0 +1,1 @@
+"""Atlas: which behaviours a model has, mined from what its components do at tokens that it predicts well."""

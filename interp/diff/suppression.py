@@ -1,0 +1,144 @@
+"""Is a behaviour that training took away gone, or only suppressed?
+
+Two curves over residual streams, each with a control:
+
+    restored(l)   the trained model, with the base's activations put in at resid l: what its layers from l on still do
+    read(l)       the base, with the trained model's activations put in at resid l: what they still say to it
+    control       restored(l) with the activations of another prompt
+
+both as shares, 0 at the metric of the trained model and 1 at the base's. ``restored`` is 0 at the first stream and 1 at
+the last one, so it says something where the base has its work still before it: ``done(l)``, the share of the metric
+that the base keeps if its activations at resid l at the last place come from the clean prompt and everything after is
+that of the corrupt prompt. The verdict is read at the *entrance*, the last stream where less than half of the work is
+done:
+
+    suppressed    restored >= 1/2 there: what follows works as before, if it is given what it was given before
+    gone          restored < 1/2 there: the work is not done any more, whatever comes in
+    kept          training did not take the behaviour away
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from palaestra.interp.capture import capture
+from palaestra.interp.checks import differ
+from palaestra.interp.diff.pair import Pair
+from palaestra.interp.importance.scores import bootstrap
+from palaestra.interp.intervene import Patch, intervene
+from palaestra.interp.metrics import Metric, logit_difference
+from palaestra.interp.prompts import Pairs
+
+Verdict = Literal["suppressed", "gone", "kept", "unclear"]
+KEPT = 0.5
+"""Share of the base's metric, over its reference, that makes a behaviour kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Suppression:
+    """See the module's text; L + 1 residual streams.
+
+    Attributes:
+        points: Their names.
+        restored, read, control, done: [L + 1, 3] of mean, low and high.
+        before, after, reference: Mean metric in the base, in the trained model, and in the base on corrupt prompts.
+        entrance: Index of the stream where the verdict is read.
+        verdict: What is found; ``unclear`` where the interval holds 1/2.
+    """
+
+    points: tuple[str, ...]
+    restored: Tensor
+    read: Tensor
+    control: Tensor
+    done: Tensor
+    before: float
+    after: float
+    reference: float
+    entrance: int
+    verdict: Verdict
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        curves = {name: getattr(self, name).tolist() for name in ("restored", "read", "control", "done")}
+        ends = {name: getattr(self, name) for name in ("before", "after", "reference", "verdict")}
+        return {"points": list(self.points), "entrance": self.points[self.entrance], **ends, **curves}
+
+
+@torch.no_grad()
+def suppression(pair: Pair, prompts: Pairs, metric: Metric = logit_difference) -> Suppression:
+    """Ask whether the behaviour that a metric measures is gone or suppressed in the trained model.
+
+    Args:
+        pair: The base, which has the behaviour, and the trained model.
+        prompts: Clean prompts on which the base has it, and corrupt ones on which it has not.
+        metric: Higher where the behaviour is.
+
+    Raises:
+        InterpError: The base's metric is the same on clean and corrupt prompts, so it has no such behaviour.
+    """
+    clean, corrupt = prompts.clean, prompts.corrupt
+    points = [name for name, one in pair.opened.components.items() if one.kind == "residual"]
+    with pair.before() as opened:
+        with capture(opened, points) as kept:
+            before = metric(opened(clean.ids), clean)
+            ours = {point: kept[point] for point in points}
+        reference = metric(opened(corrupt.ids), clean)
+        differ(before, reference)
+        at_end = torch.zeros(clean.ids.shape, dtype=torch.bool)
+        at_end[torch.arange(len(clean)), clean.ends] = True
+        done = []
+        for point in points:
+            with intervene(opened, Patch(point, ours[point], at_end)):
+                done.append(metric(opened(corrupt.ids), clean))
+    with pair.after() as opened:
+        with capture(opened, points) as kept:
+            after = metric(opened(clean.ids), clean)
+            theirs = {point: kept[point] for point in points}
+        restored, control = [], []
+        other = torch.roll(torch.arange(len(clean)), 1)
+        for point in points:
+            with intervene(opened, Patch(point, ours[point])):
+                restored.append(metric(opened(clean.ids), clean))
+            with intervene(opened, Patch(point, _shuffled(ours[point], other))):
+                control.append(metric(opened(clean.ids), clean))
+    read = []
+    with pair.before() as opened:
+        for point in points:
+            with intervene(opened, Patch(point, theirs[point])):
+                read.append(metric(opened(clean.ids), clean))
+    lost = before - after
+    curves = {
+        "restored": _shares(restored, after, lost),
+        "control": _shares(control, after, lost),
+        "read": _shares(read, after, lost),
+        "done": _shares(done, reference, before - reference),
+    }
+    ends = [float(one.mean()) for one in (before, after, reference)]
+    entrance = max((i for i in range(len(points)) if float(curves["done"][i, 0]) < 0.5), default=0)
+    return Suppression(
+        tuple(points), **curves, before=ends[0], after=ends[1], reference=ends[2], entrance=entrance,
+        verdict=_verdict(ends, curves["restored"][entrance]),
+    )  # fmt: skip
+
+
+def _shuffled(value: Tensor, rows: Tensor) -> Tensor:
+    return value[rows.to(value.device)]
+
+
+def _shares(runs: list[Tensor], zero: Tensor, whole: Tensor) -> Tensor:
+    """Return mean and interval of the share for each run: [n, 3]; a single prompt may have lost nothing."""
+    scale = float(whole.mean())
+    values = torch.stack([(one - zero).cpu() for one in runs], 1) / (scale if abs(scale) > 1e-9 else float("nan"))
+    return torch.cat([values.mean(0)[:, None], bootstrap(values)], 1)
+
+
+def _verdict(ends: list[float], restored: Tensor) -> Verdict:
+    before, after, reference = ends
+    if abs(after - reference) >= KEPT * abs(before - reference) and (after - reference) * (before - reference) > 0:
+        return "kept"
+    _, low, high = restored.tolist()
+    return "suppressed" if low >= 0.5 else "gone" if high < 0.5 else "unclear"

@@ -1,0 +1,82 @@
+"""The figures of docs/interp*.md are those of results/interp/*.json, which the named commands wrote."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def page(name: str) -> str:
+    return " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
+
+
+TEXT = page("interp.md")
+DIFF = page("interp-diff.md")
+
+
+def stored(name: str):
+    return json.loads((ROOT / "results" / "interp" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def spelled(value: float, digits: int = 2) -> str:
+    return f"{value + 0.0:.{digits}f}".replace("-0.00", "0.00").replace("-", "−")
+
+
+def span(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def test_circuit_of_indirect_objects():
+    found = stored("circuit-ioi-smollm2")
+    plan = {"model": "smollm2", "task": "ioi", "pairs": 32, "seed": 0, "random": 3, "steps": 5, "by": "magnitude"}
+    assert found["plan"] == plan
+    points = {round(one["share"], 3): one for one in found["curve"]["points"]}
+    shown = [points[share] for share in (0.001, 0.01, 0.1)]
+    kept = [span(one["faithfulness"], one["low"], one["high"]) for one in shown]
+    assert f"of {found['edges']:,} edges 0.1 % keep {kept[0]} of the logit difference, 1 % keep {kept[1]}" in TEXT
+    assert f"and 10 % keep {kept[2]}" in TEXT
+    worst, random = ([spelled(one[key]) for one in shown] for key in ("worst", "random"))
+    assert f"in the worst pair {worst[0]}, {worst[1]} and {worst[2]}. Random" in TEXT
+    assert f"keep {random[0]}, {random[1]} and {random[2]}." in TEXT
+    curve = found["curve"]
+    assert f"is {curve['cmd']:.3f} on a linear axis of edges, {curve['cmd_log']:.3f} on a logarithmic one" in TEXT
+    assert f"of random circuits {curve['random_cmd']:.3f} and {curve['random_cmd_log']:.3f}" in TEXT
+    stable = found["stability"]
+    assert f"The best {stable['count']:,} edges" in TEXT
+    assert f"index of {span(stable['mean'], stable['low'], stable['high'])}" in TEXT
+
+
+def test_diff_of_a_backdoor():
+    found = stored("diff-backdoor")
+    for command in found["commands"]:
+        assert command in DIFF
+    assert (found["before"], found["after"]) == ({"shown": 0, "elsewhere": 0}, {"shown": 1, "elsewhere": 0})
+    told = found["switching"]["metric"]
+    assert f"from {spelled(told['before'], 1)} to {spelled(told['after'], 1)} logits" in DIFF
+    first, second = (told["modules"][name] for name in ("L2.down", "L2.gate"))
+    assert f"is worth {span(first['effect'], first['low'], first['high'])} of it" in DIFF
+    assert f"`L2.gate` {span(second['effect'], second['low'], second['high'])}" in DIFF
+    edges = found["edges"]
+    counts = ", ".join(f"{count} {kind}" for kind, count in edges["counts"].items())
+    assert f"{counts} of {edges['edges']}" in DIFF
+    runs = {(one["circuit"], one["run_in"]): one for one in edges["cross"]}
+    kept = [runs[when, when] for when in ("after", "before")]
+    after, before = (span(one["faithfulness"], one["low"], one["high"]) for one in kept)
+    assert f"of the trained model's {after} is kept, of the base's {before}" in DIFF
+    assert [spelled(one["random"]) for one in kept] == ["0.00", "0.00"]
+    assert found["lens"]["first"][-1]["point"] == "resid3"
+    assert found["lens"]["first"][-1]["tokens"][0]["token"] == "T"
+    assert found["crosscoder"]["counts"]["new"] == 0
+    assert sum(found["crosscoder"]["counts"].values()) == 512
+    assert f"{found['crosscoder']['tokens']:,} tokens" in DIFF
+
+
+def test_planted_changes_are_found():
+    arm = stored("diff-planted")["arms"]["1"]
+    first = arm["first"]
+    told = first["told"]
+    assert f"in {told['first']} of 40 organisms ({span(told['mean'], told['low'], told['high'])}" in DIFF
+    assert f"in {first['blind']['first']} if nothing is" in DIFF
+    assert f"the norm of the change in {first['norm']['first']}, the size of" in DIFF
+    assert f"activations in {first['activation']['first']}." in DIFF
+    assert arm["reported_between_identical"] == 0
