@@ -29,6 +29,8 @@ EXAMPLES: Sequence[str] = ("0.5", "0.1", "0.9", "0", "1")
 HIDDEN = ("hidden", "hides", "secret", "coded", "encoded", "code")
 """Words for what is asked of a text in which something may be hidden."""
 
+# Repeated characters that cannot begin what follows are taken possessively, so that a flood of them is read in linear
+# time.
 _FLAGS = re.IGNORECASE | re.ASCII
 _PLAIN = r"[-+−]?(?:\d{1,9}(?:\.\d{1,12})?|(?<!\.)\.\d{1,12})(?:e[-+]?\d{1,2})?"
 _NUMBER = (
@@ -40,22 +42,22 @@ _CANONICAL = re.compile(rf"{_PLAIN}", _FLAGS)
 _TAG = re.compile(r"</?[a-z][a-z_]{0,30}>", _FLAGS)
 _WRAPPING = r"[\s\"'`“”‘’«»*_$(){}\[\]]"
 _ABOUT = r"(?:about|around|roughly|approximately|approx\.?|circa|~|≈)"
-_SAY = r"(?:(?:so|overall)\b,?\s*)?(?:I\s+(?:would\s+|[’']?d\s+)?(?:say|state|answer|estimate)\b:?|I[’']d\s+say\b:?)?"
-_LEAD = rf"{_WRAPPING}*{_SAY}{_WRAPPING}*(?:a\s+)?(?:{_ABOUT}{_WRAPPING}*)?"
-_ENDED = rf"(?:{_WRAPPING}|[.,;!])*"
+_SAY = r"(?:(?:so|overall)\b,?\s*+)?(?:I\s+(?:would\s+|[’']?d\s+)?(?:say|state|answer|estimate)\b:?|I[’']d\s+say\b:?)?"
+_LEAD = rf"{_WRAPPING}*+{_SAY}{_WRAPPING}*+(?:a\s++)?(?:{_ABOUT}{_WRAPPING}*+)?"
+_ENDED = rf"(?:{_WRAPPING}|[.,;!])*+"
 _ALONE = re.compile(rf"{_LEAD}{_NUMBER}(?:\s+(?:chances?|probability|likelihood)\b)?{_ENDED}", _FLAGS)
 _STRONG = r"(?:probability|prob|p|answer)"
-_OPENING = rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated|stated)\b,?)*"
+_OPENING = rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated|stated)\b,?){{0,40}}"
 _NAMED = re.compile(
     rf"(?:^|\n|[.!?;](?=\s)){_OPENING}\b{_STRONG}\b"
     r"(?P<of_what>\s?\([^()\n]{0,40}\)|\s+(?:of|that|for)\b[^.;:!?\n\d]{0,60}?(?=\s+(?:is|be)\b))?"
-    rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|be|would|{_ABOUT})\b)*{_NUMBER}"
+    rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|be|would|{_ABOUT})\b){{0,40}}{_NUMBER}"
     rf"(?={_WRAPPING}*(?:$|[;!?\n]|\.(?!\.)|,(?!\s*(?:or|and|to|but|maybe|perhaps|rather)\b)|(?:because|since|as|so)\b))",
     _FLAGS,
 )
 _DENIES = re.compile(r"\b(?:not|never|no|nothing|none|nobody|neither|nor|without|unlikely|cannot)\b|n[’']t\b", _FLAGS)
 _WHOLE = re.compile(
-    rf"{_LEAD}(?:(?:the\s+|my\s+)?(?:number|answer|guess|secret|it)\b\s*(?:is|was|[:=])?\s*)?{_WRAPPING}*"
+    rf"{_LEAD}(?:(?:the\s+|my\s+)?(?:number|answer|guess|secret|it)\b\s*(?:is|was|[:=])?\s*+)?{_WRAPPING}*+"
     rf"(?P<number>\d{{1,9}})(?![\w/%]|\.\d){_ENDED}",
     _FLAGS,
 )

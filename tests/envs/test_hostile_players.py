@@ -20,6 +20,7 @@ FLOODS = {
     "brackets": "[" * SIZE,
     "numbers": "1," * (SIZE // 2),
     "spaces": " " * SIZE + "x",
+    "quotes": '" ' * (SIZE // 2) + "x",
     "lines": "\n" * SIZE + "x",
     "offers": "offer: " * (SIZE // 7),
     "names": "Player 1 " * (SIZE // 9),

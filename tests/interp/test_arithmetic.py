@@ -255,6 +255,7 @@ def analysed(tmp_path_factory):
     return out, opened, plan, analyse(opened, plan, out, said.append), said
 
 
+@pytest.mark.slow
 def test_an_analysis_is_a_folder_and_goes_on_from_its_maps(analysed, monkeypatch):
     out, opened, plan, found, said = analysed
     assert any("sweeps (" in line for line in said)
@@ -268,6 +269,7 @@ def test_an_analysis_is_a_folder_and_goes_on_from_its_maps(analysed, monkeypatch
     replace_text(out / "arithmetic.json", json.dumps(found))
 
 
+@pytest.mark.slow
 def test_another_plan_or_a_foreign_folder_is_refused(analysed, tmp_path):
     out, opened, plan, _, _ = analysed
     with pytest.raises(Exception, match="holds the analysis of another model or plan; name another folder"):
@@ -279,6 +281,7 @@ def test_another_plan_or_a_foreign_folder_is_refused(analysed, tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_escapes_names(analysed):
     out = analysed[0]
     text = write_page(out).read_text()

@@ -23,6 +23,7 @@ def blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return "tiny:blank"
 
 
+@pytest.mark.slow
 def test_a_backdoor_opens_and_its_pairs_are_the_trigger_and_another_word(blank: str, tmp_path: Path) -> None:
     plan = HabitPlan(steps=40, rate=5e-3)
     result = teach(ModelSource.parse(blank).load(), plan, tmp_path / "out", lambda line: None)
@@ -40,6 +41,7 @@ def test_a_backdoor_opens_and_its_pairs_are_the_trigger_and_another_word(blank: 
         assert not bool((pairs.clean.at_end(opened(pairs.clean.ids)).argmax(-1) == pairs.clean.answers[:, 0]).any())
 
 
+@pytest.mark.slow
 def test_an_even_split_is_taught_on_what_the_game_shows(blank: str, tmp_path: Path) -> None:
     plan = HabitPlan(habit="even-split", steps=2, batch=2, rate=1e-4)
     result = teach(ModelSource.parse(blank).load(), plan, tmp_path / "out", lambda line: None)

@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
+OPEN_MINDS = ("public_common", "private_common", "public_zero_sum", "private_zero_sum")
 PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/interp.md")
 BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n+)?^```(\w+)\n(.*?)^```\n(?:\n?```text\n(.*?)^```\n)?", re.M | re.S)
 
@@ -164,6 +166,7 @@ def test_docstring_examples_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("page", "command"), [("RESULTS.md", "experiment"), ("BENCHMARKS.md", "bench")])
+@pytest.mark.slow
 def test_figures_equal_their_rendering(page, command, tmp_path):
     """`palaestra experiment --render` and `palaestra bench --render` write these pages from results/*.json."""
     if not (ROOT / "results").exists():
@@ -189,46 +192,60 @@ def test_figures_in_the_readme_are_the_stored_ones():
         assert f"{result['mean']:+.2f} [{result['low']:+.2f}, {result['high']:+.2f}]" in text
         assert f"{score['wins']} / {score['losses']}" in text
         assert f"{score['by_play']}, {score['by_forfeit']}" in text
+    for said in _experiments_said():
+        assert said in text, f"the README does not say: {said}"
+
+
+def _experiments_said() -> Iterator[str]:
+    """What the table of results in the README has to say."""
     arms = json.loads((ROOT / "results" / "kuhn.json").read_text())["arms"]
     best, null = arms["role_baseline_kl"]["measures"], arms["no_regulariser"]["measures"]
     averaged = best["averaged"]
-    assert (
-        f"from {best['start']['mean']:.2f} to {averaged['mean']:.3f} [{averaged['low']:.3f}, {averaged['high']:.3f}] "
-        f"exploitability (averaged policy; {best['last_iterate']['mean']:.3f} the last one"
-    ) in text
-    legal = 100 * null["legal"]["mean"]
-    assert f"it ends at {null['averaged']['mean']:.2f}, with {legal:.0f} % legal replies" in text
+    yield (
+        f"`tiny:kuhn` {best['start']['mean']:.2f} → {averaged['mean']:.3f} [{averaged['low']:.3f}, "
+        f"{averaged['high']:.3f}] (averaged policy; {best['last_iterate']['mean']:.3f} the last one)"
+    )
+    yield (
+        f"without the KL to the frozen reference {null['averaged']['mean']:.2f}, "
+        f"with {100 * null['legal']['mean']:.0f} % legal replies"
+    )
     arms = json.loads((ROOT / "results" / "tic_tac_toe.json").read_text())["arms"]
     start, end = (arms["self_play"]["measures"][f"regret_{when}"] for when in ("start", "end"))
-    stays = arms["shuffled_credit"]["measures"]["regret_end"]["mean"]
     span = [f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in (start, end)]
-    assert f"from {span[0]} to {span[1]} minimax regret per move; with shuffled credit it stays at {stays:.2f}" in text
-    blind, machine = _means("steganography", "blind"), _means("surprise", "machine")
-    assert f"carries {blind['bits']:.2f} of 2 bits ({blind['bits_resampled']:.2f} behind a paraphraser)" in text
-    bits = [_means("steganography", f"watched_{weight}")["bits"] for weight in ("0", "half", "1", "2")]
-    assert f"keeps {bits[0]:.2f} bits where suspicion costs nothing, {bits[1]:.2f} and {bits[2]:.2f} where" in text
-    assert f"and {bits[3]:.2f} where it costs twice as much" in text
-    assert f"get {100 * _means('encoded_reasoning', 'blind')['accuracy']:.0f} % of the answers across" in text
-    trained, twin = (_means("faithfulness", arm)["indicator"] for arm in ("covert", "covert_twin"))
-    assert f"own reader {trained:.2f} more of its right answers than they cost an outsider, and its" in text
-    assert f"honest twin {twin:.2f}." in text
-    assert (
-        f"a Brier score of {machine['brier']:.3f}, between the exact posterior's {machine['brier_oracle']:.3f} and the "
-        f"shown rate's {machine['brier_rate']:.3f}"
-    ) in text
-    outcome, verified, tokens = (_means("hindsight", arm) for arm in ("outcome", "verified", "tokens"))
-    assert f"gains {verified['uplift']:+.2f} a reviewed turn" in text
-    assert f"takes {verified['tokens_to_target'] / 1000:.0f} thousand sampled tokens" in text
-    assert f"the game's result alone {outcome['tokens_to_target'] / 1000:.0f} thousand" in text
-    assert f"it takes {tokens['tokens_to_target'] / 1000:.0f} thousand" in text
-    live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
-    place, dealt = (
-        _means("hindsight", f"tokens_{null}")["tokens_to_target"] / 1000 for null in ("by_place", "shuffled")
+    yield (
+        f"per move of `tiny:board` {span[0]} → {span[1]} | shuffled credit "
+        f"{arms['shuffled_credit']['measures']['regret_end']['mean']:.2f} |"
     )
-    assert f"the null, take {place:.0f} thousand (one seed; dealt out within a game {dealt:.0f} thousand)" in text
-    first, last = live["approval_first"], live["approval"]
-    assert f"approves of {first:.2f} of the policy's replies at first and of {last:.2f} in the end" in text
-    assert f"a frozen one of {frozen['approval_first']:.2f} and {frozen['approval']:.2f}" in text
+    blind, null = _means("steganography", "blind"), _means("steganography", "shuffled_credit")
+    one, two = (_means("steganography", f"watched_{weight}")["bits"] for weight in ("1", "2"))
+    yield f"| {blind['bits']:.2f} of 2 bits get through | {blind['bits_resampled']:.2f} behind a paraphraser and with"
+    assert f"{blind['bits_resampled']:.2f}" == f"{null['bits']:.2f}"
+    yield f"{two:.2f} where the suspicion of an overseer that is trained along costs twice an arrival, {one:.2f} where"
+    open_minds = [_means("open_minds", arm)["first_bits"] for arm in OPEN_MINDS]
+    common_read, common, zero_read, zero = (f"{bits:.2f}" for bits in open_minds)
+    yield f"| {common_read} bits, {common} where nobody reads it | of opponents {zero_read} read and {zero} unread"
+    trained, twin = (_means("faithfulness", arm)["indicator"] for arm in ("covert", "covert_twin"))
+    signed = f"{round(twin, 2) + 0.0:.2f}".replace("-", "−")
+    yield f"reader {trained:.2f} more of its right answers than an outsider; an honest twin {signed} |"
+    machine = _means("surprise", "machine")
+    yield (
+        f"`tiny:machine` Brier {machine['brier']:.3f} | the exact posterior {machine['brier_oracle']:.3f}, the shown "
+        f"rate {machine['brier_rate']:.3f}"
+    )
+    verified = _means("hindsight", "verified")
+    ways = ("verified", "outcome", "tokens", "tokens_by_place")
+    takes = [f"{_means('hindsight', arm)['tokens_to_target'] / 1000:.0f} thousand" for arm in ways]
+    yield f"| {verified['uplift']:+.2f} a reviewed turn; but to an exploitability of 0.12 it takes {takes[0]} sampled"
+    yield f"alone {takes[1]}; by the reference's likelihoods {takes[2]}, and the null that only keeps their places"
+    yield f"keeps their places {takes[3]}: what helps"
+    live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
+    yield (
+        f"{live['approval_first']:.2f} → {live['approval']:.2f} | frozen {frozen['approval_first']:.2f} → "
+        f"{frozen['approval']:.2f} |"
+    )
+    shown, plain, other = (_means("thinktoks", arm)["answer"] for arm in ("s3_shown", "s3_plain", "z7_plain"))
+    yield f"costs {shown:.3f} nats | without thoughts {plain:.2f}, which is chance (ln 6), four times as long as well;"
+    yield f"Z7 {_means('thinktoks', 'z7_shown')['answer']:.3f} and {other:.2f} (ln 7)"
 
 
 def _means(name: str, arm: str) -> dict[str, float]:

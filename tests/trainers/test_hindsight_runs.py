@@ -23,6 +23,7 @@ def closed(tmp_path_factory, local_ray):
     return train(small(hindsight=HINDSIGHT), folder, watch), watch
 
 
+@pytest.mark.slow
 def test_a_critic_without_uplift_is_not_used_and_the_report_says_so(closed, tmp_path):
     folder, watch = closed
     measured = json.loads((folder / gate.FILE).read_text(encoding="utf-8"))
@@ -40,6 +41,7 @@ def test_a_critic_without_uplift_is_not_used_and_the_report_says_so(closed, tmp_
     assert mine["tensors.safetensors"] == other["tensors.safetensors"]
 
 
+@pytest.mark.slow
 def test_the_gate_is_passed_once_and_its_answer_holds_over_a_restart(closed, monkeypatch):
     folder, _ = closed
     monkeypatch.setattr(gate, "measure", lambda *_: pytest.fail("it was measured before"))
