@@ -2,8 +2,9 @@
 
 Two models. `tiny:machine` thinks its way through a program of the machine, digit by digit, and then says the rate, or
 how unlikely the output is, or anything; what it has to learn is what the odds that it has just worked out mean. The
-exact posterior is the oracle: its Brier score is what is left to chance. `smollm2` sees Python programs and rarely
-states a probability at all.
+exact posterior is the oracle: its Brier score is what is left to chance. `smollm2` sees Python programs. Left free
+it states no probability that can be read; so its reply is begun for it ("The probability that it was replaced is"), and
+six tokens follow, of which the sentence's end may be cut.
 
 Both are trained on single cases in groups (`group_relative`), the first on the Brier score, the second on the bounded
 rule with a term for the right side of one half (Damani et al., RLCR, 2025). Before and after they are measured on the
@@ -23,7 +24,6 @@ from palaestra.trainers.config import GameSection, RunConfig, parse_config
 from palaestra.trainers.experiments.framework import Arm, Cell, Experiment, Measure
 from palaestra.trainers.experiments.trained_cell import Point, threads, trained_curve
 from palaestra.trainers.measures.surprise import surprise_measures
-from palaestra.trainers.surprise_card import ANSWER
 from palaestra.trainers.tasks import evaluation_tasks
 
 ARMS = (
@@ -53,8 +53,9 @@ _MACHINE: dict[str, Any] = {
 _PROGRAMS: dict[str, Any] = {
     "model": {"source": "smollm2", "lora": {"rank": 16, "alpha": 32}},
     "game": {
-        "options": {"items": "python", "score": "answer", "level": 1},
-        "reply": {"max_tokens": 8, "context": "fresh", "system": ANSWER},
+        "options": {"items": "python", "score": "answer", "level": 1, "mode": "forced"},
+        "reply": {"max_tokens": 6, "context": "fresh"},
+        "rules": {"accept_cut": True},
         "group_size": 8,
     },
     "iterations": {"cpu": 20, "gpu": 200},
@@ -80,7 +81,12 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
                 {
                     "game": "terminal_surprise",
                     **plan["game"],
-                    "rules": {"illegal": _ONCE, "unparsable": _ONCE, "truncated": _ONCE},
+                    "rules": {
+                        **plan["game"].get("rules", {}),
+                        "illegal": _ONCE,
+                        "unparsable": _ONCE,
+                        "truncated": _ONCE,
+                    },
                 }
             ],
             "iterations": plan["iterations"][cell.scale],
