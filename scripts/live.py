@@ -101,9 +101,11 @@ def line(summary: Summary, iterations: int, seconds_left: float) -> str:
 
 def sentence(score: Score) -> str:
     """Return a score in words."""
+    tally = "" if score.alone else f"{score.wins} won, {score.draws} drawn, {score.losses} lost; "
+    against = "" if score.alone else f" against {score.opponent}"
     return (
-        f"{score.game} against {score.opponent}: {percent(score.legal)} legal replies, result {number(score.result)}, "
-        f"{score.wins} won, {score.draws} drawn, {score.losses} lost; {score.by_play} of {score.games} decided by play"
+        f"{score.game}{against}: {percent(score.legal)} legal replies, result {number(score.result)}, "
+        f"{tally}{score.by_play} of {score.games} decided by play"
     )
 
 
@@ -114,7 +116,7 @@ def scores_table(columns: dict[str, Score]) -> Any:
     for label, shown in (
         ("legal replies", lambda score: percent(score.legal)),
         ("result a game", lambda score: number(score.result)),
-        ("won / drawn / lost", lambda score: f"{score.wins} / {score.draws} / {score.losses}"),
+        ("won / drawn / lost", lambda score: score.tally),
         ("decided by play", lambda score: f"{score.by_play} of {score.games}"),
         ("forfeited / by the opponent", lambda score: f"{score.by_forfeit} / {score.by_opponents_forfeit}"),
     ):

@@ -159,8 +159,9 @@ class Score:
     Attributes:
         legal: Share of its replies that were accepted.
         result: Its mean return per game, in the game's units, over pairs of which both games have a return.
-        wins, draws, losses: Games with a return above, at and below 0.
+        wins, draws, losses: Games with a return above, at and below 0; none where it played alone.
         by_play, by_forfeit, by_opponents_forfeit, unfinished: How games ended.
+        alone: Whether the game has one player, whose returns are no victories and no defeats.
     """
 
     game: str
@@ -175,6 +176,12 @@ class Score:
     by_forfeit: int
     by_opponents_forfeit: int
     unfinished: int
+    alone: bool = False
+
+    @property
+    def tally(self) -> str:
+        """Games won, drawn and lost, such as ``3 / 0 / 1``; a dash where it played alone."""
+        return "–" if self.alone else f"{self.wins} / {self.draws} / {self.losses}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -207,6 +214,8 @@ def score(played: Sequence[Played], opponent: str) -> Score:
         value = None if one.episode.returns is None else one.episode.returns[own]
         values += [] if value is None else [value]
         pairs[one.task.group].append(value)
+    alone = len(played[0].episode.seats) == 1
+    decided = [] if alone else values
     return Score(
         game=played[0].task.game,
         opponent=opponent,
@@ -214,13 +223,14 @@ def score(played: Sequence[Played], opponent: str) -> Score:
         legal=clustered_rate([(counts["ok"], sum(counts.values())) for counts in replies.values()]),
         # A pair that lacks a game would count the worth of a seat as the policy's.
         result=mean_interval([fmean(pair) for pair in map(_whole, pairs.values()) if pair]),
-        wins=sum(value > 0 for value in values),
-        draws=sum(value == 0 for value in values),
-        losses=sum(value < 0 for value in values),
+        wins=sum(value > 0 for value in decided),
+        draws=sum(value == 0 for value in decided),
+        losses=sum(value < 0 for value in decided),
         by_play=ends["finished"],
         by_forfeit=ends["own forfeit"],
         by_opponents_forfeit=ends["other forfeit"],
         unfinished=ends["unfinished"],
+        alone=alone,
     )
 
 

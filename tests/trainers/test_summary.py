@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import MatchRules, Scripted, make, play
+from palaestra.envs import MatchRules, RandomSeat, Scripted, make, play
 from palaestra.envs.match import OnFailure
 from palaestra.trainers.summary import Score, clustered_rate, mean_interval, score, summarize, wilson
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
@@ -80,6 +80,26 @@ def test_a_score_tells_play_from_forfeit_and_whose_it_was():
     assert found.result.mean == 0
     assert found.result.n == 2  # pairs, not games: the two games of a pair share their seed
     assert Score.from_json(found.to_json()) == found
+
+
+def test_who_plays_alone_wins_and_loses_nothing():
+    episode = play(make("terminal_surprise", seed=1, score="log"), [RandomSeat(0)])
+    task = MatchTask(
+        0,
+        0,
+        episode.game,
+        {},
+        0,
+        0,
+        MatchRules(),
+        ReplySettings(),
+        (SeatPlan(policy="p@0"),),
+        "g",
+        meta={"own_seat": 0},
+    )
+    found = score([Played(task, dataclasses.replace(episode, returns=(-1.2,)), 0.0, False)] * 2, "random")
+    assert found.result.mean == -1.2
+    assert (found.wins, found.draws, found.losses, found.tally) == (0, 0, 0, "–")
 
 
 @given(st.integers(0, 400), st.integers(1, 400))
