@@ -12,6 +12,7 @@ def page(name: str) -> str:
 
 TEXT = page("interp.md")
 DIFF = page("interp-diff.md")
+README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
 def stored(name: str):
@@ -35,6 +36,9 @@ def test_circuit_of_indirect_objects():
     kept = [span(one["faithfulness"], one["low"], one["high"]) for one in shown]
     assert f"of {found['edges']:,} edges 0.1 % keep {kept[0]} of the logit difference, 1 % keep {kept[1]}" in TEXT
     assert f"and 10 % keep {kept[2]}" in TEXT
+    assert (
+        f"| 1 % of {found['edges']:,} edges keep {kept[1]} of the logit difference | random circuits of that" in README
+    )
     worst, random = ([spelled(one[key]) for one in shown] for key in ("worst", "random"))
     assert f"in the worst pair {worst[0]}, {worst[1]} and {worst[2]}. Random" in TEXT
     assert f"keep {random[0]}, {random[1]} and {random[2]}." in TEXT
@@ -77,6 +81,10 @@ def test_planted_changes_are_found():
     told = first["told"]
     assert f"in {told['first']} of 40 organisms ({span(told['mean'], told['low'], told['high'])}" in DIFF
     assert f"in {first['blind']['first']} if nothing is" in DIFF
+    assert (
+        f"puts it first in {told['first']} of 40 organisms | the norm of the change in {first['norm']['first']};"
+        in README
+    )
     assert f"the norm of the change in {first['norm']['first']}, the size of" in DIFF
     assert f"activations in {first['activation']['first']}." in DIFF
     assert arm["reported_between_identical"] == 0
