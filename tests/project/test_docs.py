@@ -236,8 +236,8 @@ def _experiments_said() -> Iterator[str]:
     ways = ("verified", "outcome", "tokens", "tokens_by_place")
     takes = [f"{_means('hindsight', arm)['tokens_to_target'] / 1000:.0f} thousand" for arm in ways]
     yield f"| {verified['uplift']:+.2f} a reviewed turn; but to an exploitability of 0.12 it takes {takes[0]} sampled"
-    yield f"alone {takes[1]} (three seeds); by the reference's likelihoods {takes[2]}, and the null that only keeps their places"
-    yield f"keeps their places {takes[3]}: what helps"
+    yield f"alone {takes[1]} (three seeds); by the reference's likelihoods {takes[2]}, and the null that only"
+    yield f"that only keeps their places {takes[3]}: what helps"
     live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
     yield (
         f"{live['approval_first']:.2f} → {live['approval']:.2f} | frozen {frozen['approval_first']:.2f} → "
