@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,10 @@ from palaestra.agents.thinking import Thinking, extend, thinking_of
 from palaestra.agents.thinking_adapter import prepare, recorded
 from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.envs.episode import Reply, TokenRecord
-from palaestra.envs.errors import PalaestraError, UnknownName
+from palaestra.envs.errors import PalaestraError
 from palaestra.envs.games.next_token import THINKING, TOLERANCE
 from palaestra.envs.parts import Tokens
+from palaestra.envs.plugins import Plugins
 from palaestra.envs.seat import View
 
 Logprobs = NDArray[np.float64]
@@ -65,11 +65,14 @@ class Read:
 Scorer = Callable[[Sequence[Encoded], Sequence[Read], Callable[[], list[Logprobs]]], list[Logprobs]]
 """From documents, how they were read, and a function that has the reference score the same readings, to what each
 document's tokens are worth, float64[T] each, in nats."""
-_scorers: dict[str, Scorer] = {
-    "live": lambda documents, reads, reference: [one.real for one in reads],
-    "frozen": lambda documents, reads, reference: reference(),
-}
-SCORERS = "palaestra.scorers"
+_scorers: Plugins[Scorer] = Plugins(
+    "scorer",
+    {
+        "live": lambda documents, reads, reference: [one.real for one in reads],
+        "frozen": lambda documents, reads, reference: reference(),
+    },
+    group="palaestra.scorers",
+)
 
 
 class ScorerError(PalaestraError, ValueError):
@@ -82,8 +85,7 @@ def register_scorer(name: str, scorer: Scorer) -> None:
     Raises:
         ValueError: The name is taken.
     """
-    if _scorers.setdefault(name, scorer) is not scorer:
-        raise ValueError(f"a scorer named {name!r} is registered already; choose another name")
+    _scorers.register(name, scorer)
 
 
 def scorer(name: str) -> Scorer:
@@ -91,13 +93,8 @@ def scorer(name: str) -> Scorer:
 
     Raises:
         UnknownName: There is none.
+        BrokenPlugin: An installed package offers it and cannot be loaded.
     """
-    if name not in _scorers:
-        for point in entry_points(group=SCORERS, name=name):
-            register_scorer(name, point.load())
-    if name not in _scorers:
-        known = sorted({*_scorers, *(point.name for point in entry_points(group=SCORERS))})
-        raise UnknownName("scorer", name, known, f"Scorers are {', '.join(known)}.")
     return _scorers[name]
 
 

@@ -13,6 +13,7 @@ for the thing. The command line prints that sentence and exits with status 2; a 
     ├── InformationError (RuntimeError)  a seat asked for more than it may know
     ├── ContractError (AssertionError)   a game broke the contract of `palaestra.envs.game`
     ├── NotationError (ValueError)       text that is no valid PGN, SGF, FEN, ...
+    ├── BrokenPlugin (ImportError)       an installed package offers something that cannot be loaded
     └── ReplayError (ValueError)
         ├── MissingReplay (FileNotFoundError)  no such file
         ├── NotAReplay                   a file that is something else
@@ -53,6 +54,10 @@ class UnknownName(PalaestraError, LookupError):
 
 class OptionError(PalaestraError, ValueError):
     """An option value that its declaration does not allow."""
+
+
+class BrokenPlugin(PalaestraError, ImportError):
+    """An installed package offers something that cannot be loaded."""
 
 
 class SeatCountError(PalaestraError, ValueError):

@@ -10,14 +10,13 @@ tokens. A kind of one's own is registered by `register_task`, or by a package th
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from palaestra.envs.documents import found, made
 from palaestra.envs.documents.document import Document, Piece
 from palaestra.envs.documents.found import CorpusError, read_corpus
-from palaestra.envs.errors import UnknownName
 from palaestra.envs.options import parse_options
+from palaestra.envs.plugins import Plugins
 from palaestra.envs.seeding import Dice
 
 
@@ -33,16 +32,19 @@ class Task(NamedTuple):
     draw: Callable[[Any, Dice], Document]
 
 
-ENTRY_POINT_GROUP = "palaestra.documents"
-_tasks: dict[str, Task] = {
-    "chain": Task(made.ChainOptions, made.chain),
-    "parity": Task(made.ParityOptions, made.parity),
-    "reach": Task(made.ReachOptions, made.reach),
-    "hops": Task(made.HopOptions, made.hops),
-    "squaring": Task(made.SquaringOptions, made.squaring),
-    "text": Task(found.TextOptions, found.text),
-    "moves": Task(found.MovesOptions, found.moves),
-}
+_tasks: Plugins[Task] = Plugins(
+    "task",
+    {
+        "chain": Task(made.ChainOptions, made.chain),
+        "parity": Task(made.ParityOptions, made.parity),
+        "reach": Task(made.ReachOptions, made.reach),
+        "hops": Task(made.HopOptions, made.hops),
+        "squaring": Task(made.SquaringOptions, made.squaring),
+        "text": Task(found.TextOptions, found.text),
+        "moves": Task(found.MovesOptions, found.moves),
+    },
+    group="palaestra.documents",
+)
 
 
 def register_task(name: str, task: Task) -> None:
@@ -51,13 +53,12 @@ def register_task(name: str, task: Task) -> None:
     Raises:
         ValueError: The name is taken.
     """
-    if _tasks.setdefault(name, task) is not task:
-        raise ValueError(f"a task named {name!r} is registered already; choose another name")
+    _tasks.register(name, task)
 
 
 def tasks() -> list[str]:
-    """Return the names of all kinds of documents."""
-    return list(dict.fromkeys([*_tasks, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))]))
+    """Return the names of all kinds of documents, sorted."""
+    return _tasks.names()
 
 
 def find_task(name: str) -> Task:
@@ -65,12 +66,8 @@ def find_task(name: str) -> Task:
 
     Raises:
         UnknownName: There is none.
+        BrokenPlugin: An installed package offers it and cannot be loaded.
     """
-    if name not in _tasks:
-        for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-            register_task(name, point.load())
-    if name not in _tasks:
-        raise UnknownName("task", name, tasks(), f"Tasks are {', '.join(tasks())}.")
     return _tasks[name]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from palaestra.envs.errors import UnknownName
+from palaestra.envs.plugins import Plugins
 from palaestra.envs.seeding import Dice
 
 Judge = Callable[["Task", str, str], float]
@@ -142,7 +142,7 @@ def brevity(task: Task, first: str, second: str) -> float:
     return kept if kept or not (first.strip() and second.strip()) else float(len(second) - len(first))
 
 
-_judges: dict[str, Judge] = {"constraints": constraints, "brevity": brevity}
+_judges: Plugins[Judge] = Plugins("judge", {"constraints": constraints, "brevity": brevity})
 
 
 def register_judge(name: str, judge: Judge) -> None:
@@ -151,8 +151,7 @@ def register_judge(name: str, judge: Judge) -> None:
     Raises:
         ValueError: The name is taken.
     """
-    if _judges.setdefault(name, judge) is not judge:
-        raise ValueError(f"a judge named {name!r} is registered already; choose another name")
+    _judges.register(name, judge)
 
 
 def judge_named(name: str) -> Judge:
@@ -161,6 +160,4 @@ def judge_named(name: str) -> Judge:
     Raises:
         UnknownName: There is none of that name.
     """
-    if name not in _judges:
-        raise UnknownName("judge", name, list(_judges), f"Judges are {', '.join(sorted(_judges))}.")
     return _judges[name]

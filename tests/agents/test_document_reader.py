@@ -113,7 +113,7 @@ def test_a_frozen_scorer_pays_what_the_reference_says(reader):
 
 
 def test_scorers_are_found_by_name_and_must_give_numbers(reader, monkeypatch):
-    monkeypatch.setattr(document_reader, "_scorers", dict(document_reader._scorers))
+    monkeypatch.setattr(document_reader._scorers, "_found", dict(document_reader._scorers._found))
     register_scorer("half", lambda documents, reads, reference: [one.real / 2 for one in reads])
     register_scorer("broken", lambda documents, reads, reference: [one.real * math.nan for one in reads])
     with pytest.raises(ValueError, match="registered already"):

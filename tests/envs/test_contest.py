@@ -152,7 +152,7 @@ def test_programs_can_be_registered() -> None:
         with pytest.raises(ValueError, match="registered already"):
             register_judge("louder", constraints)
     finally:
-        _judges.pop("louder")
+        _judges._found.pop("louder")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaestra.envs import documents, make
+from palaestra.envs import documents, make, plugins
 from palaestra.envs.documents import (
     CorpusError,
     Document,
@@ -409,8 +409,8 @@ def test_a_corpus_of_ones_own_is_read_as_any_other(monkeypatch: pytest.MonkeyPat
     def points(group: str, name: str = "riddles") -> list[type[Point]]:
         return [Point] if (group, name) == ("palaestra.documents", "riddles") else []
 
-    monkeypatch.setattr(documents, "entry_points", points)
-    monkeypatch.setattr(documents, "_tasks", dict(documents._tasks))
+    monkeypatch.setattr(plugins, "entry_points", points)
+    monkeypatch.setattr(documents._tasks, "_found", dict(documents._tasks._found))
     assert "riddles" in tasks()
     assert document_of("riddles", Dice(0), length=5).text == "aaaaa"
     game = make("next_token", task="riddles", settings="length=2")

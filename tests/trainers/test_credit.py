@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palaestra.envs import plugins
 from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.trainers.credit import CreditError, base, credit_names, make_credit, register_credit
 from palaestra.trainers.rows import ILLEGAL, OK, TRUNCATED, UNPARSABLE
@@ -242,7 +243,7 @@ def test_games_between_players_are_sent_to_role_baseline():
 
 
 def test_a_rule_is_added_by_one_class(monkeypatch):
-    monkeypatch.setattr(base, "_rules", dict(base._rules))
+    monkeypatch.setattr(base._rules, "_found", dict(base._rules._found))
 
     @register_credit("nothing")
     class Nothing:
@@ -257,15 +258,12 @@ def test_a_rule_is_added_by_one_class(monkeypatch):
 def test_a_rule_of_another_package_is_found_by_its_entry_point(monkeypatch):
     class Point:
         name = "theirs"
+        load = staticmethod(lambda: lambda **options: options)
 
-        @staticmethod
-        def load():
-            return type("Theirs", (), {})
-
-    monkeypatch.setattr(base, "_rules", dict(base._rules))
-    monkeypatch.setattr(base, "_discovered", False)
-    monkeypatch.setattr(base, "entry_points", lambda group: [Point] if group == "palaestra.credit" else [])
+    monkeypatch.setattr(base._rules, "_found", dict(base._rules._found))
+    monkeypatch.setattr(plugins, "entry_points", lambda group, name="": [Point] * (group == "palaestra.credit"))
     assert "theirs" in credit_names()
+    assert make_credit("theirs", decay=0.5) == {"decay": 0.5}
 
 
 def test_wrong_names_and_options_say_what_to_write_instead():

@@ -19,16 +19,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import entry_points
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
+from palaestra.envs.errors import OptionError, PalaestraError
+from palaestra.envs.plugins import Plugins
 from palaestra.trainers.rows import ILLEGAL, TRUNCATED, UNPARSABLE, Row, Stream
-
-ENTRY_POINT_GROUP = "palaestra.credit"
 
 
 class CreditError(PalaestraError, ValueError):
@@ -57,8 +56,7 @@ class Credit(Protocol):
 
 
 Rule = TypeVar("Rule", bound=Callable[..., Credit])
-_rules: dict[str, Callable[..., Credit]] = {}
-_discovered = False
+_rules: Plugins[Callable[..., Credit]] = Plugins("credit rule", {}, group="palaestra.credit")
 
 
 def register_credit(name: str) -> Callable[[Rule], Rule]:
@@ -69,17 +67,16 @@ def register_credit(name: str) -> Callable[[Rule], Rule]:
     """
 
     def register(rule: Rule) -> Rule:
-        if _rules.setdefault(name, rule) is not rule:
-            raise ValueError(f"a credit rule named {name!r} is registered already; choose another name")
+        _rules.register(name, rule)
         return rule
 
     return register
 
 
 def credit_names() -> list[str]:
-    """Return the names of all registered rules, sorted."""
-    _discover()
-    return sorted(_rules)
+    """Return the names of all rules, sorted."""
+    _import_own()
+    return _rules.names()
 
 
 def make_credit(name: str, **options: Any) -> Credit:
@@ -87,31 +84,27 @@ def make_credit(name: str, **options: Any) -> Credit:
 
     Raises:
         UnknownName: No such rule; the nearest is offered.
+        BrokenPlugin: An installed package offers it and cannot be loaded.
         OptionError: An option that the rule does not have, or out of range.
 
     Example:
         >>> make_credit("role_baseline", decay=0.9).state_dict()["baselines"]
         []
     """
-    if name not in credit_names():
-        raise UnknownName("credit rule", name, _rules, f"There are {', '.join(sorted(_rules))}.")
+    _import_own()
+    rule = _rules[name]
     try:
-        return _rules[name](**options)
+        return rule(**options)
     except TypeError as error:
         raise OptionError(f"credit rule {name!r} does not take these options: {error}") from None
 
 
-def _discover() -> None:
-    """Import every module of this folder, and what other installed packages offer."""
-    global _discovered
-    if _discovered:
-        return
-    _discovered = True
+@cache
+def _import_own() -> None:
+    """Import every module of this folder, so that its rules are registered."""
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{__package__}.{module.name}")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        register_credit(point.name)(point.load())
 
 
 SeatEpisode = tuple[str, int]
