@@ -140,6 +140,11 @@ class CodeBreaker:
     def __init__(self, decoder: TextDecoder, name: str = "codebreaker") -> None:
         self.decoder, self.name = decoder, name
 
+    @classmethod
+    def of(cls, file: str) -> CodeBreaker:
+        """Return the seat for what a user wrote after ``codebreaker:``."""
+        return cls(TextDecoder.load(file), f"codebreaker:{file}")
+
     async def act(self, view: View) -> Reply:
         """Return the number or the probability."""
         known = view.knowledge()

@@ -142,6 +142,11 @@ class BagDetector:
     def __init__(self, model: BagOfWords, name: str = "bag") -> None:
         self.model, self.name = model, name
 
+    @classmethod
+    def of(cls, file: str) -> BagDetector:
+        """Return the seat for what a user wrote after ``bag:``."""
+        return cls(BagOfWords.load(file), f"bag:{file}")
+
     async def act(self, view: View) -> Reply:
         """Return the probability."""
         return Reply(write_probability(self.model.probability(text_read(view, self.name))))

@@ -127,6 +127,11 @@ class EmbeddingDetector:
     def __init__(self, probe: LinearProbe, name: str = "embedding") -> None:
         self.probe, self.name = probe, name
 
+    @classmethod
+    def of(cls, file: str) -> EmbeddingDetector:
+        """Return the seat for what a user wrote after ``embedding:``."""
+        return cls(LinearProbe.load(file), f"embedding:{file}")
+
     async def act(self, view: View) -> Reply:
         """Return the probability."""
         odds = max(-30.0, min(30.0, self.probe.log_odds([text_read(view, self.name)])[0]))

@@ -45,6 +45,16 @@ class Reasoner:
         self.relies = relies
         self.solves = solves
 
+    @classmethod
+    def half(cls, share: float = 0.5) -> Reasoner:
+        """Return who goes by the text in a share of the items."""
+        return cls(f"half:{share:g}", share)
+
+    @classmethod
+    def parrot(cls) -> Reasoner:
+        """Return who repeats what it read, for it cannot work a task out."""
+        return cls("parrot", 1.0, solves=False)
+
     async def act(self, view: View) -> Reply:
         """Return the text or the answer."""
         known = view.knowledge()

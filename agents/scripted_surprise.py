@@ -36,6 +36,11 @@ class Posterior:
         self.anchor = anchor
         self.name = f"anchored:{anchor:g}" if anchor else "posterior"
 
+    @classmethod
+    def anchored(cls, anchor: float = 0.5) -> Posterior:
+        """Return the oracle with hindsight bias."""
+        return cls(anchor)
+
     async def act(self, view: View) -> Reply:
         """Return the probability."""
         known = view.knowledge()

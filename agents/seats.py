@@ -42,6 +42,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
+from palaestra.agents.shipped_seats import SHIPPED
 from palaestra.envs.bridges.opponents import opponent_names, register_opponent
 from palaestra.envs.episode import Reply
 from palaestra.envs.errors import OptionError, PalaestraError, UnknownName
@@ -86,15 +87,10 @@ def register_seat(
         register_opponent(name, partial(factory, ""))
 
 
-REASONING = ("encoded_reasoning", "cot_relay", "recovery")
-_FILES = {"bag": "bag", "embedding": "embedding", "codebreaker": "decoder"}
-"""Seats that are read from a file, and which kind of detector it holds."""
-
-
 def reaches_outside(spec: str) -> bool:
     """Return whether a seat's name spells out a command, an address or a file: never take such a name from a
     stranger's file."""
-    return spec.partition(":")[0] in ("uci", "gtp", "server", *_FILES)
+    return spec.partition(":")[0] in ("uci", "gtp", "server", *(name for name, seat in SHIPPED.items() if seat.file))
 
 
 def seat_names() -> list[str]:
@@ -242,267 +238,17 @@ def _engine(spec: str) -> tuple[Any, Any, str]:
     return engine, loaded.codec, policy
 
 
-def _mcts(argument: str) -> Seat:
-    from palaestra.agents.mcts import MctsSeat
-
-    return MctsSeat(simulations=int(argument)) if argument else MctsSeat()
-
-
 def _searchable(game: Game) -> object:
     from palaestra.envs.games.spiel_twins import to_spiel
 
     return to_spiel(game)
 
 
-def _human() -> Seat:
-    from palaestra.agents.human import HumanSeat
-
-    return HumanSeat()
-
-
-def _uci(argument: str) -> Seat:
-    from palaestra.agents.programs.uci import UciSeat
-
-    return UciSeat.of(argument)
-
-
-def _stockfish(argument: str) -> Seat:
-    from palaestra.agents.programs.uci import strength
-
-    return strength(argument)
-
-
-def _gtp(argument: str) -> Seat:
-    from palaestra.agents.programs.gtp import GtpSeat
-
-    return GtpSeat.of(argument)
-
-
-def _gnugo(argument: str) -> Seat:
-    from palaestra.agents.programs.gtp import GtpSeat
-
-    return GtpSeat.gnugo(argument)
-
-
-def _greedy() -> Seat:
-    from palaestra.agents.greedy import GreedySeat
-
-    return GreedySeat()
-
-
-def _material() -> Seat:
-    from palaestra.agents.greedy import MaterialSeat
-
-    return MaterialSeat()
-
-
-def _plain(make: Callable[[], Seat]) -> SeatFactory:
-    """Return the factory of a seat that takes no parameter."""
-
-    def factory(argument: str) -> Seat:
-        if argument:
-            raise ValueError("it has none")
-        return make()
-
-    return factory
-
-
-def _negotiator(name: str) -> SeatFactory:
-    def factory(argument: str) -> Seat:
-        from palaestra.agents.scripted_negotiators import NEGOTIATORS
-
-        return NEGOTIATORS[name](*([float(argument)] if argument else []))
-
-    return factory
-
-
-def _warlord(argument: str) -> Seat:
-    from palaestra.agents.scripted_risk import Warlord
-
-    return Warlord(float(argument)) if argument else Warlord()
-
-
-def _equilibrium(argument: str) -> Seat:
-    from palaestra.agents.equilibrium import Equilibrium
-
-    return Equilibrium(float(argument)) if argument else Equilibrium()
-
-
-def _shapley(argument: str) -> Seat:
-    from palaestra.agents.scripted_coalition import Shapley
-
-    return Shapley(float(argument)) if argument else Shapley()
-
-
-def _sleuth(argument: str) -> Seat:
-    from palaestra.agents.scripted_mafia import Sleuth
-
-    return Sleuth(float(argument)) if argument else Sleuth()
-
-
-def _codebook(argument: str) -> Seat:
-    from palaestra.agents.scripted_covert import Codebook
-
-    return Codebook(float(argument)) if argument else Codebook()
-
-
-def _honest(argument: str) -> Seat:
-    from palaestra.agents.scripted_covert import Honest
-
-    return Honest(float(argument)) if argument else Honest()
-
-
-def _swapper() -> Seat:
-    from palaestra.agents.scripted_covert import Swapper
-
-    return Swapper()
-
-
-def _fixer() -> Seat:
-    from palaestra.agents.scripted_covert import Fixer
-
-    return Fixer()
-
-
-def _needs_file(name: str, argument: str) -> None:
-    if not argument:
-        raise OptionError(
-            f"seat {name!r} needs the file of a detector, such as {name}:FILE.json; `palaestra detector fit "
-            f"{_FILES[name]}` writes one."
-        )
-
-
-def _codebreaker(argument: str) -> Seat:
-    from palaestra.agents.decoder import CodeBreaker, TextDecoder
-
-    _needs_file("codebreaker", argument)
-    return CodeBreaker(TextDecoder.load(argument), f"codebreaker:{argument}")
-
-
-def _embedding(argument: str) -> Seat:
-    _needs_file("embedding", argument)
-    from palaestra.agents.embedding_detector import EmbeddingDetector, LinearProbe
-
-    return EmbeddingDetector(LinearProbe.load(argument), f"embedding:{argument}")
-
-
-def _regex(argument: str) -> Seat:
-    from palaestra.agents.detectors import RegexDetector
-
-    return RegexDetector(argument)
-
-
-def _bag(argument: str) -> Seat:
-    from palaestra.agents.detectors import BagDetector, BagOfWords
-
-    _needs_file("bag", argument)
-    return BagDetector(BagOfWords.load(argument), f"bag:{argument}")
-
-
-def _liars_player(name: str) -> Seat:
-    from palaestra.agents.scripted_liars import LiarsPlayer
-
-    return LiarsPlayer(name)
-
-
-def _tracker() -> Seat:
-    from palaestra.agents.scripted_reasoning import Reasoner
-
-    return Reasoner()
-
-
-def _parrot() -> Seat:
-    from palaestra.agents.scripted_reasoning import Reasoner
-
-    return Reasoner("parrot", 1.0, solves=False)
-
-
-def _leaner() -> Seat:
-    from palaestra.agents.scripted_reasoning import Leaner
-
-    return Leaner()
-
-
-def _half(argument: str) -> Seat:
-    from palaestra.agents.scripted_reasoning import Reasoner
-
-    share = float(argument or 0.5)
-    return Reasoner(f"half:{share:g}", share)
-
-
-def _worker(argument: str) -> Seat:
-    from palaestra.agents.scripted_recovery import Worker
-
-    return Worker(argument)
-
-
-def _clairvoyant() -> Seat:
-    from palaestra.agents.scripted_review import Clairvoyant
-
-    return Clairvoyant()
-
-
-def _posterior() -> Seat:
-    from palaestra.agents.scripted_surprise import Posterior
-
-    return Posterior()
-
-
-def _anchored(argument: str) -> Seat:
-    from palaestra.agents.scripted_surprise import Posterior
-
-    return Posterior(float(argument or 0.5))
-
-
-def _rate(argument: str) -> Seat:
-    from palaestra.agents.scripted_surprise import Rate
-
-    return Rate(float(argument) if argument else None)
-
-
-def _teller(argument: str) -> Seat:
-    from palaestra.agents.scripted_minds import Teller
-
-    return Teller(float(argument)) if argument else Teller()
-
-
-def _tracer(argument: str) -> Seat:
-    from palaestra.agents.scripted_surprise import Tracer
-
-    return Tracer()
-
-
-for _name in ("conceder", "tit-for-tat", "fair"):
-    register_seat(_name, _negotiator(_name), games=("negotiation", "bargaining"))
-register_seat("greedy", _plain(_greedy))
-register_seat("material", _plain(_material), games=("chess",))
-register_seat("stockfish", _stockfish, games=("chess", "chess_puzzle"))
-register_seat("gnugo", _gnugo, games=("go",))
-register_seat("uci", _uci, games=("chess", "chess_puzzle"))
-register_seat("gtp", _gtp, games=("go",))
-register_seat("warlord", _warlord, games=("risk",))
-register_seat("equilibrium", _equilibrium, games=("kuhn_poker", "auction", "ultimatum"))
-register_seat("shapley", _shapley, games=("coalition",))
-register_seat("codebook", _codebook, games=("covert_channel",))
-register_seat("honest", _honest, games=("covert_channel",))
-for _name, _plainly in (("swapper", _swapper), ("fixer", _fixer)):
-    register_seat(_name, _plain(_plainly), games=("covert_channel",))
-for _name, _made in (("regex", _regex), ("bag", _bag), ("embedding", _embedding), ("codebreaker", _codebreaker)):
-    register_seat(_name, _made, games=("covert_channel", "encoded_reasoning"))
-for _name in ("candid", "fibber", "decoder", "babbler"):
-    register_seat(_name, _plain(partial(_liars_player, _name)), games=("liars",))
-register_seat("tracker", _plain(_tracker), games=REASONING)
-register_seat("parrot", _plain(_parrot), games=REASONING)
-register_seat("leaner", _plain(_leaner), games=("encoded_reasoning", "cot_relay"))
-register_seat("half", _half, games=REASONING)
-register_seat("worker", _worker, games=("recovery",))
-register_seat("posterior", _plain(_posterior), games=("terminal_surprise", "hindsight_bias"))
-register_seat("anchored", _anchored, games=("terminal_surprise", "hindsight_bias"))
-register_seat("rate", _rate, games=("terminal_surprise", "hindsight_bias"))
-register_seat("clairvoyant", _plain(_clairvoyant), games=("review",))
-register_seat("teller", _teller, games=("open_minds",))
-register_seat("tracer", _tracer, games=("terminal_surprise", "hindsight_bias"))
-register_seat("sleuth", _sleuth, games=("mafia",))
+for _name, _shipped in SHIPPED.items():
+    register_seat(
+        _name,
+        partial(_shipped.made, _name),
+        games=_shipped.games,
+        check=_searchable if _name == "mcts" else None,
+    )
 register_seat("random", lambda argument: RandomSeat(int(argument) if argument else 0))
-register_seat("human", _plain(_human))
-register_seat("mcts", _mcts, check=_searchable)

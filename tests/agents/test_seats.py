@@ -36,7 +36,7 @@ def test_a_parameter_that_does_not_fit_is_refused(spec, told):
 PLAIN = ("human", "greedy", "material", "swapper", "fixer", "candid", "fibber", "decoder", "babbler", "tracker")
 
 
-@pytest.mark.parametrize("seat", [*PLAIN, "parrot", "leaner", "posterior", "clairvoyant"])
+@pytest.mark.parametrize("seat", [*PLAIN, "parrot", "leaner", "posterior", "clairvoyant", "tracer", "fair"])
 def test_a_parameter_where_there_is_none_is_refused(seat):
     check_seat(seat)
     with pytest.raises(OptionError, match="it has none"):
