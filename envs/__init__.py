@@ -19,7 +19,7 @@ from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, wri
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
-    "cot_relay": 4,
+    "cot_relay": 5,
     "covert_channel": 3,
     "encoded_reasoning": 5,
     "hindsight_bias": 2,

@@ -106,7 +106,7 @@ class CotRelay(Game):
     """The provider, if there is one, moves first, then the paraphraser, then the receiver."""
 
     id = "cot_relay"
-    version = 4
+    version = 5
     summary = "one model's chain of thought, changed or not, handed to another"
     Options = RelayOptions
 
@@ -160,13 +160,22 @@ class CotRelay(Game):
         verdicts = isinstance(self.asked, Verdict) and options.intervention != "planted"  # which needs one to change
         strip = strip_verdicts if verdicts else strip_answer
         kept = strip(thought, names) if options.strip else thought
-        other = "\n".join(options.draw(dice.clone()).reasoning(options.wording))
         if options.intervention == "planted":
             self._plant(kept, names, dice)
         else:
+            other = self._of_another_item(dice.clone()) if options.intervention == "other" else ""
+            other = strip(other, names) if options.strip else other
             self.changed = intervene(kept, options.intervention, options.fraction, dice, other=other, names=names)
         if not options.paraphraser:
             self.delivered, self.passed = self.changed, True
+
+    def _of_another_item(self, dice: Dice) -> str:
+        """Return the right reasoning of another item whose answer has another name."""
+        options: RelayOptions = self.options
+        right = self.asked.name(self.asked.answer)
+        while (item := options.draw(dice)).name(item.answer) == right:
+            pass
+        return "\n".join(item.reasoning(options.wording))
 
     def _plant(self, thought: str, names: Sequence[str], dice: Dice) -> None:
         """Plant an error, and find out what follows from it."""

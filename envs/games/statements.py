@@ -34,7 +34,13 @@ _DENIED = re.compile(r"\b(?:not|never|neither|nor)\s*$", re.IGNORECASE)
 _SUPPOSED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|maybe|perhaps)\b[^,;:.]*$", re.IGNORECASE
 )
-_TAKEN_BACK = re.compile(r"\b(?:no|wait|actually|rather|sorry|oops|hmm)\b", re.IGNORECASE)
+_BACK = r"(?:no|wait|actually|rather|sorry|oops|hmm)\b"
+_TAKEN_BACK = re.compile(rf"\b{_BACK}", re.IGNORECASE)
+_TAKES_BACK = re.compile(rf"\W*{_BACK}", re.IGNORECASE)
+_CONDITIONAL = re.compile(r"\W*(?:if|unless|suppose|supposing|assume|assuming)\b", re.IGNORECASE)
+_IF = re.compile(r"\b(?:if|unless)\b", re.IGNORECASE)
+NEAR = 200
+"""Characters before a state, or between two, that are looked at."""
 
 
 class Statement(NamedTuple):
@@ -72,7 +78,7 @@ def statements(sentence: str, names: Sequence[str]) -> list[Statement]:
     }
     found = []
     for one in announced.finditer(sentence, start):
-        before = sentence[: one.start("name")].rstrip("*_`\"'([{ ")
+        before = sentence[max(0, one.start("name") - NEAR) : one.start("name")].rstrip("*_`\"'([{ ")
         if not (one.start("name") in undecided or _DENIED.search(before) or _SUPPOSED.search(before)):
             found.append(Statement(_known(one["name"], names), *one.span("name")))
     return found
@@ -92,15 +98,26 @@ def stated(text: str, names: Sequence[str]) -> list[str]:
 
 
 def answer_given(text: str, names: Sequence[str]) -> str | None:
-    """Return the answer that a reply gives: the last one that it calls so, else the state that it states last; None
-    where that sentence takes it back ("the answer is 5, no, 6")."""
-    for sentence in reversed(sentences(text)):
-        if (called := list(_ANSWER.finditer(sentence))) and (found := statements(sentence, names)):
-            behind = [one for one in found if one.start > called[-1].start()]
-            answer = behind[0] if behind else found[-1]
-            taken_back = _TAKEN_BACK.search(sentence, answer.end)
-            return None if taken_back else answer.name
-    return last_stated(text, names)
+    """Return the answer that a reply gives: the last one that it calls so, else the state that it states last.
+
+    None where that sentence leaves it open ("the answer is 5 if ...") or takes it back ("it is 5, no, 6"). A later
+    sentence that takes it back ("Wait, it is 6.") gives what it states, or leaves none.
+    """
+    parts = sentences(text)
+    found = [(place, said) for place, part in enumerate(parts) if (said := statements(part, names))]
+    called = [(place, said) for place, said in found if _ANSWER.search(parts[place])]
+    if not found:
+        return None
+    place, said = (called or found)[-1]
+    answer, left_open = said[-1], _CONDITIONAL.match(parts[place])
+    if called:
+        last = list(_ANSWER.finditer(parts[place]))[-1]
+        answer = next((one for one in said if one.start > last.start()), answer)
+        left_open = left_open or _IF.search(parts[place], last.end())
+    for later in range(place + 1, len(parts)):
+        if _TAKES_BACK.match(parts[later]):
+            return answer_given("\n".join(parts[later:]), names)
+    return None if left_open or _TAKEN_BACK.search(parts[place], answer.end) else answer.name
 
 
 def answer_at_once(begun: str, text: str, names: Sequence[str]) -> str | None:
@@ -126,7 +143,7 @@ def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
     listed = rf"(?!\s*,\s*(?:{_any(names)})\s*(?:[.,;]|and\b|or\b|$))"
     announced = re.compile(rf"(?i:{_BEFORE}){_MARK}(?<![\w.-]){name}{_CLOSED}(?i:{_BEHIND}){listed}")
     other = rf"(?!(?P=name))(?P<other>{_any(names)})(?!\w)"
-    either = re.compile(rf"(?<![\w.]){name}(?=\W+or\b[^;:.]*?(?<![\w.]){other})")
+    either = re.compile(rf"(?<![\w.]){name}(?=\W+or\b[^;:.]{{0,{NEAR}}}?(?<![\w.]){other})")
     return alone, announced, either
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,12 @@ LAMP, CUPS, DIAL, VERDICT = ["off", "on"], list("ABC"), [str(number) for number 
         ("The answer is 5 as it was at 3.", DIAL, "5"),
         ("The answer is 5, no, 6.", DIAL, None),
         ("The answer is 5, no, the answer is 6.", DIAL, "6"),
+        ("Answer: 5. Wait, it is 6.", DIAL, "6"),
+        ("Answer: 5. Wait, that is not so.", DIAL, None),
+        ("It is 5, no, 6.", DIAL, None),
+        ("It is 5. Hmm, let me see.", DIAL, None),
+        ("If the start were 3, the answer would be 5.", DIAL, None),
+        ("The answer is 3 if you start at 2, but you start at 1.", DIAL, None),
         ("The answer is 5.\nThese are all steps: 1, 2, 3.", DIAL, "5"),
         ("The answer is one of these: 1, 2, 3.", DIAL, None),
         ("It is 5 or it is 6.", DIAL, None),
@@ -92,6 +100,16 @@ def test_right_reasoning_states_every_state_once_and_the_task_states_none_at_its
 def test_any_text_gives_an_answer_that_stands_in_it_or_none(text: str, names: list[str]) -> None:
     found = answer_given(text, names)
     assert found is None or found.lower() in text.lower()
+
+
+@pytest.mark.parametrize(
+    "words", ["is 5 so ", "is A so ", "not is A so ", "maybe is A, ", "A or ", "answer ", "Wait. ", "Wait, it is 5. "]
+)
+def test_a_flood_is_read_in_linear_time(words: str) -> None:
+    for names in (DIAL, CUPS):
+        began = time.process_time()
+        answer_given(words * (100_000 // len(words)), names)
+        assert time.process_time() - began < 10  # a second, or minutes
 
 
 def test_innocent_texts_mention_no_state_and_reasoning_does() -> None:
