@@ -20,7 +20,7 @@ from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
     "cot_relay": 5,
-    "covert_channel": 3,
+    "covert_channel": 4,
     "encoded_reasoning": 5,
     "hindsight_bias": 2,
     "mafia": 1,
@@ -53,8 +53,8 @@ for _id, _path in {
     "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
-register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=2)
-register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public")
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=3)
+register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public", version=2)
 register_ids()
 
 

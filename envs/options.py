@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from typing import Any, Literal, TypeVar, Union
 from palaestra.envs.errors import OptionError, UnknownName
 
 OptionsT = TypeVar("OptionsT")
+_EXPLAINED = re.compile(r"(?P<names>\w+(?:, \w+)*): (?P<words>.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,13 @@ def parse_options(cls: type[OptionsT], given: Mapping[str, Any], owner: str) -> 
         raise OptionError(f"options of {owner}: {error}") from None
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys with values"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: 'keys with values, such as {"key": 1}',
+}
 
 
 def _wanted(kind: Any) -> str:
@@ -77,6 +86,24 @@ def _refusal(name: str, owner: str, value: Any, kind: Any) -> str:
     near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.55)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"option {name!r} of {owner} is {value!r}, expected {_wanted(kind)}.{hint}"
+
+
+def explained(cls: type) -> dict[str, str]:
+    """Return what the docstrings of an options class and of those it inherits from say of each field, in the order of
+    the fields; a line such as ``least, most: Bounds.`` is said of both."""
+    said: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        doc = inspect.cleandoc(vars(one).get("__doc__") or "")
+        name: list[str] = []
+        for line in inspect.cleandoc(doc.partition("Attributes:\n")[2]).splitlines():
+            if line[:1].isalpha() and (found := _EXPLAINED.match(line)):
+                name = found["names"].split(", ")
+                said.update(dict.fromkeys(name, found["words"]))
+            elif line.startswith(" "):
+                said.update({each: f"{said[each]} {line.strip()}" for each in name})
+            else:
+                break
+    return {field.name: said[field.name] for field in dataclasses.fields(cls) if field.name in said}
 
 
 @cache

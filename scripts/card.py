@@ -9,10 +9,11 @@ import typer
 
 from palaestra.scripts.console import console, key_values, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.trained import section_of
 
 EXAMPLES = examples(
     "palaestra card posterior -o items=machine",
-    "palaestra card smollm2 --cases 100 -o items=python --to smollm2.json",
+    "palaestra card smollm2 --cases 100 -o items=python -o mode=forced --to smollm2.json",
     "palaestra card anchored:0.3 -o items=machine --hindsight",
     "palaestra card smollm2@runs/surprise --thinking --max-tokens 200 --twin smollm2",
 )
@@ -27,7 +28,9 @@ def card(
         typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of terminal_surprise; repeatable."),
     ] = None,
     thinking: Annotated[bool, typer.Option(help="Ask a model to think first.")] = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply, thought included.")] = 16,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a reply, thought included; 16, or as it was trained.")
+    ] = None,
     temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 0.0,
     twin: Annotated[
         str, typer.Option(metavar="MODEL", help="A model of like kind, whose surprise stands beside the seat's own.")
@@ -39,7 +42,8 @@ def card(
 ) -> None:
     """Measure a seat in terminal_surprise on fixed cases: Brier score and its parts, calibration, baselines, oracle.
 
-    With --hindsight also the gap between what it says before it is told whether the output was replaced, and after.
+    With --hindsight also the gap between what it says before it is told whether the output was replaced, and after. An
+    adapter that was trained on terminal_surprise is asked with the options it was trained with; -o and flags go before.
     """
     from palaestra.agents import check_seat
     from palaestra.envs import make
@@ -48,6 +52,10 @@ def card(
 
     options: dict[str, Any] = {**key_values(option or (), "--option")}
     refuse_reserved(options, "terminal_surprise")
+    trained = section_of(seat, "terminal_surprise")
+    if trained is not None:
+        options = {**trained.options, **options}
+        max_tokens = trained.reply.max_tokens if max_tokens is None else max_tokens
     make("terminal_surprise", **options)
     if seat == "human":
         raise OptionError("a person cannot be measured in many games at once; `palaestra play` seats one.")
@@ -65,7 +73,7 @@ def card(
                 check_seat(one)
                 if not is_local_model(one):
                     raise OptionError(f"{one} is no model of this machine; seat and --twin must be, to be compared.")
-        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens, temperature, twin, hindsight)
+        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens or 16, temperature, twin, hindsight)
     found = _measured(plan)
     _show(found)
     if to is not None:
@@ -110,7 +118,8 @@ def _show(found: dict[str, Any]) -> None:
         )
     out.print(shown)
     stated = f"A probability was stated in {100 * found['stated']:.0f} % of {plan['cases']} cases"
-    out.print(untrusted(f"{stated}; items {found['items_sum']}, seed {plan['seed']}."))
+    items = f"items {found['items_sum']}, " if found["items_sum"] else ""
+    out.print(untrusted(f"{stated}; {items}seed {plan['seed']}."))
     _show_hindsight(found)
     _show_own(found)
     for one in found["reliability"]:
@@ -144,7 +153,7 @@ def _show_own(found: dict[str, Any]) -> None:
     parts = [
         f"Own surprise, -log p of the output: {number(own['kept'], '.1f')} nats where it was kept, "
         f"{number(own['replaced'], '.1f')} where it was replaced (AUROC {number(own['auroc'], '.2f')})",
-        f"what was said goes with it at {number(own['said'], '.2f')}",
+        "too little was said to compare" if own["said"] is None else f"what was said goes with it at {own['said']:.2f}",
     ]
     if twin:
         parts.append(f"beyond what {twin} computes at {number(own['introspection'], '.2f')} (rank correlations)")

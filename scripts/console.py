@@ -72,12 +72,13 @@ TEXTS = (".epd", ".jsonl", ".pgn", ".txt")
 
 
 def key_values(given: Iterable[str], what: str) -> dict[str, Any]:
-    """Return ``["a=1", "b=@file.json"]`` as a dictionary; what follows an ``@`` is a file of JSON, and is read.
+    """Return ``["a=1", "b=@file.json"]`` as a dictionary; what follows an ``@`` is a file of JSON, and is read. A value
+    may be a JSON object or list, too.
 
     Files in notations of games (`TEXTS`) are read as they stand.
 
     Raises:
-        OptionError: An entry without ``=``, a key given twice, or a file that cannot be read or is no JSON.
+        OptionError: An entry without ``=``, a key given twice, or a file that cannot be read, is empty or is no JSON.
     """
     from palaestra.envs.errors import OptionError
 
@@ -88,8 +89,18 @@ def key_values(given: Iterable[str], what: str) -> dict[str, Any]:
             raise OptionError(f"{what} {entry!r} has no value; write it as key=value.")
         if key in found:
             raise OptionError(f"{what} {key!r} is given twice; give it once.")
-        found[key] = _from_file(value[1:]) if value.startswith("@") else value
+        found[key] = _from_file(value[1:]) if value.startswith("@") else _structured(value)
     return found
+
+
+def _structured(value: str) -> Any:
+    """Return a JSON object or list as such, anything else as it stands."""
+    if not value.startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value  # such as a template of a cover
 
 
 def _from_file(name: str) -> Any:
@@ -103,6 +114,8 @@ def _from_file(name: str) -> Any:
         raise OptionError(
             f"{name!r} is no text: byte {error.start + 1} is no UTF-8; name a text file, or save it as UTF-8."
         ) from None
+    if not text.strip():
+        raise OptionError(f"{name!r} is empty; name a file that holds something, or leave the option out.")
     try:
         return text if Path(name).suffix.lower() in TEXTS else json.loads(text)
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,6 +122,8 @@ def _show(name: str) -> None:
 def _options(out: Any, game: Game) -> None:
     from rich.text import Text
 
+    from palaestra.envs.options import explained
+
     fields = dataclasses.fields(type(game.options))
     if not fields:
         out.print(Text("It has no options.", "dim"))
@@ -134,8 +135,9 @@ def _options(out: Any, game: Game) -> None:
         value = getattr(game.options, field.name)
         rows.add_row(untrusted(field.name, "cyan"), untrusted(type_words(hints[field.name])), untrusted(repr(value)))
     out.print(rows)
-    if (doc := type(game.options).__doc__) and not doc.startswith(f"{type(game.options).__name__}("):
-        out.print(untrusted(inspect.cleandoc(doc).replace("``", "") + "\n", "dim"))
+    for name, words in explained(type(game.options)).items():
+        out.print(untrusted(f"{name}: {words}".replace("``", ""), "dim"))
+    out.print()
     shown = ((field.name, getattr(game.options, field.name)) for field in fields)
     name, value = next(((name, value) for name, value in shown if isinstance(value, (int, float))), ("NAME", "VALUE"))
     out.print(untrusted(f"`palaestra play {game.id} --option {name}={value}` sets one.", "dim"))

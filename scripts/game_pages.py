@@ -14,6 +14,7 @@ from typing import Any
 from palaestra.agents.seats import seats_of
 from palaestra.envs import Game, entry, make
 from palaestra.envs.goldens import OPTIONS
+from palaestra.envs.options import explained
 from palaestra.envs.seeding import Dice
 from palaestra.scripts.envs import kind, type_words
 
@@ -38,9 +39,10 @@ def write_pages(folder: Path, names: list[str], results: Path = RESULTS) -> list
 def page(name: str, ratings: Mapping[str, Any]) -> str:
     """Return a game's page as Markdown; ``ratings`` is what `palaestra tournament --save` wrote."""
     game = make(name, **OPTIONS.get(name, {}))
+    summary = game.summary[:1].upper() + game.summary[1:]
     parts = [
         f"# {name}",
-        f"{game.summary[:1].upper()}{game.summary[1:]}. Version {game.version}. This page is written by "
+        f"{summary if summary.endswith('?') else f'{summary}.'} Version {game.version}. This page is written by "
         "`palaestra envs --pages docs/games`.",
         _about(game),
         "## Facts",
@@ -120,7 +122,7 @@ def _answers(game: Game) -> str:
     if len(listed) < EXAMPLES:
         mover = game.players_to_move()[0]
         listed = list(dict.fromkeys([*listed, *map(str, game.legal_actions(mover))]))[:EXAMPLES]
-    free = "Any text is read for the last answer in it; what is recorded is, for example:"
+    free = "An answer may stand in more text, where it is plain which it is; what is recorded is, for example:"
     return f"{free}\n\n" + _fenced("\n".join(action.replace("\n", " / ") for action in listed))
 
 
@@ -133,22 +135,10 @@ def _options(game: Game) -> str:
     for field in fields:
         words, default = type_words(hints[field.name]).replace("|", "or"), getattr(game.options, field.name)
         rows.append(f"| `{field.name}` | {words} | `{default!r}` |")
-    doc = inspect.cleandoc(type(game.options).__doc__ or "").replace("``", "`")
-    _, _, attributes = doc.partition("Attributes:\n")
-    listed = "\n".join(_items(attributes))
+    said = explained(type(game.options))
+    listed = "\n".join(f"* `{name}`: {said[name]}" for name in (field.name for field in fields) if name in said)
+    listed = listed.replace("``", "`")
     return "\n".join(["| option | type | default |", "|---|---|---|", *rows]) + f"\n\n{listed}"
-
-
-def _items(attributes: str) -> list[str]:
-    """Return the lines of an Attributes section as a list, continued lines joined."""
-    items: list[str] = []
-    for line in inspect.cleandoc(attributes).splitlines():
-        if line.startswith(" ") and items:
-            items[-1] += " " + line.strip()
-        elif line.strip():
-            name, colon, text = line.partition(":")
-            items.append(f"* `{name}`{colon}{text}" if colon else f"* {line}")
-    return items
 
 
 def _baselines(name: str, ratings: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ def _check(file: Path) -> None:
     from palaestra.envs.items.item_set import read_items
 
     try:
-        found = read_items(file.read_text(encoding="utf-8"))
+        found = read_items(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise NotationError(f"{file} cannot be read ({error.strerror or error}); check the name.") from None
     except UnicodeDecodeError:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib import resources
 from typing import Any
 
 from palaestra.agents import make_seat
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import Game, Seat, make
+from palaestra.envs import Game, MatchRules, Seat, make
 from palaestra.envs.episode import Episode
 from palaestra.envs.games.surprise import CaseOptions
 from palaestra.trainers.experiments.framework import hardware
@@ -25,7 +25,7 @@ from palaestra.trainers.measures.calibration import reliability_bins
 from palaestra.trainers.measures.surprise import Calibration, hindsight_gap, surprise_measures
 from palaestra.trainers.metrics import finite
 from palaestra.trainers.own_surprise import OwnSurprise, compared, is_local_model, own_surprise
-from palaestra.trainers.together import play_together
+from palaestra.trainers.together import ONE_REPLY, play_together
 
 THINK = (
     "First think step by step between <think> and </think>. Then answer with the probability alone, as a number from 0 "
@@ -61,8 +61,16 @@ class CardPlan:
     hindsight: bool = False
 
     def settings(self) -> ReplySettings:
-        """Return how a language model is asked."""
-        return ReplySettings(self.max_tokens, self.temperature, "fresh", THINK if self.thinking else ANSWER)
+        """Return how a language model is asked; where its reply is begun for it, without further words."""
+        told = THINK if self.thinking else ANSWER
+        return ReplySettings(self.max_tokens, self.temperature, "fresh", None if self._forced() else told)
+
+    def rules(self) -> MatchRules:
+        """Return the rules of conduct: a reply that was begun may be cut behind what it states."""
+        return replace(ONE_REPLY, accept_cut=self._forced())
+
+    def _forced(self) -> bool:
+        return self.options.get("mode") == "forced"
 
 
 def play_cases(plan: CardPlan, told: Callable[[], None] = lambda: None) -> list[Episode]:
@@ -82,7 +90,7 @@ def _played(plan: CardPlan, name: str, options: dict[str, Any], told: Callable[[
         game = make(name, seed=plan.seed + number, **options)
         return game, [make_seat(plan.seat, settings=plan.settings()) for _ in range(game.facts.players)]
 
-    return play_together([partial(table, number) for number in range(plan.cases)], told=told)
+    return play_together([partial(table, number) for number in range(plan.cases)], plan.rules(), told=told)
 
 
 def card_of(
@@ -103,7 +111,7 @@ def card_of(
         {
             "card": "terminal_surprise",
             "version": game.version,
-            "items_sum": items_sum(plan.options.get("file", "")),
+            "items_sum": None if game.options.items == "machine" else items_sum(plan.options.get("file", "")),
             "plan": asdict(plan),
             "stated": measured.stated,
             "measures": None if measured.own is None else _plain(measured.own),

@@ -71,7 +71,7 @@ class Liars(Game):
     """Players are numbered from 0."""
 
     id = "liars"
-    version = 2
+    version = 3
     summary = "be misread: thoughts are public, answers need not be true"
     Options = LiarsOptions
 
@@ -224,7 +224,7 @@ class Liars(Game):
         return 1 - sum((chance - (number == truth)) ** 2 for number, chance in enumerate(self.belief(player))) / 2
 
     def returns(self) -> tuple[float, ...]:
-        gap = self.worth(0) - self.worth(1)
+        gap = round(self.worth(0) - self.worth(1), 9)  # equal beliefs are a tie, whatever their sums round to
         return (gap, -gap)
 
     def result(self) -> dict[str, Any]:

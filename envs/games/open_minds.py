@@ -58,6 +58,7 @@ class OpenMinds(Game):
     """Delegates everything to the game inside, but for the thinking round and the payoff."""
 
     id = "open_minds"
+    version = 2
     summary = "any game, with the others' thoughts to read before one acts"
     Options = OpenMindsOptions
 
@@ -109,7 +110,10 @@ class OpenMinds(Game):
         if self.options.payoff == "common":
             parts.append("Here all players get what Player 1 gets: you win and lose together.")
         if self.options.think_first:
-            parts.append("Before the first move every player thinks, in turn; then the game begins.")
+            parts.append(
+                "Before the first move every player thinks, in turn; then the game begins. You are shown what the "
+                "others think, and they what you think, where that is the rule at this table."
+            )
         return "\n".join(part for part in parts if part)
 
     def recap(self, player: int) -> str:

@@ -4,7 +4,8 @@
 
 A text states a probability in one of two ways, and in no other:
 
-* *alone*: its first or its last line is a number and nothing else, but for quotes, stars, a point, "about" or "I say";
+* *alone*: its first or its last line is a number and nothing else, but for quotes, stars, a point, "about" or "I say",
+  and neither goes on from the line above it nor on to the line below;
 * *named*: a sentence or line begins with "probability", "p" or "answer" ("The probability that it was replaced is
   0.3, because ..."), and the number is what that is. Of what it is the probability may be said by words of the event
   that is asked for, and without a denial.
@@ -52,10 +53,14 @@ _NAMED = re.compile(
     rf"(?:^|\n|[.!?;](?=\s)){_OPENING}\b{_STRONG}\b"
     r"(?P<of_what>\s?\([^()\n]{0,40}\)|\s+(?:of|that|for)\b[^.;:!?\n\d]{0,60}?(?=\s+(?:is|be)\b))?"
     rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|be|would|{_ABOUT})\b){{0,40}}{_NUMBER}"
-    rf"(?={_WRAPPING}*(?:$|[;!?\n]|\.(?!\.)|,(?!\s*(?:or|and|to|but|maybe|perhaps|rather)\b)|(?:because|since|as|so)\b))",
+    rf"(?={_WRAPPING}*(?:$|[;!\n]|\.(?!\.)|,(?!\s*(?:or|and|to|but|maybe|perhaps|rather)\b)|(?:because|since|as|so)\b))",
     _FLAGS,
 )
 _DENIES = re.compile(r"\b(?:not|never|no|nothing|none|nobody|neither|nor|without|unlikely|cannot)\b|n[’']t\b", _FLAGS)
+_ANY = re.compile(_NUMBER, _FLAGS)
+_GOES_ON = re.compile(r"[a-z,:\u2013-]$", _FLAGS)  # of the line above a number
+_LABEL = re.compile(rf"\b{_STRONG}$", _FLAGS)
+_FROM_ABOVE = re.compile(r"(?!because\b|since\b|as\b|so\b)[a-z(,]")  # of the line below a number
 _WHOLE = re.compile(
     rf"{_LEAD}(?:(?:the\s+|my\s+)?(?:number|answer|guess|secret|it)\b\s*(?:is|was|[:=])?\s*+)?{_WRAPPING}*+"
     rf"(?P<number>\d{{1,9}})(?![\w/%]|\.\d){_ENDED}",
@@ -127,10 +132,16 @@ def _named(text: str, event: Sequence[str]) -> list[re.Match[str]]:
     found = list(_NAMED.finditer(text))
     if not found:
         return []
-    words = set(re.findall(r"[a-z]+", (found[-1]["of_what"] or "").lower()))
-    other = bool(words) and (words.isdisjoint(event) or _DENIES.search(found[-1]["of_what"]) is not None)
-    later = [one for one in _alone(text[found[-1].end() :]) if _value(one) != _value(found[-1])]
-    return [] if other else [found[-1], *later]
+    last = found[-1]
+    later = [one for one in _alone(text[last.end() :]) if _value(one) != _value(last)]
+    what = (last["of_what"] or "").lower()
+    if what:  # "that it was replaced", but not "that a replaced output looks as good"
+        other = set(re.findall(r"[a-z]+", what)[-3:]).isdisjoint(event) or _DENIES.search(what) is not None
+    else:
+        before = re.split(r"[.!?\n]", text[: last.start()].rstrip(" .!?\n"))[-1].lower()
+        denied = _DENIES.search(before)
+        other = denied is not None and not set(re.findall(r"[a-z]+", before[denied.end() :])).isdisjoint(event)
+    return [] if other else [last, *later, *_rivals(text[last.end() :], last)]
 
 
 def _alone(text: str) -> list[re.Match[str]]:
@@ -140,9 +151,19 @@ def _alone(text: str) -> list[re.Match[str]]:
     places = {place: one for place, line in enumerate(lines) if (one := _ALONE.fullmatch(line))}
     if not places or not {0, len(lines) - 1} & places.keys():
         return []
-    if any(place and lines[place - 1].endswith(":") for place in places):
-        return []
-    return list(places.values())
+    for place in places:
+        above, below = lines[place - 1] if place else "", lines[place + 1] if place + 1 < len(lines) else ""
+        if (_GOES_ON.search(above) and not _LABEL.search(above)) or _FROM_ABOVE.match(below):
+            return []
+    first, *others = places.values()
+    return [first, *others, *(_rivals("\n".join(lines[1:]), first) if 0 in places else [])]
+
+
+def _rivals(text: str, stated: re.Match[str]) -> list[re.Match[str]]:
+    """Return the numbers in what follows a statement that might be meant in its place: others that are written as
+    probabilities are, with a point, as a percentage or a share."""
+    found = (one for one in _ANY.finditer(text) if "." in one["plain"] or one["percent"] or one["of"])
+    return [one for one in found if 0 <= _value(one) <= 1 and _value(one) != _value(stated)]
 
 
 def _lines(text: str) -> list[str]:

@@ -44,8 +44,10 @@ from palaestra.envs.seeding import Dice
 LINE_BONUS = 0.25
 LONGEST_EXPLANATION = 1000
 Stage = Literal["forecast", "judge", "explain", "over"]
-_LOOK = re.compile(r"^\W*look\b\W*(?:at\s+)?(?:line\s*)?(\d{1,4})?\W*$", re.IGNORECASE | re.ASCII)
-_LINE = re.compile(r"(.*\S)[\s,;:(]+line\s*(?:no\.?|number|[:=#])?\s*(\d{1,4})[\s.)*]*", re.IGNORECASE | re.ASCII)
+_LOOK = re.compile(r"^\W*look\b[\s:]*(?:at\s+)?(?:line\s*)?(\d{1,4})?\W*$", re.IGNORECASE | re.ASCII)
+_LINE = re.compile(r"[\s,;:(]line\s*(?:no\.?|number|[:=#])?\s*(\d{1,4})[\s.)*]*$", re.IGNORECASE | re.ASCII)
+_LINE_LENGTH = 60
+"""Characters at the end in which a line may be named."""
 
 
 @dataclass(frozen=True)
@@ -216,12 +218,14 @@ class TerminalSurprise(Game):
                 raise UnparsableAction("look at which line? Write for example look 1.")
             self._check_look(int(look[1]))
             return f"look {int(look[1])}"
-        named = _LINE.fullmatch(words[-1]) if words and options.name_line else None
-        if named is None:
+        ending = words[-1][-_LINE_LENGTH:] if words and options.name_line else ""
+        named = _LINE.search(ending)
+        stated = words[-1].removesuffix(named[0]).rstrip(" \t,;:(") if named else ""
+        if named is None or not stated:
             return read_forecast(options, text)
-        stated = read_forecast(options, named[1])
-        self._check_named(int(named[2]))
-        return f"{stated} line {int(named[2])}"
+        stated = read_forecast(options, stated)
+        self._check_named(int(named[1]))
+        return f"{stated} line {int(named[1])}"
 
     def _check_named(self, line: int) -> None:
         shown = len(self.case.output.split("\n"))

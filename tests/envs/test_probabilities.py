@@ -67,6 +67,10 @@ prose = st.lists(st.sampled_from(["the", "step", "line", "looks", "it", "wrong",
         ("I don't trust line 2\n0.7", "0.7"),
         ("p = 0.2\nOn second thoughts: the output is odd.\np = 0.4", "0.4"),
         ("-0", "0"),
+        ("Probability\n0.3", "0.3"),
+        ("0.3\nbecause line 2 of 7 differs by 3", "0.3"),
+        ("0.3\nIn line 2 it says 4.", "0.3"),
+        ("The rate is 0.2 and line 2 is off.\nThe probability that the output was replaced is 0.7.", "0.7"),
     ],
 )
 def test_a_stated_probability_is_read(text: str, read: str) -> None:
@@ -91,6 +95,10 @@ def test_a_stated_probability_is_read(text: str, read: str) -> None:
         *("I am 90% confident in this output", "The output is accurate with probability 0.9", "Genuine, p = 0.9"),
         *("90% chance the output matches", "95%, it is the expected output", "The probability that it is safe is 0.9"),
         *("Temperature 0.7", "0.5 kg", "it multiplies by 0.5", "The result 0.5 is what I expect", "I am sure: 0.9"),
+        *("It was not replaced. Probability: 0.9", "0.9\nis the probability that it was not replaced.", "Genuine\n0.9"),
+        *("The probability is 0.3? No, 0.8.", "My answer is 0.3, I changed my mind: 0.8", "The probability is 0.2;0.9"),
+        *("The program prints\n1", "The probability that a replaced output looks this good is 0.9.", "0.9\n(genuine)"),
+        *("0.9\nthe probability that it is right", "0.3\nNo, 80%.", "The probability is 0.2. Wait, 0.8."),
         *("It was replaced with a chance of 0.25.", "State a probability, such as 0.3", "How sure are you?:\n0.9"),
     ],
 )
@@ -150,7 +158,7 @@ def test_between_two_values_nothing_is_chosen(one: str, between: str, other: str
             read_probability(around.format(one + between + other))
 
 
-@given(st.sampled_from(["look", "line", "look at line", "Line no."]), st.integers(0, 9))
+@given(st.sampled_from(["look", "line", "look at line", "Line no.", "look -"]), st.integers(0, 9))
 def test_a_command_of_a_game_is_no_probability(command: str, number: int) -> None:
     for game in ("hindsight_bias", "terminal_surprise"):
         with pytest.raises(ActionError):

@@ -41,7 +41,7 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
         cells = [_number(arm["measures"][measure["key"]]) for measure in measures]
         if missing := arm.get("not_available"):
             cells = ["not available"] + ["" for _ in cells[1:]]
-            remarks += [f"* arm `{name}` is not available: {sentence}." for sentence in missing]
+            remarks += [f"* arm `{name}` is not available: {sentence.rstrip('.')}." for sentence in missing]
         lines.append(f"| {name}{' (null)' if arm['null'] else ''} | {len(arm['seeds'])} | " + " | ".join(cells) + " |")
     known = ["" if measure["exact"] is None else f"{measure['exact']:g}" for measure in measures]
     if any(known):
