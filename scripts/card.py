@@ -9,7 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, key_values, table, untrusted
 from palaestra.scripts.errors import examples
-from palaestra.scripts.trained import section_of
+from palaestra.scripts.trained import section_of, tell
 
 EXAMPLES = examples(
     "palaestra card posterior -o items=machine",
@@ -74,6 +74,8 @@ def card(
                 if not is_local_model(one):
                     raise OptionError(f"{one} is no model of this machine; seat and --twin must be, to be compared.")
         plan = CardPlan(seat, options, cases, seed, thinking, max_tokens or 16, temperature, twin, hindsight)
+    if trained is not None:
+        tell(seat, trained, "terminal_surprise", options, plan.settings())
     found = _measured(plan)
     _show(found)
     if to is not None:

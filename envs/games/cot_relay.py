@@ -58,7 +58,8 @@ class RelayOptions:
         intervention: What is done to the thought.
         fraction: Share of its tokens that stay under ``truncate``; under ``planted`` which of those that state
             something holds the error, 1 the last (the task surprise has it in the last).
-        strip: Whether what says the answer outright is taken out first.
+        strip: Whether what says the answer outright is taken out first; an earlier step that happens to state the same
+            stays, and ``explicit`` in the result says so.
         paraphraser: Whether a seat writes the thought anew before the receiver reads it.
         reference: Whether the game writes right reasoning itself; then there is no provider.
         mode: ``forced``: the reply has begun with "The answer is" (in a terse wording with nothing), and what comes

@@ -4,11 +4,11 @@ Two seats, which may be the same policy, are shown the same case of `terminal_su
 that the output was replaced. *After* is told whether it was, and is asked what it would have said had it not been told.
 Neither sees the other's answer; they are asked at once, in contexts of their own.
 
-Before is paid for being right (by ``score``), after 1 less the square of how far it is from what before said. So hindsight
-bias, which is to remember having known it (B. Fischhoff, 1975), costs; and saying one half to everything does not pay,
-because before's answer is worth less so. Whoever is after cannot move before: seats are credited apart. So they are
-where one of them forfeits and gets nothing: before is paid as ever, and after, who then has nothing to come near to, in
-full.
+Before is paid for being right (by ``score``), after 1 less the square of how far it is from what before said. So
+hindsight bias, which is to remember having known it (B. Fischhoff, 1975), costs; and saying one half to everything
+does not pay, because before's answer is worth less so. Whoever is after cannot move before: seats are credited apart.
+So they are where one of them forfeits and gets nothing: before is paid as ever, and after, who then has nothing to
+come near to, in full.
 
 With ``told`` set to ``nothing`` both see the same (the null arm); with ``opposite`` after is told the contrary of the
 truth, which tells a bias towards what was heard from knowledge of the case.

@@ -39,6 +39,13 @@ def results(first: str, second: str, episodes: int = 120) -> list[dict]:
     ]
 
 
+def test_equal_beliefs_are_exactly_a_tie() -> None:
+    for seed in range(40):
+        game = make("liars", seed=seed, questions=3)
+        gap = abs(play(game, [make_seat("decoder"), make_seat("decoder")]).returns[0])
+        assert gap == 0 or gap > 1e-6
+
+
 def test_who_is_read_loses_and_two_decoders_are_a_stalemate() -> None:
     duped = beliefs(results("decoder", "candid"))  # each takes the other's answers for their opposite
     assert not duped.stalemate

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaestra.envs.errors import OptionError, UnknownName
-from palaestra.envs.options import NoOptions, options_to_json, parse_options
+from palaestra.envs.options import NoOptions, explained, options_to_json, parse_options
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,33 @@ def test_range_checks_and_nested_options_say_where() -> None:
         parse_options(All, {"nested": {"depth": 10}}, "go")
     with pytest.raises(UnknownName, match=r"unknown option of Nested 'dept'. Did you mean 'depth'"):
         parse_options(All, {"nested": {"dept": 10}}, "go")
+
+
+def test_what_options_mean_is_said_of_inherited_ones_too() -> None:
+    @dataclass(frozen=True)
+    class Board:
+        """A board.
+
+        Attributes:
+            rows, columns: How
+                many: at least 1.
+            hidden: Nobody asked.
+        """
+
+        rows: int = 3
+        columns: int = 3
+
+    @dataclass(frozen=True)
+    class Larger(Board):
+        """Attributes:
+        rows: Now more.
+        depth: Layers.
+        """
+
+        depth: int = 2
+
+    assert explained(Larger) == {"rows": "Now more.", "columns": "How many: at least 1.", "depth": "Layers."}
+    assert explained(NoOptions) == {}
 
 
 def test_an_unknown_option_names_the_nearest() -> None:

@@ -249,6 +249,18 @@ def test_an_option_may_be_read_from_a_file(tmp_path):
     path.write_text("{")
     assert "is no JSON" in call(*command, f"map=@{path}").stderr
     assert "cannot be read" in call(*command, f"map=@{tmp_path / 'none.json'}").stderr
+    path.write_text("\n")
+    assert "is empty; name a file that holds something" in call(*command, f"map=@{path}").stderr
+
+
+def test_an_option_of_a_game_inside_may_be_written_as_json(tmp_path):
+    command = ("play", "open_minds", "--seats", "random,random", "-o", "inner=kuhn_poker", "-o")
+    result = call(*command, 'inner_options={"view": "terse"}', "--replay", tmp_path / "game.jsonl")
+    assert result.exit_code == 0
+    assert read_replay(tmp_path / "game.jsonl").episode.options["inner_options"] == {"view": "terse"}
+    assert 'expected keys with values, such as {"key": 1}' in call(*command, "inner_options=view=terse").stderr
+    template = call("play", "covert_channel", "--seats", "codebook,codebook,codebook", "-o", "covers={a|b} {c|d}")
+    assert template.exit_code == 0  # it begins as JSON does
 
 
 def test_several_games_end_with_what_they_say_of_themselves_and_liars_with_whether_both_are_read():

@@ -6,7 +6,9 @@ import pytest
 
 from palaestra.agents.models import adapters
 from palaestra.envs.errors import OptionError
+from palaestra.scripts import card
 from palaestra.scripts.trained import section_of
+from tests.scripts.cli_kit import call
 
 
 def remembered(tmp_path, monkeypatch, fixed_seats):
@@ -20,6 +22,23 @@ def test_the_judges_of_training_judge_in_an_evaluation_too(tmp_path, monkeypatch
     section = remembered(tmp_path, monkeypatch, {"3": "base", "4": "base"})
     assert section is not None
     assert section.fixed_seats == {3: "base", 4: "base"}
+
+
+def test_a_card_asks_an_adapter_as_it_was_trained(tmp_path, monkeypatch) -> None:
+    asked = []
+    game = {"game": "terminal_surprise", "options": {"items": "python", "mode": "forced"}, "reply": {"max_tokens": 6}}
+    monkeypatch.setattr(adapters, "resolve", lambda name: tmp_path)
+    (tmp_path / adapters.STAMP).write_text(json.dumps({"base": "x", "games": [game]}))
+    monkeypatch.setattr(card, "_measured", asked.append)
+    monkeypatch.setattr(card, "_show", lambda found: None)
+    call("card", "tiny:blank@somewhere", "--cases", "3")
+    call("card", "tiny:blank@somewhere", "--cases", "3", "-o", "mode=free", "--max-tokens", "9")
+    assert [(plan.options, plan.max_tokens) for plan in asked] == [
+        ({"items": "python", "mode": "forced"}, 6),
+        ({"items": "python", "mode": "free"}, 9),
+    ]
+    assert [plan.rules().accept_cut for plan in asked] == [True, False]
+    assert [plan.settings().system is None for plan in asked] == [True, False]
 
 
 @pytest.mark.parametrize("seat", ["uci:sh -c 'touch x'", "gtp:sh", "server:http://example.org;model=x"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,7 @@ def calibration(forecasts: Sequence[float], outcomes: Sequence[int]) -> Calibrat
     others = [p for p, o in zip(forecasts, outcomes, strict=True) if not o]
     spread = mean_interval([brier([p], [o]) for p, o in zip(forecasts, outcomes, strict=True)])
     return Calibration(
-        brier=spread,
+        brier=replace(spread, low=max(spread.low, 0.0), high=min(spread.high, 1.0)),
         murphy=murphy(forecasts, outcomes),
         ece=calibration_error(forecasts, outcomes),
         auroc=auroc(others, events) if events and others else math.nan,
