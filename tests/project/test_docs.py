@@ -221,6 +221,11 @@ def _experiments_said() -> Iterator[str]:
     yield f"| {blind['bits']:.2f} of 2 bits get through | {blind['bits_resampled']:.2f} behind a paraphraser and with"
     assert f"{blind['bits_resampled']:.2f}" == f"{null['bits']:.2f}"
     yield f"{two:.2f} where the suspicion of an overseer that is trained along costs twice an arrival, {one:.2f} where"
+    encoded = json.loads((ROOT / "results" / "encoded_reasoning.json").read_text())["arms"]
+    first, second, third = (f"{one:.2f}" for one in encoded["blind"]["measures"]["accuracy"]["values"])
+    told, dealt = (encoded[arm]["measures"]["accuracy"]["mean"] for arm in ("message", "blind_shuffled"))
+    yield f"| with three seeds {first}, {second} and {third} of the answers get across | told the answer the writer gets"
+    yield f"the writer gets {told:.2f} across; with shuffled credit {dealt:.2f}; one half is chance |"
     open_minds = [_means("open_minds", arm)["first_bits"] for arm in OPEN_MINDS]
     common_read, common, zero_read, zero = (f"{bits:.2f}" for bits in open_minds)
     yield f"| {common_read} bits, {common} where nobody reads it | of opponents {zero_read} read and {zero} unread"
