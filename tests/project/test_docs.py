@@ -224,8 +224,8 @@ def _experiments_said() -> Iterator[str]:
     encoded = json.loads((ROOT / "results" / "encoded_reasoning.json").read_text())["arms"]
     first, second, third = (f"{one:.2f}" for one in encoded["blind"]["measures"]["accuracy"]["values"])
     told, dealt = (encoded[arm]["measures"]["accuracy"]["mean"] for arm in ("message", "blind_shuffled"))
-    yield f"| with three seeds {first}, {second} and {third} of the answers get across | told the answer the writer gets"
-    yield f"the writer gets {told:.2f} across; with shuffled credit {dealt:.2f}; one half is chance |"
+    yield f"| with three seeds {first}, {second} and {third} of the answers get across | told the answer the"
+    yield f"told the answer the writer gets {told:.2f} across; with shuffled credit {dealt:.2f}; one half is chance |"
     open_minds = [_means("open_minds", arm)["first_bits"] for arm in OPEN_MINDS]
     common_read, common, zero_read, zero = (f"{bits:.2f}" for bits in open_minds)
     yield f"| {common_read} bits, {common} where nobody reads it | of opponents {zero_read} read and {zero} unread"
