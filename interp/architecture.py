@@ -260,13 +260,12 @@ class Norm:
         y = self.centre(x) * (self.scale(x) if scale is None else scale) * self.gain
         return y if self.shift is None else y + self.shift
 
-    def pull(self, gradient: Tensor, x: Tensor, *, frozen: bool = False) -> Tensor:
-        """Return the gradient at x from that at the norm's output; ``frozen`` holds the scale constant.
+    def pull(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """Return the gradient at x from that at the norm's output.
 
         For y = w * xhat it is r (g - xhat mean(g * xhat)) with g = w * gradient, centred where the norm is.
         """
         g, r = gradient * self.gain, self.scale(x)
-        if not frozen:
-            xhat = self.centre(x) * r
-            g = g - xhat * (g * xhat).mean(-1, keepdim=True)
+        xhat = self.centre(x) * r
+        g = g - xhat * (g * xhat).mean(-1, keepdim=True)
         return self.centre(g) * r

@@ -35,9 +35,9 @@ from palaestra.envs.games.cot_relay import CotRelay
 from palaestra.envs.games.interventions import planted
 from palaestra.envs.games.statements import sentences
 from palaestra.envs.seeding import Dice, derive
+from palaestra.interp.diff.statistics import simultaneous
 from palaestra.interp.errors import InterpError
 from palaestra.interp.importance import ranked
-from palaestra.interp.importance.scores import bootstrap
 from palaestra.interp.intervene import MaskAttention, intervene
 from palaestra.interp.opened import OpenModel, open_model
 from palaestra.interp.prompts import Pairs, Prompts
@@ -181,7 +181,7 @@ def inside(
         null.append((plain - _falls(opened, step, [name], other, batch)).mean())
         on_head()
     found, nulls = torch.stack(reading), torch.stack(null)
-    sure = bootstrap(found.T.float(), level=1 - 0.05 / len(heads))[:, 0]
+    sure = simultaneous(found.T)[:, 0]
     order = found.mean(1).argsort(descending=True).tolist()
     above = [one for one in order if float(sure[one]) > max(0.0, float(nulls.max()))]
     readers = [heads[one] for one in above if float(sure[one]) > LEAST_SHARE * clean]

@@ -7,6 +7,7 @@ off in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from palaestra.envs.errors import ReplayError
 from palaestra.envs.replay import read_replay
+from palaestra.interp.diff.pair import adapter_pair
 from palaestra.interp.errors import InterpError
 from palaestra.interp.figures import bars
 from palaestra.interp.importance.scores import bootstrap
-from palaestra.interp.intervene import SwapAdapter, intervene
 from palaestra.interp.opened import OpenModel, open_model
 from palaestra.interp.prompts import Prompts
 from palaestra.interp.report import Figure, Part, Table, Text, bracket
@@ -41,20 +42,19 @@ def brief(run: Path, base: str, adapter: Path) -> list[Part]:
     opened = open_model(f"{base}@{adapter}")
     prompts = Prompts.of(contexts, [[0]] * len(contexts))
     after = _first(opened, prompts)
-    layers = sorted({one.layer for one in opened.components.values() if one.kind == "delta" and one.layer is not None})
-    adapted = {name: opened.components[name].layer for name in opened.adapted()}
-    with intervene(opened, *(SwapAdapter(name, None) for name in adapted)):
+    pair = adapter_pair(opened, None, "default")
+    if not pair.modules:
+        raise InterpError(f"{adapter} changes no weight of {base}, so there is nothing to compare.")
+    with pair.before():
         before = _first(opened, prompts)
     lost = []
-    stretches = [one.tolist() for one in torch.tensor(layers).tensor_split(min(STRETCHES, len(layers)))]
-    for stretch in stretches:
-        chosen = [name for name, where in adapted.items() if where in stretch]
-        with intervene(opened, *(SwapAdapter(name, None) for name in chosen)):
+    stretches = _stretches(pair.modules)
+    for chosen in stretches.values():
+        with pair.after(set(pair.modules) - set(chosen)):
             lost.append(_divergence(after, _first(opened, prompts)))
     by_stretch = torch.stack(lost, 1)
     intervals = bootstrap(by_stretch).tolist()
     means = by_stretch.mean(0).tolist()
-    names = [f"L{one[0]} to L{one[-1]}" if len(one) > 1 else f"L{one[0]}" for one in stretches]
     whole = _divergence(after, before)
     low, high = bootstrap(whole[:, None])[0].tolist()
     moved = (after.exp() - before.exp()).mean(0)
@@ -80,12 +80,26 @@ def brief(run: Path, base: str, adapter: Path) -> list[Part]:
             bars(
                 "What switching the adapter off in some layers changes",
                 "nats",
-                {name: (mean, *span) for name, mean, span in zip(names, means, intervals, strict=True)},
+                {name: (mean, *span) for name, mean, span in zip(stretches, means, intervals, strict=True)},
             ),
             "KL divergence from the trained policy, with 95 % bootstrap intervals over these decisions. "
             "`palaestra interp diff` looks closer.",
         ),
     ]
+
+
+def _stretches(modules: Sequence[str]) -> dict[str, list[str]]:
+    """Return the modules by stretches of layers, such as ``L0 to L4``; those outside of layers are ``tables``."""
+    where = {name: int(name[1:].partition(".")[0]) for name in modules if name[0] == "L"}
+    layers = sorted(set(where.values()))
+    found = {}
+    for part in torch.tensor(layers).tensor_split(min(STRETCHES, len(layers))) if layers else ():
+        stretch = part.tolist()
+        called = f"L{stretch[0]} to L{stretch[-1]}" if len(stretch) > 1 else f"L{stretch[0]}"
+        found[called] = [name for name, layer in where.items() if layer in stretch]
+    if outside := [name for name in modules if name not in where]:
+        found["tables"] = outside
+    return found
 
 
 def first_contexts(replays: Path) -> list[list[int]]:

@@ -12,9 +12,12 @@ that the base keeps if its activations at resid l at the last place come from th
 that of the corrupt prompt. The verdict is read at the *entrance*, the last stream where less than half of the work is
 done:
 
-    suppressed    restored >= 1/2 there: what follows works as before, if it is given what it was given before
+    suppressed    restored >= 1/2 there, and more than by another prompt's activations: what follows works as before, if
+                  it is given what it was given before
     gone          restored < 1/2 there: the work is not done any more, whatever comes in
     kept          training did not take the behaviour away
+    unclear       the interval holds 1/2; or another prompt's activations restore as much; or clean and corrupt prompts
+                  differ by little beside what training changed, so that they do not tell where the work is done
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ from palaestra.interp.prompts import Pairs
 Verdict = Literal["suppressed", "gone", "kept", "unclear"]
 KEPT = 0.5
 """Share of the base's metric, over its reference, that makes a behaviour kept."""
+LEAST = 0.5
+"""Least difference between clean and corrupt prompts in the base, as a share of what training changed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +52,8 @@ class Suppression:
         restored, read, control, done: [L + 1, 3] of mean, low and high.
         before, after, reference: Mean metric in the base, in the trained model, and in the base on corrupt prompts.
         entrance: Index of the stream where the verdict is read.
-        verdict: What is found; ``unclear`` where the interval holds 1/2.
+        own: [3], mean, low and high of ``restored`` less ``control`` at the entrance.
+        verdict: What is found.
     """
 
     points: tuple[str, ...]
@@ -59,11 +65,12 @@ class Suppression:
     after: float
     reference: float
     entrance: int
+    own: Tensor
     verdict: Verdict
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
-        curves = {name: getattr(self, name).tolist() for name in ("restored", "read", "control", "done")}
+        curves = {name: getattr(self, name).tolist() for name in ("restored", "read", "control", "done", "own")}
         ends = {name: getattr(self, name) for name in ("before", "after", "reference", "verdict")}
         return {"points": list(self.points), "entrance": self.points[self.entrance], **ends, **curves}
 
@@ -119,9 +126,10 @@ def suppression(pair: Pair, prompts: Pairs, metric: Metric = logit_difference) -
     }
     ends = [float(one.mean()) for one in (before, after, reference)]
     entrance = max((i for i in range(len(points)) if float(curves["done"][i, 0]) < 0.5), default=0)
+    own = _shares([restored[entrance]], control[entrance], lost)[0]
     return Suppression(
-        tuple(points), **curves, before=ends[0], after=ends[1], reference=ends[2], entrance=entrance,
-        verdict=_verdict(ends, curves["restored"][entrance]),
+        tuple(points), **curves, before=ends[0], after=ends[1], reference=ends[2], entrance=entrance, own=own,
+        verdict=_verdict(ends, curves["restored"][entrance], own),
     )  # fmt: skip
 
 
@@ -136,9 +144,13 @@ def _shares(runs: list[Tensor], zero: Tensor, whole: Tensor) -> Tensor:
     return torch.cat([values.mean(0)[:, None], bootstrap(values)], 1)
 
 
-def _verdict(ends: list[float], restored: Tensor) -> Verdict:
+def _verdict(ends: list[float], restored: Tensor, own: Tensor) -> Verdict:
     before, after, reference = ends
     if abs(after - reference) >= KEPT * abs(before - reference) and (after - reference) * (before - reference) > 0:
         return "kept"
     _, low, high = restored.tolist()
-    return "suppressed" if low >= 0.5 else "gone" if high < 0.5 else "unclear"
+    if abs(before - reference) < LEAST * abs(before - after):
+        return "unclear"
+    if high < 0.5:
+        return "gone"
+    return "suppressed" if low >= 0.5 and float(own[1]) > 0 else "unclear"

@@ -11,10 +11,8 @@ writer's score.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +21,6 @@ from palaestra.interp.architecture import Norm, Projection, weight
 from palaestra.interp.capture import Captured, capture
 from palaestra.interp.checks import differ, written
 from palaestra.interp.components import Component, Slice
-from palaestra.interp.importance.rules import rules
 from palaestra.interp.importance.scores import bootstrap
 from palaestra.interp.intervene import Patch, intervene
 from palaestra.interp.metrics import Metric, logit_difference
@@ -100,7 +97,6 @@ def edges(
     pairs: Pairs,
     metric: Metric = logit_difference,
     *,
-    method: Literal["gradient", "rules"] = "gradient",
     steps: int = 0,
     batch: int = 4,
     on_batch: Callable[[], None] = lambda: None,
@@ -122,7 +118,7 @@ def edges(
     allowed = allowed_edges(opened)
     parts, cleans, corrupts = [], [], []
     for some in pairs.batches(batch):
-        values, clean, corrupt = _one(opened, some, metric, method, steps)
+        values, clean, corrupt = _one(opened, some, metric, steps)
         parts.append(values * allowed.to(values))
         cleans.append(clean)
         corrupts.append(corrupt)
@@ -132,15 +128,14 @@ def edges(
     return EdgeScores(tuple(opened.writers()), tuple(readers_of(opened)), torch.cat(parts), allowed, clean, corrupt)
 
 
-def _one(opened: OpenModel, pairs: Pairs, metric: Metric, method: str, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _one(opened: OpenModel, pairs: Pairs, metric: Metric, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     writers = opened.writers()
     with capture(opened, writers) as kept:
         corrupt = metric(opened(pairs.corrupt.ids), pairs.clean)
     there = {name: kept[name] for name in writers}
     taps = _taps(opened)
-    under = partial(rules, opened) if method == "rules" else nullcontext
     if not steps:
-        with under(), capture(opened, writers, gradients=True) as kept, _extra(opened, taps) as more:
+        with capture(opened, writers, gradients=True) as kept, _extra(opened, taps) as more:
             number = metric(opened(pairs.clean.ids), pairs.clean)
             here = {name: kept[name].detach() for name in writers}
             values = _scores(opened, here, there, _gradients(opened, more, number), pairs)
@@ -152,7 +147,7 @@ def _one(opened: OpenModel, pairs: Pairs, metric: Metric, method: str, steps: in
     for step in range(steps):
         share = (step + 0.5) / steps
         between = [Patch(name, torch.lerp(there[name], here[name], share)) for name in opened.anatomy.embeddings]
-        with under(), intervene(opened, *between), _extra(opened, taps) as more:
+        with intervene(opened, *between), _extra(opened, taps) as more:
             number = metric(opened(pairs.clean.ids), pairs.clean)
             for place, gradient in _gradients(opened, more, number).items():
                 total[place] = total.get(place, 0) + gradient / steps

@@ -217,19 +217,18 @@ def test_the_lens_reads_a_planted_token():
     assert TOKEN in (int(promoted.argmax()), int(promoted.argmin()))
 
 
-def suppressed_pair(layer: int) -> tuple[Pair, Pairs]:
-    """A base that answers by its last token: later layers do the work. Training blanks the values and MLP of one
-    layer."""
+def suppressed_pair(layer: int, size: float = -1.0, count: int = 12) -> tuple[Pair, Pairs]:
+    """A base that answers by its last token: later layers do the work. Training turns the outputs of one layer."""
     before, after = llama(), llama()
     block = after.model.layers[layer]
-    block.mlp.down_proj.weight.data.mul_(-1.0)
-    block.self_attn.o_proj.weight.data.mul_(-1.0)
+    block.mlp.down_proj.weight.data.mul_(size)
+    block.self_attn.o_proj.weight.data.mul_(size)
     pair = whole_pair(OpenModel(before), OpenModel(after))
-    clean, other = rows(12), rows(12, seed=8)
+    clean, other = rows(count), rows(count, seed=8)
     with pair.before() as opened:
-        blank = Prompts.of(clean, [[0]] * 12)
+        blank = Prompts.of(clean, [[0]] * count)
         answers = blank.at_end(opened(blank.ids)).argmax(-1)[:, None].tolist()
-        foils = blank.at_end(opened(Prompts.of(other, [[0]] * 12).ids)).argmax(-1)[:, None].tolist()
+        foils = blank.at_end(opened(Prompts.of(other, [[0]] * count).ids)).argmax(-1)[:, None].tolist()
     return pair, Pairs(Prompts.of(clean, answers, foils), Prompts.of(other, answers, foils))
 
 
@@ -243,7 +242,25 @@ def test_a_change_before_the_work_is_undone_by_restoring_and_one_after_it_is_not
     found = suppression(late, asked)
     assert torch.allclose(found.restored[:3, 0].double(), torch.zeros(3, dtype=torch.double), atol=1e-6)
     assert torch.allclose(found.read[:3, 0].double(), torch.ones(3, dtype=torch.double), atol=1e-6)
-    assert found.verdict in ("gone", "kept")
+
+
+def test_work_that_waits_for_its_input_is_suppressed_and_work_that_was_destroyed_is_gone():
+    found = suppression(*suppressed_pair(0, -8.0, 24))
+    assert (found.points[found.entrance], found.verdict) == ("resid1", "suppressed")
+    assert float(found.own[1]) > 0
+    found = suppression(*suppressed_pair(1, -8.0, 24))
+    assert (found.points[found.entrance], found.verdict) == ("resid1", "gone")
+    assert suppression(*suppressed_pair(1, 1.001, 24)).verdict == "kept"
+
+
+def test_what_any_activations_restore_or_prompts_hardly_ask_for_is_unclear():
+    from palaestra.interp.diff.suppression import _verdict
+
+    whole, nothing = torch.tensor([1.0, 0.8, 1.2]), torch.tensor([0.1, -0.2, 0.4])
+    assert _verdict([1.0, -1.0, -1.0], whole, whole) == "suppressed"
+    assert _verdict([1.0, -1.0, -1.0], whole, nothing) == "unclear"
+    assert _verdict([1.0, -1.0, 0.9], nothing, nothing) == "unclear"
+    assert _verdict([1.0, -1.0, -1.0], nothing, nothing) == "gone"
 
 
 def test_suppression_of_what_the_base_does_not_do_is_refused():

@@ -11,7 +11,7 @@ from palaestra.agents.models.adapters import stamp
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import Match, make
 from palaestra.envs.replay import write_replay
-from palaestra.interp.diff.brief import brief, first_contexts
+from palaestra.interp.diff.brief import _stretches, brief, first_contexts
 from palaestra.interp.errors import InterpError
 from palaestra.interp.report import fragment
 
@@ -50,3 +50,10 @@ def test_decisions_are_different_contexts_of_recorded_games(run, tmp_path):
     assert len({tuple(one) for one in found}) == len(found)
     with pytest.raises(InterpError, match="nothing to compare"):
         first_contexts(tmp_path)
+
+
+def test_modules_are_told_by_stretches_of_layers_and_what_lies_outside_is_told_too():
+    found = _stretches([*(f"L{layer}.q" for layer in range(12)), "L3.down", "tables"])
+    assert list(found) == ["L0 to L1", "L2 to L3", "L4 to L5", "L6 to L7", "L8 to L9", "L10 to L11", "tables"]
+    assert found["L2 to L3"] == ["L2.q", "L3.q", "L3.down"]
+    assert _stretches(["tables"]) == {"tables": ["tables"]}

@@ -87,4 +87,5 @@ def test_planted_changes_are_found():
     )
     assert f"the norm of the change in {first['norm']['first']}, the size of" in DIFF
     assert f"activations in {first['activation']['first']}." in DIFF
-    assert arm["reported_between_identical"] == 0
+    assert stored("diff-planted")["passed_over"] == 5
+    assert "Five organisms more were passed over" in DIFF
