@@ -24,6 +24,7 @@ _VERSIONS = {
     "encoded_reasoning": 5,
     "hindsight_bias": 2,
     "mafia": 1,
+    "recovery": 1,
     "terminal_surprise": 2,
 }
 """Of games that are not at version 0, so that they can be listed without being imported."""
@@ -54,7 +55,7 @@ for _id, _path in {
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
 register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=3)
-register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public", version=2)
+register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public", version=1)
 register_ids()
 
 

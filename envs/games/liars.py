@@ -223,6 +223,10 @@ class Liars(Game):
         truth = self.secrets[1 - player]
         return 1 - sum((chance - (number == truth)) ** 2 for number, chance in enumerate(self.belief(player))) / 2
 
+    def revealed(self, player: int) -> str:
+        """Return the other's number."""
+        return f"The other player had {self.secrets[1 - player]}."
+
     def returns(self) -> tuple[float, ...]:
         gap = round(self.worth(0) - self.worth(1), 9)  # equal beliefs are a tie, whatever their sums round to
         return (gap, -gap)

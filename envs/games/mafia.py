@@ -242,7 +242,7 @@ class Mafia(Game):
             "phase": self.phase if asked else "",
             "targets": list(self.targets(player)) if asked and self.phase in CHOICES else [],
             "findings": self.found(player),
-            "deaths": [[victim, day, how, self.revealed(victim)] for victim, day, how in self.deaths],
+            "deaths": [[victim, day, how, self.epitaph(victim)] for victim, day, how in self.deaths],
             "events": [event.to_json() for event in self.log if event.visible_to(player)],
         }
 
@@ -259,6 +259,11 @@ class Mafia(Game):
         return {str(target + 1): self.roles[target] == MAFIA for _, target in self.findings}
 
     def revealed(self, player: int) -> str:
+        """Return who had which role."""
+        roles = (f"{words.name(other)} was {role}" for other, role in enumerate(self.roles) if other != player)
+        return f"{'; '.join(roles)}."
+
+    def epitaph(self, player: int) -> str:
         """Return what is known of a dead player: role, team, or an empty text; everything once the game is over."""
         if self.options.reveal == "role" or self.phase == "over":
             return self.roles[player]
@@ -411,7 +416,7 @@ class Mafia(Game):
         """Take a player off the living; a hunter will shoot."""
         self.alive = tuple(other for other in self.alive if other != player)
         self.deaths = (*self.deaths, (player, self.day, how))
-        known = self.revealed(player)
+        known = self.epitaph(player)
         self._write(f"{told}; {words.name(player)} was {known}." if known else f"{told}.")
         if self.roles[player] == "hunter" and how != "left":
             self.queue = (*self.queue, player)

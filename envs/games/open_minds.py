@@ -58,7 +58,7 @@ class OpenMinds(Game):
     """Delegates everything to the game inside, but for the thinking round and the payoff."""
 
     id = "open_minds"
-    version = 2
+    version = 1
     summary = "any game, with the others' thoughts to read before one acts"
     Options = OpenMindsOptions
 
@@ -176,6 +176,12 @@ class OpenMinds(Game):
         inner = self._lent()
         if inner.facts.information == "imperfect" or inner.facts.simultaneous:
             inner._redeal(player, dice)
+
+    def revealed(self, player: int) -> str:
+        return self.inner.revealed(player)
+
+    def feedback(self, player: int) -> str:
+        return self.inner.feedback(player)
 
     def _lent(self) -> Game:
         """Return the game inside with our dice and log, which a match or a search may have replaced."""

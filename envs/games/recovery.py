@@ -40,6 +40,8 @@ from palaestra.envs.seeding import Dice
 
 Kind = Literal["clean", "noise", "dropped", "swapped", "carried", "claim"]
 KINDS: tuple[Kind, ...] = ("noise", "dropped", "swapped", "carried", "claim")
+COMMUTATIVE = ("parity", "residue")
+TRIES = 1000
 LEAST_CLEAN = 0.3
 """A policy that sees too few right beginnings learns to doubt everything."""
 _NAMED = re.compile(r"wrong\s+step\s*[:=#]?\s*(\d{1,3}|none)\b", re.IGNORECASE)
@@ -54,7 +56,8 @@ class RecoveryOptions:
         task: ``parity``, ``residue``, ``swaps`` or ``knapsack``.
         steps: How many steps a task has.
         wording: The task as a ``story``, ``restated`` as bare arithmetic, or ``terse``.
-        kinds: Which errors, with commas; each is as likely.
+        kinds: Which errors, with commas; each is as likely. ``swapped`` is none of ``parity`` and ``residue``, where
+            two steps lead to the same in any order.
         clean: Share of beginnings that are right, at least 0.3.
         least: Fewest steps that are given; how many is drawn up to all but one.
         localise: What naming the first wrong step pays.
@@ -78,18 +81,21 @@ class RecoveryOptions:
         if unknown := [kind for kind in self.chosen if kind not in KINDS]:
             raise OptionError(f"kinds holds {unknown[0]!r}, expected some of {', '.join(KINDS)}.")
         if not self.chosen:
-            raise OptionError(f"kinds is empty, expected some of {', '.join(KINDS)}.")
+            known = [kind for kind in KINDS if kind != "swapped" or self.task not in COMMUTATIVE]
+            raise OptionError(f"kinds holds no error of {self.task}, expected some of {', '.join(known)}.")
 
     @property
     def chosen(self) -> tuple[Kind, ...]:
-        """Return the kinds of errors."""
-        return tuple(filter(None, map(str.strip, self.kinds.split(","))))  # type: ignore[arg-type]
+        """Return the kinds of errors that the task has."""
+        named = filter(None, map(str.strip, self.kinds.split(",")))
+        return tuple(kind for kind in named if kind != "swapped" or self.task not in COMMUTATIVE)  # type: ignore[misc]
 
 
 class Recovery(Game):
     """Player 0 solves; with a polluter that is player 0, and player 1 solves."""
 
     id = "recovery"
+    version = 1
     summary = "go on with reasoning that somebody has begun, and that may be wrong"
     Options = RecoveryOptions
 
@@ -123,12 +129,29 @@ class Recovery(Game):
 
     def setup(self) -> None:
         options: RecoveryOptions = self.options
-        self.chain = Chain.draw(options.task, options.steps, self.dice)
-        self.given = options.least + self.dice.below(options.steps - options.least)
         clean = options.polluter or self.dice.random() < options.clean
         self.kind = "clean" if clean else self.dice.choice(options.chosen)
-        self.place, self.claim, self.written, self.reply = None, "", "", ""
-        self.lines = () if options.polluter else self._begin()
+        self.written, self.reply = "", ""
+        for _ in range(TRIES):
+            self.chain = Chain.draw(options.task, options.steps, self.dice)
+            self.given = options.least + self.dice.below(options.steps - options.least)
+            self.place, self.claim = None, ""
+            self.lines = () if options.polluter else self._begin()
+            if self._tells():
+                return
+        raise OptionError(
+            f"no task of {options.steps} steps was found that has the error {self.kind!r}; take more steps."
+        )
+
+    def _tells(self) -> bool:
+        """Return whether the error matters and can be found: it leads to another answer, and a step that is left out
+        is not followed by one like it."""
+        if self.kind not in ("dropped", "swapped", "carried"):
+            return True
+        steps, place = self.chain.steps, self.place
+        return self.led() is not None and (
+            self.kind == "carried" or (place is not None and steps[place] != steps[place + 1])
+        )
 
     @property
     def solver(self) -> int:
@@ -163,11 +186,7 @@ class Recovery(Game):
             self.place = self.dice.below(self.given - 1)
             order.pop(self.place)
         elif self.kind == "swapped":
-            places = [place for place in range(self.given - 1) if chain.steps[place] != chain.steps[place + 1]]
-            if not places:
-                self.kind = "clean"
-                return tuple(self._lines(order, right))
-            self.place = self.dice.choice(places)
+            self.place = self.dice.below(self.given - 1)
             order[self.place], order[self.place + 1] = order[self.place + 1], order[self.place]
         elif self.kind == "carried":
             self.place = self.dice.below(self.given)
@@ -326,13 +345,14 @@ class Recovery(Game):
         return int(found[-1]) - 1 if found and found[-1].isdigit() else None
 
     def led(self) -> str | None:
-        """Return the answer that follows from the beginning if nobody mends it; None where it states nothing last."""
+        """Return the wrong answer that follows from the beginning if nobody mends it; None where none does."""
         if self.kind in ("noise", "claim", "clean") or self.place is None:
             return None
         last = answer_given(self.lines[-1], self.chain.names()) if self.lines else None
         if last is None:
             return None
-        return self.chain.name(self.chain.answer_from(self.given - 1, self.chain.names().index(last)))
+        answer = self.chain.answer_from(self.given - 1, self.chain.names().index(last))
+        return None if answer == self.chain.answer else self.chain.name(answer)
 
     def returns(self) -> tuple[float, ...]:
         """Return 1 for the right answer, and what naming the first wrong step pays; the polluter gets the rest of 1."""

@@ -31,8 +31,8 @@ LONGEST = 400
 """Characters of a reason or of a reply."""
 LONGEST_PRINCIPLES = 2000
 SCORES = tuple(range(-3, 4))
-_SCORE = re.compile(r"(?<![\w.+-])[+-]?\d+(?![\w.]*\d)")
-_LINES = re.compile(r"^\W*(mistake|because|reply)\W*[:=]\s*(.*)$", re.IGNORECASE | re.MULTILINE)
+_SCORE = re.compile(r"(?<![\w.+-])[+-]?\d{1,3}(?!\w|\.\w)")
+_LINE = re.compile(r"\W*+(mistake|because|reply)\b[^\w:=]*+[:=]\s*+(.*)", re.IGNORECASE)
 _YES = {"yes": True, "no": False, "true": True, "false": False}
 
 
@@ -181,12 +181,13 @@ class Review(Game):
             return str(said.pop())
         with suppress(ValueError):
             return write_review(*read_review(whole))
-        lines = {name.lower(): said.strip() for name, said in _LINES.findall(whole)}
+        found = [one for line in whole.split("\n") if (one := _LINE.fullmatch(line.strip()))]
+        lines = {one[1].lower(): one[2].strip() for one in found}
         mistake = _YES.get(lines.get("mistake", "").strip(" .*").lower())
         reply = lines.get("reply", "").strip(" *`")
         if mistake is None or (mistake and not reply):
             raise UnparsableAction("answer in three lines: 'Mistake: yes' or 'no', 'Because: ...', 'Reply: ...'.")
-        return write_review(mistake, lines.get("because", ""), reply)
+        return write_review(mistake, lines.get("because", "").strip(" *`"), reply)
 
     def check(self, player: int, action: Action) -> None:
         if self.options.form == "reply":

@@ -22,6 +22,7 @@ FLOODS = {
     "spaces": " " * SIZE + "x",
     "quotes": '" ' * (SIZE // 2) + "x",
     "lines": "\n" * SIZE + "x",
+    "lines inside": "x" + "\n" * SIZE + "x",
     "offers": "offer: " * (SIZE // 7),
     "names": "Player 1 " * (SIZE // 9),
     "sentences": "my values are wheat 3. " * (SIZE // 23),
