@@ -78,6 +78,10 @@ def distill(folder: Path, plan: DistillPlan) -> Distilled:
             f"run {folder} began with an adapter, and what it learned is a change of that; distill runs that begin "
             "with a base."
         )
+    if run.config.model.thinking is not None:
+        raise PalaestraError(
+            f"run {folder} has thinking tokens, which no text of its reviews holds; distill other runs."
+        )
     loaded = ModelSource.parse(str(source.base)).load()
     peft, losses = _trained(loaded, lora_fields(run.config), pairs, plan, place)
     part = place / f".{plan.method}"

@@ -112,9 +112,9 @@ class Review(Game):
         player, said = self.turns[self.turn]
         told = shown(
             game.observation(player), str(said), over.returns()[player], over.revealed(player),
-            terse=self.options.form == "reply",
+            terse=self.options.form == "reply", most=self.options.max_chars,
         )  # fmt: skip
-        return told[: self.options.max_chars]
+        return told
 
     def reviewed(self) -> Game:
         """Return the reviewed game at its start."""
@@ -234,7 +234,9 @@ class Review(Game):
         twin.turns = list(self.turns)
 
 
-def shown(observation: str, said: str, result: float | None, told: str, *, terse: bool = False) -> str:
+def shown(
+    observation: str, said: str, result: float | None, told: str, *, terse: bool = False, most: int | None = None
+) -> str:
     """Return a turn as a reviewer sees it: the end first, then what the player saw and said.
 
     Args:
@@ -243,12 +245,22 @@ def shown(observation: str, said: str, result: float | None, told: str, *, terse
         result: The player's return; None in the middle of the game.
         told: What became known at the end (`Game.revealed`), or what the event told (`Game.feedback`).
         terse: The return, what became known, and the observation, with single spaces between them.
+        most: Characters; of a longer observation the beginning is left out, for what was said last and the reply
+            matter most.
     """
-    if terse:
-        return " ".join(part for part in ("" if result is None else f"{result:+g}", told, observation) if part)
-    barred = "\n".join(f"| {line}" for line in observation.splitlines())
-    end = f"How it ended: this player got {result:g}. {told}" if result is not None else f"What came of it: {told}"
-    return f"{end}\nWhat the player saw:\n{barred}\nWhat the player replied: {' '.join(said.split())[:LONGEST]}"
+    barred = observation if terse else "\n".join(f"| {line}" for line in observation.splitlines())
+
+    def told_with(saw: str) -> str:
+        if terse:
+            return " ".join(part for part in ("" if result is None else f"{result:+g}", told, saw) if part)
+        end = f"How it ended: this player got {result:g}. {told}" if result is not None else f"What came of it: {told}"
+        return f"{end}\nWhat the player saw:\n{saw}\nWhat the player replied: {' '.join(said.split())[:LONGEST]}"
+
+    whole = told_with(barred)
+    if most is None or len(whole) <= most:
+        return whole
+    room = max(0, most - len(told_with("...")))
+    return told_with(f"...{barred[len(barred) - room :]}")[:most]
 
 
 def write_review(mistake: bool, because: str, reply: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from palaestra.envs import make
 from palaestra.envs.errors import UnparsableAction
-from palaestra.envs.games.review import read_review
+from palaestra.envs.games.review import read_review, shown
 
 GAMES_THAT_HIDE = {
     "kuhn_poker": "The other player had",
@@ -61,3 +61,15 @@ def test_a_reviewer_is_told_what_was_hidden_from_the_player_and_not_what_it_knew
     table = make(game, seed=3)
     assert told in table.revealed(0)
     assert make("open_minds", seed=3, inner=game).revealed(0).startswith(table.revealed(0)[:10])
+
+
+@pytest.mark.parametrize("terse", [False, True])
+def test_of_a_long_observation_the_beginning_goes_and_the_reply_stays(terse: bool) -> None:
+    told = ("first " + "word " * 500 + "last", "my reply", 1.0, "It was a king.")
+    whole, cut = (shown(*told, terse=terse, most=most) for most in (None, 400))
+    assert len(whole) > 2000
+    assert len(cut) == 400
+    assert "first" not in cut
+    assert "last" in cut
+    assert "It was a king." in cut
+    assert terse or cut.endswith("replied: my reply")

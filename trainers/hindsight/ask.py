@@ -101,14 +101,13 @@ def text_of(one: Played, asked: Asked, section: HindsightSection) -> str:
     terse = section.form == "reply"
     observation = before.observation(there.player)
     if asked.trigger in ("failed", "feedback"):
-        return shown(observation, said(there, asked.trigger), None, asked.told, terse=terse)[: section.max_chars]
+        return shown(observation, said(there, asked.trigger), None, asked.told, terse=terse, most=section.max_chars)
     assert one.episode.returns is not None
     over = at(one, len(one.episode.turns))
     result = one.episode.returns[there.player]
     result = abs(result) if terse else result
-    return shown(observation, said(there, asked.trigger), result, over.revealed(there.player), terse=terse)[
-        : section.max_chars
-    ]
+    known = over.revealed(there.player)
+    return shown(observation, said(there, asked.trigger), result, known, terse=terse, most=section.max_chars)
 
 
 def principles(section: HindsightSection) -> tuple[str, str]:
