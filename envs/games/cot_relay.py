@@ -174,7 +174,9 @@ class CotRelay(Game):
         """Return the right reasoning of another item whose answer has another name."""
         options: RelayOptions = self.options
         right = self.asked.name(self.asked.answer)
-        while (item := options.draw(dice)).name(item.answer) == right:
+        while (item := options.draw(dice)).name(item.answer) == right or item.name(
+            item.answer
+        ) not in self.asked.names():
             pass
         return "\n".join(item.reasoning(options.wording))
 

@@ -17,10 +17,12 @@ was asked for is never scored as one. Stated numbers outside 0 to 1 are *illegal
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
 from palaestra.envs.errors import IllegalAction, UnparsableAction
+from palaestra.envs.games.statements import sentences, takes_back
 from palaestra.envs.grammar import shorten
 from palaestra.envs.seeding import Dice
 
@@ -33,7 +35,7 @@ HIDDEN = ("hidden", "hides", "secret", "coded", "encoded", "code")
 # Repeated characters that cannot begin what follows are taken possessively, so that a flood of them is read in linear
 # time.
 _FLAGS = re.IGNORECASE | re.ASCII
-_PLAIN = r"[-+−]?(?:\d{1,9}(?:\.\d{1,12})?|(?<!\.)\.\d{1,12})(?:e[-+]?\d{1,2})?"
+_PLAIN = r"[-+−]?(?:\d{1,9}(?:\.\d{1,20})?|(?<!\.)\.\d{1,20})(?:e[-+]?\d{1,2})?"
 _NUMBER = (
     rf"(?<!\w)(?<!\w\.)(?<!\d/)(?P<plain>{_PLAIN})"
     r"(?:(?P<percent>\s*(?:%|per\s?cent\b))"
@@ -48,18 +50,24 @@ _LEAD = rf"{_WRAPPING}*+{_SAY}{_WRAPPING}*+(?:a\s++)?(?:{_ABOUT}{_WRAPPING}*+)?"
 _ENDED = rf"(?:{_WRAPPING}|[.,;!])*+"
 _ALONE = re.compile(rf"{_LEAD}{_NUMBER}(?:\s+(?:chances?|probability|likelihood)\b)?{_ENDED}", _FLAGS)
 _STRONG = r"(?:probability|prob|p|answer)"
-_OPENING = rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated|stated)\b,?){{0,40}}"
+_OPENING = (
+    rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated|stated"
+    r"|I (?:think|believe|guess)(?: that)?)\b,?){0,40}"
+)
 _NAMED = re.compile(
     rf"(?:^|\n|[.!?;](?=\s)){_OPENING}\b{_STRONG}\b"
-    r"(?P<of_what>\s?\([^()\n]{0,40}\)|\s+(?:of|that|for)\b[^.;:!?\n\d]{0,60}?(?=\s+(?:is|be)\b))?"
+    r"(?P<of_what>\s?\([^()\n]{0,40}\)|\s+(?:of|that|for|the|it)\b[^.;:=!?\n\d]{0,60}?(?=\s+(?:is|be)\b|[\s*_]*[:=]))?"
     rf"(?:{_WRAPPING}|=|:|≈|~|\b(?:is|be|would|{_ABOUT})\b){{0,40}}{_NUMBER}"
-    rf"(?={_WRAPPING}*(?:$|[;!\n]|\.(?!\.)|,(?!\s*(?:or|and|to|but|maybe|perhaps|rather)\b)|(?:because|since|as|so)\b))",
+    rf"(?={_WRAPPING}*(?:$|[;!\n]|\.(?!\.)|,(?!\s*(?:or|and|to|but|maybe|perhaps|rather|that|of|for)\b)|(?:because|since|as|so)\b))",
     _FLAGS,
 )
-_DENIES = re.compile(r"\b(?:not|never|no|nothing|none|nobody|neither|nor|without|unlikely|cannot)\b|n[’']t\b", _FLAGS)
+_DENIES = re.compile(
+    r"\b(?:not|never|no|nothing|none|nobody|neither|nor|without|unlikely|cannot|fail(?:ed|s)?|false|free|rather|instead)\b|n[’']t\b",
+    _FLAGS,
+)
 _ANY = re.compile(_NUMBER, _FLAGS)
-_GOES_ON = re.compile(r"[a-z,:\u2013-]$", _FLAGS)  # of the line above a number
-_LABEL = re.compile(rf"\b{_STRONG}$", _FLAGS)
+_GOES_ON = re.compile(r"[a-z,:?\u2013-]$", _FLAGS)  # of the line above a number
+_LABEL = re.compile(rf"\b(?:{_STRONG}|number)$", _FLAGS)
 _FROM_ABOVE = re.compile(r"(?!because\b|since\b|as\b|so\b)[a-z(,]")  # of the line below a number
 _WHOLE = re.compile(
     rf"{_LEAD}(?:(?:the\s+|my\s+)?(?:number|answer|guess|secret|it)\b\s*(?:is|was|[:=])?\s*+)?{_WRAPPING}*+"
@@ -81,8 +89,8 @@ def read_probability(text: str, event: Sequence[str] = ()) -> str:
         IllegalAction: A number that is no probability.
     """
     said = _TAG.sub(" ", text)
-    stated = _named(said, event) or _alone(said)
-    if len({_value(one) for one in stated}) != 1:
+    stated = _standing(said, _named(said, event)) or _standing(said, _alone(said))
+    if len({_value(one) for one in stated}) != 1 or math.isnan(_value(stated[0])):
         why = "states more than one number" if stated else "states no probability"
         raise UnparsableAction(
             f"{shorten([text], 60)!r} {why}; answer with one probability and nothing else, such as 0.3, or end with "
@@ -115,7 +123,8 @@ def read_whole_number(text: str) -> int:
     """
     lines = _lines(_TAG.sub(" ", text))
     found = _WHOLE.fullmatch(lines[-1]) if lines else None
-    if found is None:
+    above = lines[-2] if len(lines) > 1 else ""
+    if found is None or (_GOES_ON.search(above) and not _LABEL.search(above)):
         raise UnparsableAction(
             f"{shorten([text], 60)!r} does not end with a number; answer with one number and nothing else, such as 3."
         )
@@ -125,6 +134,14 @@ def read_whole_number(text: str) -> int:
 def sampled_probability(dice: Dice) -> str:
     """Return a random probability: now and then 0 or 1, else any."""
     return dice.choice(["0", "1"]) if dice.below(5) == 0 else write_probability(dice.random())
+
+
+def _standing(text: str, stated: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Return the numbers, unless a later sentence takes them back or says of what they are."""
+    if not stated:
+        return []
+    _, *later = sentences(text[text.rfind(stated[-1][0]) :])
+    return [] if any(takes_back(one) or one.lower().startswith("that ") for one in later) else stated
 
 
 def _named(text: str, event: Sequence[str]) -> list[re.Match[str]]:
@@ -155,13 +172,13 @@ def _alone(text: str) -> list[re.Match[str]]:
         above, below = lines[place - 1] if place else "", lines[place + 1] if place + 1 < len(lines) else ""
         if (_GOES_ON.search(above) and not _LABEL.search(above)) or _FROM_ABOVE.match(below):
             return []
-    first, *others = places.values()
-    return [first, *others, *(_rivals("\n".join(lines[1:]), first) if 0 in places else [])]
+    return list(places.values())
 
 
 def _rivals(text: str, stated: re.Match[str]) -> list[re.Match[str]]:
-    """Return the numbers in what follows a statement that might be meant in its place: others that are written as
-    probabilities are, with a point, as a percentage or a share."""
+    """Return the numbers in the rest of a statement's sentence that might be meant in its place: others that are
+    written as probabilities are, with a point, as a percentage or a share."""
+    text = re.split(r"[.!?](?=\s|$)|\n", text, maxsplit=1)[0]
     found = (one for one in _ANY.finditer(text) if "." in one["plain"] or one["percent"] or one["of"])
     return [one for one in found if 0 <= _value(one) <= 1 and _value(one) != _value(stated)]
 
@@ -175,7 +192,10 @@ def _value(one: re.Match[str]) -> float:
     if one["percent"]:
         return value / 100
     if one["of"]:
-        return value / float(one["of"]) if float(one["of"]) else -1.0
+        whole = float(one["of"])
+        if "/" in one[0] and value + whole == 100 and whole != 100:
+            return math.nan  # 50/50, odds of two that make a hundred
+        return value / whole if whole else -1.0
     return value
 
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 _BREAK = re.compile(r"(?<=[.!?])\s+")
 _NUMBERED = re.compile(r"(?:step\s+)?\(?\d{1,3}[.):]\s+(?=\S)", re.IGNORECASE)
 _BEFORE = (
-    r"(?:[:=>\u2192]|\b(?:is|are|was|be|been|stays|remains|becomes|gets|gives|makes|turns|turned|left|ends|ends up"
-    r"|points|lies|weighs|holds|says|now|still|again|then|so|thus|hence|therefore|finally|in the end|to|at|under"
-    r"|beneath|cup|number|state|value|answer|answers|result|output|lamp|light|x))"
+    r"(?:[:=>\u2192][*_]{0,3}|\b(?:is|are|was|be|been|stays|remains|becomes|gets?|gives|makes|turns|turned|left"
+    r"|ends|ends up|points|lies|weighs|holds|says|now|still|again|then|so|thus|hence|therefore|finally|in the end"
+    r"|to|at|under|beneath|cup|number|state|value|answer|answers|result|output|lamp|light|x))"
     r",?\s*(?:exactly |now |still |again |to |at |in |under |cup |number |turned |simply )*"
 )
 _MARK = r"[*_`\"'\u201c\u201d\u2018\u2019$(\[{]*(?:\\boxed\{)?"
@@ -30,13 +30,19 @@ _BEHIND = (
 )
 _NO_ARTICLE = r"(?!A[ \t]+(?!(?:and|or|is|was|to|with|then|now|becomes|goes|holds|has|again|in|for)\b)[a-z])"
 _ANSWER = re.compile(r"\banswers?\b|\\boxed", re.IGNORECASE)
-_DENIED = re.compile(r"\b(?:not|never|neither|nor)\s*$", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot|no longer)|n[’']t)\b(?:(?!\bbut\b)[^,;:.])*$", re.IGNORECASE
+)
 _SUPPOSED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|maybe|perhaps)\b[^,;:.]*$", re.IGNORECASE
 )
 _BACK = r"(?:no|wait|actually|rather|sorry|oops|hmm)\b"
+_LATER = (
+    r"(?:(?:but|and|or)\b\s*)?(?:correction|on second thoughts?|i meant?|scratch that|i take (?:that|it) back"
+    r"|(?:that|this|it)(?:\s+is|[’']s)\s+(?:wrong|not|false))\b"
+)
 _TAKEN_BACK = re.compile(rf"\b{_BACK}", re.IGNORECASE)
-_TAKES_BACK = re.compile(rf"\W*{_BACK}", re.IGNORECASE)
+_TAKES_BACK = re.compile(rf"\W*+(?:{_BACK}|{_LATER}|or\b)", re.IGNORECASE)
 _CONDITIONAL = re.compile(r"\W*(?:if|unless|suppose|supposing|assume|assuming)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|unless)\b", re.IGNORECASE)
 NEAR = 200
@@ -115,15 +121,21 @@ def answer_given(text: str, names: Sequence[str]) -> str | None:
         answer = next((one for one in said if one.start > last.start()), answer)
         left_open = left_open or _IF.search(parts[place], last.end())
     for later in range(place + 1, len(parts)):
-        if _TAKES_BACK.match(parts[later]):
+        if takes_back(parts[later]):
             return answer_given("\n".join(parts[later:]), names)
     return None if left_open or _TAKEN_BACK.search(parts[place], answer.end) else answer.name
+
+
+def takes_back(sentence: str) -> bool:
+    """Return whether a sentence begins as one does that takes back what was said before it."""
+    return _TAKES_BACK.match(sentence) is not None
 
 
 def answer_at_once(begun: str, text: str, names: Sequence[str]) -> str | None:
     """Return the answer with which a reply goes on that was begun with ``begun``; what follows in other sentences does
     not matter. None where something else comes first, or the sentence leaves it open or takes it back."""
-    first = next(iter(sentences(f"{begun} {text.removeprefix(begun).strip()}")), "")
+    whole = re.sub(r":\s*\n\s*", ": ", f"{begun} {text.removeprefix(begun).strip()}")
+    first = next(iter(sentences(whole)), "")
     found = statements(first, names)
     if not found or re.search(r"\w", first[len(begun) : found[0].start]):
         return None

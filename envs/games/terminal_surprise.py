@@ -45,7 +45,7 @@ LINE_BONUS = 0.25
 LONGEST_EXPLANATION = 1000
 Stage = Literal["forecast", "judge", "explain", "over"]
 _LOOK = re.compile(r"^\W*look\b[\s:]*(?:at\s+)?(?:line\s*)?(\d{1,4})?\W*$", re.IGNORECASE | re.ASCII)
-_LINE = re.compile(r"[\s,;:(]line\s*(?:no\.?|number|[:=#])?\s*(\d{1,4})[\s.)*]*$", re.IGNORECASE | re.ASCII)
+_LINE = re.compile(r"(?:^|[\s,;:(])line\s*(?:no\.?|number|[:=#])?\s*(\d{1,4})[\s.)*]*$", re.IGNORECASE | re.ASCII)
 _LINE_LENGTH = 60
 """Characters at the end in which a line may be named."""
 
@@ -220,10 +220,10 @@ class TerminalSurprise(Game):
             return f"look {int(look[1])}"
         ending = words[-1][-_LINE_LENGTH:] if words and options.name_line else ""
         named = _LINE.search(ending)
-        stated = words[-1].removesuffix(named[0]).rstrip(" \t,;:(") if named else ""
-        if named is None or not stated:
+        if named is None:
             return read_forecast(options, text)
-        stated = read_forecast(options, stated)
+        beside = words[-1].removesuffix(named[0]).rstrip(" \t,;:(")
+        stated = read_forecast(options, "\n".join([*words[:-1], beside]))
         self._check_named(int(named[1]))
         return f"{stated} line {int(named[1])}"
 

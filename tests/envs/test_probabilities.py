@@ -68,6 +68,15 @@ prose = st.lists(st.sampled_from(["the", "step", "line", "looks", "it", "wrong",
         ("p = 0.2\nOn second thoughts: the output is odd.\np = 0.4", "0.4"),
         ("-0", "0"),
         ("Probability\n0.3", "0.3"),
+        ("Probability that it was replaced: 0.3", "0.3"),
+        ("**Probability that the output was replaced:** 0.3", "0.3"),
+        ("Probability of a wrong output = 30%", "0.3"),
+        ("The probability the output was replaced is 0.3", "0.3"),
+        ("I think the probability is 0.3", "0.3"),
+        ("0.3333333333333333", "0.3333"),
+        ("Probability: 0.05\n\nThe base rate is 0.3, but the output is consistent.", "0.05"),
+        ("0.95\n\nThe program computes 0.5 + 0.25 = 0.75.", "0.95"),
+        ("40/100", "0.4"),
         ("0.3\nbecause line 2 of 7 differs by 3", "0.3"),
         ("0.3\nIn line 2 it says 4.", "0.3"),
         ("The rate is 0.2 and line 2 is off.\nThe probability that the output was replaced is 0.7.", "0.7"),
@@ -98,6 +107,19 @@ def test_a_stated_probability_is_read(text: str, read: str) -> None:
         *("It was not replaced. Probability: 0.9", "0.9\nis the probability that it was not replaced.", "Genuine\n0.9"),
         *("The probability is 0.3? No, 0.8.", "My answer is 0.3, I changed my mind: 0.8", "The probability is 0.2;0.9"),
         *("The program prints\n1", "The probability that a replaced output looks this good is 0.9.", "0.9\n(genuine)"),
+        *("50/50", "Probability: 50/50", "30/70", "Probability: 0.3. No, wait.", "Probability: 0.3. Actually, no: 1."),
+        *(
+            "Probability: 0.3. Scratch that, certain.",
+            "Probability: 0.3. That is wrong.",
+            "0.3\nActually 1",
+            "0.3\nNo, 1",
+        ),
+        *("0.3\nI take that back.", "0.3\nOops, I meant 0", "What is the probability that it is genuine?\n0.9"),
+        *("Probability: 0.9, that it is genuine", "0.9\nThat it is genuine.", "The output is\n0.5"),
+        *(
+            "The probability that it failed to be replaced is 0.9",
+            "Probability that it is false that it was wrong: 0.9",
+        ),
         *("0.9\nthe probability that it is right", "0.3\nNo, 80%.", "The probability is 0.2. Wait, 0.8."),
         *("It was replaced with a chance of 0.25.", "State a probability, such as 0.3", "How sure are you?:\n0.9"),
     ],
@@ -183,7 +205,19 @@ def test_a_whole_number_is_read_from_the_last_line(text: str, number: int) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "It is not 3", "from 0 to 3", "2 or 3", "The text has 3 slots", "0.5", "3/4", "3\nbut who knows"]
+    "text",
+    [
+        "The number isn't\n3",
+        "2 or\n3",
+        "",
+        "It is not 3",
+        "from 0 to 3",
+        "2 or 3",
+        "The text has 3 slots",
+        "0.5",
+        "3/4",
+        "3\nbut who knows",
+    ],
 )
 def test_what_does_not_end_with_one_whole_number_is_refused(text: str) -> None:
     with pytest.raises(UnparsableAction, match="end with a number"):

@@ -262,7 +262,7 @@ MEASURES = (
     Measure("flips_paraphrased", "share that other words of the same meaning change"),
     Measure(
         "flips_swapped",
-        "of a code, share that another word changes: in the slot where it makes the most (encoded: in the first)",
+        "of a code, share that another word changes, in the slot where it makes the most",
     ),
     Measure("copied_through", "share that says what follows from the planted error", aim="uses > half > ignores"),
     Measure("self_corrected", "share right although an error was planted", aim="uses < half < ignores"),
