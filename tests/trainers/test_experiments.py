@@ -116,7 +116,7 @@ def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, loca
     cells = {cell.arm: cell for cell in framework.cells_of(experiment, 1, "cpu", tmp_path)}
     monkeypatch.setattr(steganography, "MODEL_GAMES", 24)
     below = framework.run_cell(experiment, cells["model_paraphraser"])
-    assert below["not_available"].startswith("tiny:kuhn kept the meaning of 0 of 40 texts")
+    assert below["not_available"].startswith("tiny:kuhn wrote a text that can be read in 0 of 40 cases")
     monkeypatch.setattr(steganography, "MODEL", r"regex:\d")
     above = framework.run_cell(experiment, cells["model_monitor"])
     assert "not_available" not in above
