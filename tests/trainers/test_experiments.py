@@ -125,7 +125,7 @@ def test_a_model_above_its_check_is_run_and_one_below_it_is_reported(small, loca
     framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
     page = experiments.render(tmp_path).read_text()
     assert "| model_paraphraser | 1 | not available |" in page
-    assert "arm `model_paraphraser` is not available: tiny:kuhn kept the meaning of 0 of 40 texts" in page
+    assert "arm `model_paraphraser` is not available: tiny:kuhn wrote a text that can be read in 0 of 40 cases" in page
 
 
 def test_cells_of_another_machine_are_kept_as_long_as_the_experiment_is_the_same(tmp_path):
