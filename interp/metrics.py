@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from palaestra.interp.errors import InterpError
 from palaestra.interp.prompts import Prompts
 
 Metric = Callable[[Tensor, Prompts], Tensor]
@@ -24,15 +23,3 @@ def log_probability(logits: Tensor, prompts: Prompts) -> Tensor:
     """Return the log-probability, in nats, that the next token is one of the answers: [B]."""
     end = prompts.at_end(logits).log_softmax(-1)
     return end.gather(1, prompts.answers.to(end.device)).logsumexp(1)
-
-
-def named(name: str) -> Metric:
-    """Return a metric by name.
-
-    Raises:
-        InterpError: There is none of this name.
-    """
-    known = {"logit_difference": logit_difference, "log_probability": log_probability}
-    if name not in known:
-        raise InterpError(f"there is no metric {name!r}; there are {', '.join(known)}.")
-    return known[name]

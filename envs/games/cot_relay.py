@@ -63,7 +63,8 @@ class RelayOptions:
         paraphraser: Whether a seat writes the thought anew before the receiver reads it.
         reference: Whether the game writes right reasoning itself; then there is no provider.
         mode: ``forced``: the reply has begun with "The answer is" (in a terse wording with nothing), and what comes
-            next is the answer, as in Lanham et al. (2023); ``free``: the last answer that a reply of any length states.
+            next is the answer, as in Lanham et al. (2023); ``free``: the last state that a reply of any length
+            calls its answer, else the one that it states last.
         reward: Of the provider: ``legible``, ``private`` or ``none``.
         max_chars: Characters of a thought.
     """

@@ -49,7 +49,7 @@ def write_page(folder: Path, opened: OpenModel, tree: Tree, about: dict[str, Any
         },
     )
     page.add("The map", *_map(tree, leaves))
-    page.add("The tree", _fold(opened, tree, tree.root, about.get("located")))
+    page.add("The tree", _fold(opened, tree, tree.root))
     if about.get("located"):
         page.add("Where other texts belong", *_located(about["located"]))
     page.add(
@@ -109,7 +109,7 @@ def _map(tree: Tree, leaves: list[Node]) -> list[Part]:
     return parts
 
 
-def _fold(opened: OpenModel, tree: Tree, node: Node, located: dict[str, Any] | None) -> Fold:
+def _fold(opened: OpenModel, tree: Tree, node: Node) -> Fold:
     said = node.description
     total = float(tree.tokens.weight.sum())
     share = float(tree.tokens.weight[node.members].sum()) / max(total, 1e-9)
@@ -144,7 +144,7 @@ def _fold(opened: OpenModel, tree: Tree, node: Node, located: dict[str, Any] | N
     examples = [_example(opened, tree, index) for index in said.get("examples", ())]
     if examples:
         parts.append(Fold("Examples", tuple(examples), open=not node.children))
-    parts += [_fold(opened, tree, child, located) for child in node.children]
+    parts += [_fold(opened, tree, child) for child in node.children]
     return Fold(title, tuple(parts), open=node.name.count(".") < 1)
 
 

@@ -274,12 +274,11 @@ def hand_built(grammar: Grammar, *, noise: float = 0.004, seed: int = 0) -> Any:
     width = content + content % 2
     generator = torch.Generator().manual_seed(seed)
     model = shape(grammar, hidden, width, 2 * content + 8)
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if parameter.ndim == 2:
             parameter.copy_(noise * torch.randn(parameter.shape, generator=generator))
         else:
             parameter.fill_(1.0)
-        del name
     unit = _CONSTANT / math.sqrt(hidden)  # a feature of size 1 has the size 1 / unit behind a norm
 
     embed = model.model.embed_tokens.weight

@@ -26,6 +26,7 @@ from palaestra.interp.circuits.circuit import Circuit, discover
 from palaestra.interp.circuits.evaluate import SHARES, Curve, Evaluation, evaluate, summed
 from palaestra.interp.errors import InterpError
 from palaestra.interp.figures import bars, circuit, heat_map, lines
+from palaestra.interp.folder import begin
 from palaestra.interp.importance import Scores, ranked
 from palaestra.interp.prompts import Pairs
 from palaestra.interp.report import Figure, Page, Table, Text, bracket, number
@@ -77,7 +78,8 @@ def analyse(
     """
     if len(pairs) < 4:
         raise InterpError(f"{len(pairs)} pairs are too few to find a circuit on one half and measure it on the other.")
-    _begin(folder, asdict(plan))
+    begin(folder, asdict(plan))
+    (folder / "points").mkdir(exist_ok=True)
     found, held = pairs[slice(0, len(pairs) // 2)], pairs[slice(len(pairs) // 2, None)]
     nodes = ranked(opened, found, nodes=opened.writers(), count=30)
     replace_text(folder / "nodes.json", json.dumps(nodes.as_json(), indent=1) + "\n")
@@ -107,15 +109,6 @@ def _summary(plan: CircuitPlan, nodes: Scores, whole: Circuit, curve: Curve, hel
         "hardware": hardware(),
         "versions": versions(),
     }
-
-
-def _begin(folder: Path, plan: dict[str, Any]) -> None:
-    (folder / "points").mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plan, indent=1) + "\n"
-    there = folder / "plan.json"
-    if there.is_file() and there.read_text(encoding="utf-8") != text:
-        raise InterpError(f"{folder} holds the results of another plan; name another folder.")
-    replace_text(there, text)
 
 
 def _circuit(opened: OpenModel, pairs: Pairs, plan: CircuitPlan, path: Path) -> Circuit:

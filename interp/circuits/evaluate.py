@@ -45,7 +45,6 @@ class Evaluation:
         completeness: Of everything but the circuit.
         random: Mean faithfulness of random circuits of equal size and the same number of edges in each layer.
         random_best: The best of them.
-        facts: Such as the number of random circuits.
     """
 
     size: int

@@ -33,6 +33,7 @@ from palaestra.interp.diff.suppression import suppression
 from palaestra.interp.diff.switching import screen, switch
 from palaestra.interp.diff.texts import changed_pairs, game_texts, texts
 from palaestra.interp.errors import InterpError
+from palaestra.interp.folder import begin
 from palaestra.interp.metrics import Metric, logit_difference
 from palaestra.interp.prompts import Pairs, Prompts
 
@@ -98,7 +99,7 @@ def analyse(
     Raises:
         InterpError: The folder holds another plan's results.
     """
-    _begin(folder, asdict(plan))
+    begin(folder, asdict(plan))
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "switching": lambda: _switching(pair, prompts, plan),
         "edges": lambda: _edges(pair, prompts),
@@ -134,15 +135,6 @@ def facts_of(pair: Pair, prompts: Pairs, unrelated: Prompts, plan: DiffPlan) -> 
         "unrelated texts": str(len(unrelated)),
         "seed": str(plan.seed),
     }
-
-
-def _begin(folder: Path, plan: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plan, indent=1) + "\n"
-    there = folder / "plan.json"
-    if there.is_file() and there.read_text(encoding="utf-8") != text:
-        raise InterpError(f"{folder} holds the results of another plan; name another folder.")
-    replace_text(there, text)
 
 
 def layers_of(pair: Pair) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -404,8 +404,3 @@ def _rounded(data: dict[str, Any]) -> dict[str, Any]:
         key: (None if value != value else round(value, 5)) if isinstance(value, float) else value
         for key, value in data.items()
     }
-
-
-def names_of(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the experiments' names."""
-    return [experiment.name for experiment in experiments]
