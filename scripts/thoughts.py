@@ -84,7 +84,8 @@ def _cell(folder: Path) -> tuple[Readings, Vocabulary, list[Encoded]]:
     from palaestra.agents.models.cache import ModelError
     from palaestra.trainers.checkpoint import Checkpoints
     from palaestra.trainers.experiments.framework import Cell, Scale
-    from palaestra.trainers.experiments.thinktoks import EXPERIMENT, plan_of
+    from palaestra.trainers.experiments.thinktoks import EXPERIMENT
+    from palaestra.trainers.experiments.thinktoks_arms import plan_of
     from palaestra.trainers.thinktoks.learners.sampled import Sampled
     from palaestra.trainers.thinktoks.training import Training
 

@@ -8,7 +8,7 @@ from palaestra.agents.thinking import extend
 from palaestra.agents.thinking_adapter import save, token_fields
 from palaestra.trainers.checkpoint import Checkpoints
 from palaestra.trainers.experiments.framework import Cell
-from palaestra.trainers.experiments.thinktoks import plan_of
+from palaestra.trainers.experiments.thinktoks_arms import plan_of
 from palaestra.trainers.thinktoks.training import Training
 from tests.scripts.cli_kit import call
 

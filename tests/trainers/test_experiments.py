@@ -4,6 +4,8 @@ import dataclasses
 import importlib
 import json
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,6 +24,7 @@ from palaestra.trainers.experiments import (
     steganography,
     surprise,
     thinktoks,
+    thinktoks_arms,
     tic_tac_toe,
 )
 
@@ -67,9 +70,10 @@ def small(monkeypatch, cache):
     monkeypatch.setitem(surprise._PROGRAMS, "model", {"source": "tiny:kuhn"})
     monkeypatch.setattr(surprise, "CASES", {"machine": 20, "programs": 4})
     for name in ("STEPS", "TEXT_STEPS"):
-        monkeypatch.setattr(thinktoks, name, {"cpu": 2})
-    for name, value in {"LOOPS": 2, "DOCUMENTS": 8, "HELD_OUT": 8, "SWEEP": (2, 8)}.items():
-        monkeypatch.setattr(thinktoks, name, value)
+        monkeypatch.setattr(thinktoks_arms, name, {"cpu": 2})
+    for name, value in {"LOOPS": 2, "DOCUMENTS": 8, "HELD_OUT": 8}.items():
+        monkeypatch.setattr(thinktoks_arms, name, value)
+    monkeypatch.setattr(thinktoks, "SWEEP", (2, 8))
     monkeypatch.setenv("PALAESTRA_THREADS", "1")
 
 
@@ -81,7 +85,8 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
     for cell in cells[:-1]:
         measured = framework.run_cell(experiment, cell)
         if "not_available" in measured:
-            assert cell.arm.startswith(("model_", "gemma3")), measured
+            large = thinktoks_arms.LARGE if name == "thinktoks" else ()
+            assert cell.arm.startswith(("model_", "gemma3", *large)), measured
             continue
         for measure in experiment.measures:
             assert measured.get(measure.key) is None or math.isfinite(measured[measure.key]), measure
@@ -214,6 +219,38 @@ def test_a_new_arm_leaves_the_cells_of_the_others_valid(monkeypatch):
     assert not {first, second, new} & set(of_all(source.replace("GAMES = 128", "GAMES = 64")))
 
 
+def test_where_arms_are_data_a_cell_is_defined_by_its_own(monkeypatch):
+    experiment = experiments.find("thinktoks")
+    before = {arm.name: framework.definition(experiment, arm.name) for arm in experiment.arms}
+    whole = framework.definition(experiment)
+    assert len(set(before.values())) == len(before)
+    (words, ways), one = thinktoks_arms.GROUPS["z7"], thinktoks_arms.Way("new", "plain", {}, "another way")
+    monkeypatch.setitem(thinktoks_arms.GROUPS, "z7", (words, (*ways, one)))
+    more = dataclasses.replace(experiment, arms=(*experiment.arms, framework.Arm("z7_new", "another way")))
+    assert {name: framework.definition(more, name) for name in before} == before
+    assert framework.definition(more) != whole
+    slower = tuple(way._replace(times=3) if way.arm == "plain" else way for way in ways)
+    monkeypatch.setitem(thinktoks_arms.GROUPS, "z7", (words, slower))
+    after = {name: framework.definition(experiment, name) for name in before}
+    assert [name for name in before if after[name] != before[name]] == ["z7_plain"]
+
+
+def test_a_cell_that_two_want_at_once_is_run_once(tmp_path):
+    ran = []
+
+    def run(cell):
+        ran.append(cell.arm)
+        time.sleep(0.3)
+        return {}
+
+    experiment = dataclasses.replace(experiments.find("kuhn"), arms=(framework.Arm("one", "an arm"),), run=run)
+    (cell,) = framework.cells_of(experiment, 1, "cpu", tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: framework.run_cell(experiment, cell), range(2))
+    assert first == second
+    assert ran == ["one"]
+
+
 def test_what_does_not_pay_is_not_trained_unless_it_is_a_null_arm(tmp_path):
     ran = []
     experiment = dataclasses.replace(
@@ -240,11 +277,11 @@ def test_thoughts_after_continuous_ones_begin_as_the_model_that_those_left(small
     for arm in ("s3_after", "s3_thoughts"):
         cells[arm].folder.mkdir(parents=True)
     after, fresh = (
-        thinktoks.trained(cells[arm], thinktoks.plan_of(cells[arm]))[1][0]["hard"]
+        thinktoks.trained(cells[arm], thinktoks_arms.plan_of(cells[arm]))[1][0]["hard"]
         for arm in ("s3_after", "s3_thoughts")
     )
-    left = thinktoks.trained(cells["s3_continuous"], thinktoks.plan_of(cells["s3_continuous"]))[0]
-    same = thinktoks.Training(thinktoks.plan_of(cells["s3_after"]))
+    left = thinktoks.trained(cells["s3_continuous"], thinktoks_arms.plan_of(cells["s3_continuous"]))[0]
+    same = thinktoks.Training(thinktoks_arms.plan_of(cells["s3_after"]))
     same.learner.reader.model.load_state_dict(left.learner.reader.model.state_dict())
     assert after == pytest.approx(same.measure()["hard"])
     assert after != fresh

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from palaestra.agents import thinking_adapter
 from palaestra.agents.models.sources import ModelSource
 from palaestra.agents.reader import Batch, laid_out, score
 from palaestra.envs.errors import OptionError, UnknownName
@@ -304,6 +305,58 @@ def test_a_pretrained_model_reads_its_own_tokens_behind_its_own_beginning(learne
     assert training.measure()["hard"] != began
 
 
+@pytest.mark.parametrize("name", ["plain", "pause", "ponder", "continuous", "thoughts", "rlp", "quiet"])
+def test_every_learner_trains_an_adapter_and_leaves_the_base_as_it_is(name, tmp_path):
+    """Over a model on disk: what moves is LoRA's and the new rows, and what is written loads as any adapter does."""
+    options = {"thoughts": {"group": 2, "scorer": "average", "decay": 0.5}, "rlp": {"group": 2}, "quiet": {"group": 2}}
+    plan = plan_of(name, model="tiny:blank", rank=2, options=options.get(name, {}), rate=1e-2)
+    training = Training(plan)
+    model = training.learner.reader.model
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for _ in range(2):  # the first has no gradient for one half of LoRA, which begins at zero
+        training.take()
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed
+    assert all("lora_" in key or "trainable_tokens_delta" in key for key in changed)
+    assert any("lora_A" in key for key in changed)
+    assert any("lora_B" in key for key in changed)
+    assert any("trainable_tokens_delta" in key for key in changed)
+    training.publish(tmp_path / "adapter")
+    loaded = ModelSource.parse(f"tiny:blank@{tmp_path / 'adapter'}").load()
+    again = thinking_adapter.load(loaded.model, tmp_path / "adapter")
+    batch = Batch.of([laid_out(plan.drawn(0)[0], [[]] * 5, training.learner.reader.thinking, (0,))])
+    thinking = training.learner.reader.thinking
+    with torch.no_grad():
+        one, other = (score(tree.eval(), thinking, batch) for tree in (model, again))
+    torch.testing.assert_close(one.real, other.real)
+    torch.testing.assert_close(one.decision, other.decision)
+
+
+def test_what_has_no_adapter_cannot_be_published(tmp_path):
+    with pytest.raises(ValueError, match="trained whole"):
+        Training(plan_of()).publish(tmp_path)
+
+
+def test_a_step_whose_gradient_is_not_finite_changes_nothing_and_is_counted():
+    training = Training(plan_of(steps=3))
+    training.take()
+    with torch.no_grad():
+        next(training.learner.reader.model.parameters())[0, 0] = torch.inf
+    before = [parameter.clone() for parameter in training.learner.reader.model.parameters()]
+    training.take()
+    assert all(map(torch.equal, before, training.learner.reader.model.parameters()))
+    assert (training.taken, training.skipped) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["thoughts", "rlp", "quiet"])
+def test_models_that_would_draw_other_thoughts_than_are_learned_from_are_refused(reader, name):
+    looped = make_reader(plan_of(shape=dataclasses.replace(SMALL, loops=2)))
+    with pytest.raises(OptionError, match="goes through its layers again"):
+        make_learner(name, looped)
+    with pytest.raises(OptionError, match="training mode"):
+        make_learner(name, dataclasses.replace(looped, model=make_reader(plan_of()).model.train()))
+
+
 def test_lessons_follow_each_other_and_all_are_measured_on_the_last():
     short, long = Lesson("chain", {"length": 2}), Lesson("chain", {"length": 5}, share=2)
     plan = plan_of(lesson=CHAIN, lessons=(short, long), steps=9)
@@ -351,7 +404,11 @@ def test_a_token_that_the_model_does_not_have_is_named(reader, name):
 
 
 def test_plans_that_make_no_sense_are_named():
-    for wrong, told in (({"lessons": ()}, "at least one lesson"), ({"documents": 0}, "documents is 0, expected 1")):
+    for wrong, told in (
+        ({"lessons": ()}, "at least one lesson"),
+        ({"rank": 4}, "no model to adapt"),
+        ({"documents": 0}, "documents is 0, expected 1"),
+    ):
         with pytest.raises(ValueError, match=told):
             dataclasses.replace(plan_of(), **wrong)
 

@@ -31,11 +31,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 from palaestra.envs.errors import PalaestraError, UnknownName
 from palaestra.trainers.summary import mean_interval
 
 Scale = Literal["cpu", "gpu"]
-DECIDES = {"Arm": ("name",), "Measure": ("key",), "Experiment": ("name", "arms", "run")}
+DECIDES = {"Arm": ("name",), "Measure": ("key",), "Experiment": ("name", "arms", "run", "decides")}
 """What of an entry decides what its cells measure; the rest is said or shown."""
 VERSIONS = ("palaestra", "torch", "transformers", "peft", "ray", "open_spiel", "numpy")
 
@@ -103,6 +105,9 @@ class Experiment:
         incentive: From a cell to what it pays to do what its arm is about, beyond not doing it (in units of return);
             None where nothing is trained. An arm that does not pay is not run unless it is a null arm: that nothing
             was learned would be about the payoff.
+        decides: From an arm's name to all that decides its cells beside the code of ``run``'s module, as data whose
+            ``repr`` says everything; then the arms stand in a module of their own, and one can be added beside cells
+            that were measured.
     """
 
     name: str
@@ -113,6 +118,7 @@ class Experiment:
     run: Callable[[Cell], dict[str, Any]]
     points: tuple[str, str] | None = None
     incentive: Callable[[Cell], float | None] | None = None
+    decides: Callable[[str], object] | None = None
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name."""
@@ -147,6 +153,12 @@ def run_cell(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     Raises:
         ExperimentError: It was measured by another definition of its arm.
     """
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(cell.folder / "cell.lock"):  # another cell may begin as this one ends, and train it at the same time
+        return _run_alone(experiment, cell)
+
+
+def _run_alone(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     done = cell.folder / "cell.json"
     if done.is_file():
         measured: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
@@ -156,7 +168,6 @@ def run_cell(experiment: Experiment, cell: Cell) -> dict[str, Any]:
                 "that folder to measure it anew."
             )
         return measured
-    cell.folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
         _check_incentive(experiment, cell)
@@ -313,7 +324,7 @@ def definition(experiment: Experiment, arm: str | None = None) -> str:
     That is the experiment's module without comments, docstrings, what only says or shows what was measured (claims,
     sentences, aims, points, planned seconds), and the entries of other arms, so that an arm can be added beside cells
     that were measured. An entry is an ``Arm("name", ...)`` in a tuple or list; one that is made in another way, such as
-    in a comprehension, counts for all arms.
+    in a comprehension, counts for all arms. An experiment that says what `decides` has that in the place of entries.
 
     Args:
         arm: None for the whole module, the entries of all arms included.
@@ -328,7 +339,10 @@ def definition(experiment: Experiment, arm: str | None = None) -> str:
             decides = DECIDES[node.func.id]
             node.args = node.args[: len(decides)]
             node.keywords = [one for one in node.keywords if one.arg in decides]
-    return hashlib.blake2b(ast.unparse(tree).encode(), digest_size=8).hexdigest()
+    code = ast.unparse(tree)
+    if experiment.decides is not None:
+        code += repr([experiment.decides(one.name) for one in experiment.arms if arm in (None, one.name)])
+    return hashlib.blake2b(code.encode(), digest_size=8).hexdigest()
 
 
 def _named_arm(node: ast.expr) -> str | None:

@@ -42,4 +42,4 @@ def fresh_model(thinking: Thinking, shape: Shape, seed: int) -> Any:
     body = model.get_decoder()
     body.layers = torch.nn.ModuleList(list(body.layers) * shape.loops)
     model.config.num_hidden_layers = len(body.layers)
-    return model
+    return model.eval()

@@ -17,6 +17,7 @@ import torch
 
 from palaestra.agents.models.sources import ModelSource
 from palaestra.agents.thinking import Thinking, extend
+from palaestra.agents.thinking_adapter import save, token_fields
 from palaestra.agents.vocabularies import ModelVocabulary
 from palaestra.envs.documents import document_of
 from palaestra.envs.documents.vocabulary import Encoded, Vocabulary, encode, vocabulary
@@ -58,8 +59,9 @@ class Plan:
         lessons: In order; measured is always the last one.
         learner, options: A learner by name, and its options.
         model: None for one that begins from nothing, of ``shape``, and reads bytes; else a source such as ``smollm2``,
-            which reads its own tokens, whose vocabulary is extended, and which is then trained whole; an adapter after
-            the ``@``, such as one from other reasoning training, is merged into it first.
+            which reads its own tokens and whose vocabulary is extended; an adapter after the ``@``, such as one from
+            other reasoning training, is merged into it first.
+        rank: Of the LoRA adapter around ``model``, which holds the new rows, too; 0 trains the model whole.
         kinds, most: Thinking tokens there are, and most before a real token.
         steps, documents: Steps, and documents in each.
         rate: Learning rate, after the warm-up and before it falls along a cosine to a tenth.
@@ -71,6 +73,7 @@ class Plan:
     learner: str
     options: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
+    rank: int = 0
     shape: Shape = field(default_factory=Shape)
     kinds: int = 8
     most: int = 8
@@ -83,7 +86,17 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.lessons:
             raise ValueError("a plan has at least one lesson")
-        within(self, kinds=(1, 1024), most=(0, 256), steps=(0, 10**9), documents=(1, 10**6), held_out=(1, 10**6))
+        if self.rank and self.model is None:
+            raise ValueError(f"rank is {self.rank}, but there is no model to adapt; name one, or leave the rank out")
+        within(
+            self,
+            rank=(0, 4096),
+            kinds=(1, 1024),
+            most=(0, 256),
+            steps=(0, 10**9),
+            documents=(1, 10**6),
+            held_out=(1, 10**6),
+        )
 
     @property
     def words(self) -> Vocabulary:
@@ -125,7 +138,18 @@ def make_reader(plan: Plan) -> Reader:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(loaded.adapter)).merge_and_unload()
-    return Reader(model, extend(model, plan.kinds, plan.most), tuple(ModelVocabulary(loaded.codec).start))
+    thinking = extend(model, plan.kinds, plan.most)
+    if plan.rank:
+        from peft import LoraConfig, get_peft_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            rows = token_fields(model)
+            config = LoraConfig(r=plan.rank, lora_alpha=2 * plan.rank, target_modules="all-linear", **rows)
+            model = get_peft_model(model, config)
+    model.eval()  # without dropout: what is learned from has to be what was drawn
+    on_disk = loaded.fingerprint if plan.rank and loaded.adapter is None else ""
+    return Reader(model, thinking, tuple(ModelVocabulary(loaded.codec).start), on_disk)
 
 
 class Training:
@@ -136,13 +160,19 @@ class Training:
         learner: With its model.
         taken: Steps so far.
         work: What they have cost, in tokens times layers (`palaestra.trainers.thinktoks.learners.base`).
+        skipped: Steps among them that changed nothing, because their gradient was not finite.
+
+    Args:
+        plan: What is read.
+        device: Where the model is.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, device: str = "cpu") -> None:
         self.plan = plan
-        self.learner: Learner = make_learner(plan.learner, make_reader(plan), **plan.options)
-        self.taken = 0
-        self.work = 0
+        reader = make_reader(plan)
+        reader.model.to(device)
+        self.learner: Learner = make_learner(plan.learner, reader, **plan.options)
+        self.taken = self.work = self.skipped = 0
         self._rate: Schedule = cosine(plan.rate, plan.rate / 10)
         self._optimizer = torch.optim.AdamW(self._parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
         self._measured = plan.measured()
@@ -154,7 +184,6 @@ class Training:
     def take(self) -> dict[str, float]:
         """Take one step and return what it measured of itself."""
         plan = self.plan
-        self.learner.reader.model.train()
         progress = self.taken / plan.steps
         step = self.learner.step(plan.drawn(self.taken), derive(plan.seed, "step", self.taken), progress)
         self._optimizer.zero_grad(set_to_none=True)
@@ -164,21 +193,33 @@ class Training:
             group["lr"] = self._rate(progress) * min(1.0, (progress + 1 / plan.steps) / WARM)
         if np.isfinite(norm):
             self._optimizer.step()
+        else:
+            self.skipped += 1
         self.taken += 1
         self.work += step.work
         return {**step.metrics, "grad_norm": norm}
 
     def measure(self) -> dict[str, float | None]:
         """Return a point of the curve, from the held-out documents."""
-        self.learner.reader.model.eval()
         reads = [
             read
             for first in range(0, len(self._measured), self.plan.documents)
             for read in self.learner.read(self._measured[first : first + self.plan.documents], seed=0)
         ]
-        return {"step": self.taken, "work": self.work, **summary(reads, self._measured)}
+        return {"step": self.taken, "work": self.work, "skipped": self.skipped, **summary(reads, self._measured)}
 
     # ------------------------------------------------------------------ state
+
+    def publish(self, folder: Path) -> None:
+        """Write the adapter of a plan that has a rank, as every command reads it (`palaestra.agents.thinking_adapter`).
+
+        Raises:
+            ValueError: The model was trained whole, or is no model on disk.
+        """
+        reader = self.learner.reader
+        if not reader.fingerprint:
+            raise ValueError("the model was trained whole, or another adapter was merged into it; give the plan a rank")
+        save(reader.model, folder, reader.fingerprint)
 
     def save_checkpoint(self, folder: str) -> None:
         """Write weights, optimizer and the number of steps."""
@@ -195,7 +236,7 @@ class Training:
             for part, named in parts.items()
         }
         scalars = {MODEL: [dict(group.items()) for group in state["param_groups"]]}
-        facts = {"iteration": self.taken, "work": self.work}
+        facts = {"iteration": self.taken, "work": self.work, "skipped": self.skipped}
         checkpoint.write(Path(folder), facts, TrainingState(tensors, moments, scalars))
 
     def load_checkpoint(self, folder: str) -> None:
@@ -217,7 +258,7 @@ class Training:
         groups = [{**group, "betas": tuple(group["betas"])} for group in state.scalars[MODEL]]
         moments = {int(number): values for number, values in state.moments.get(MODEL, {}).items()}
         self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.taken, self.work = int(facts["iteration"]), int(facts["work"])
+        self.taken, self.work, self.skipped = (int(facts[name]) for name in ("iteration", "work", "skipped"))
 
     def _named(self) -> dict[str, torch.nn.Parameter]:
         model = self.learner.reader.model

@@ -32,11 +32,13 @@ class Reader:
         model: A causal language model of transformers, or a PEFT model around one. What requires a gradient is trained.
         thinking: Where its thinking tokens stand.
         start: Tokens that every context begins with.
+        fingerprint: Of the base on disk that the model is an adapter of; empty for a model that is trained whole.
     """
 
     model: Any
     thinking: Thinking
     start: tuple[int, ...]
+    fingerprint: str = ""
 
     @property
     def base(self) -> Any:
@@ -51,6 +53,12 @@ class Reader:
         return (
             len(body.layers) if hasattr(body, "layers") else int(self.base.config.get_text_config().num_hidden_layers)
         )
+
+    @property
+    def loops(self) -> int:
+        """Return how often a token goes through the same layers."""
+        layers = getattr(self.base.get_decoder(), "layers", [None])
+        return len(layers) // len({id(layer) for layer in layers})
 
     @property
     def device(self) -> torch.device:

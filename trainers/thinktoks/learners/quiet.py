@@ -3,9 +3,9 @@
 Wherever a document allows it there is a thought of a fixed length. A head reads the hidden states before and after it,
 h_b and h_a, and says how much of the latter counts: w = sigmoid(MLP([h_b; h_a])), and the next token is predicted from
 (1 - w) h_b + w h_a. A thought is paid what the mixed prediction of the next H tokens gains over a reading without
-thoughts, less the mean over the document's thoughts, and negative payments are dropped.
+thoughts, less the mean over the document's other readings, and negative payments are dropped.
 
-    loss = (ce without thoughts + ce mixed) / 2 - beta mean max(0, R - mean R) log pi(thought)
+    loss = (ce without thoughts + ce mixed) / 2 - beta mean max(0, R - mean of the others' R) log pi(thought)
 
 Not as there: a thought stays in the context of what follows, as everywhere in this environment, where Quiet-STaR gives
 each position's thought a branch of its own; it has neither start nor end tokens; and beta is 1, since the loss is a

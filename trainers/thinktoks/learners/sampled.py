@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -71,6 +70,16 @@ class Sampled(Readings):
         ce: float = 1.0,
     ) -> None:
         super().__init__(reader)
+        if reader.model.training:
+            raise ValueError(
+                "the model is in training mode, in which dropout makes what is learned from another thing "
+                "than what was drawn; call eval() first"
+            )
+        if reader.loops > 1:
+            raise ValueError(
+                "a model that goes through its layers again has one cache a layer, so no thoughts can be drawn; "
+                "use plain, pause, continuous or ponder"
+            )
         if group < 2:
             raise ValueError(f"group is {group}; advantages need at least 2 readings")
         if not (
@@ -88,20 +97,18 @@ class Sampled(Readings):
         many = [document for document in documents for _ in range(self.group)]
         seeds = [derive(seed, "reading", number) % 2**63 for number in range(len(many))]
         silent = [silent_first and number % self.group == 0 for number in range(len(many))]
-        with evaluating(self.reader.model):
-            return read(self.reader.model, self.reader.thinking, many, seeds, start=self.reader.start, silent=silent)
+        return read(self.reader.model, self.reader.thinking, many, seeds, start=self.reader.start, silent=silent)
 
     def readings(self, documents: Sequence[Encoded], seed: int) -> list[Reading]:
         """Return greedy readings."""
-        with evaluating(self.reader.model):
-            return read(
-                self.reader.model,
-                self.reader.thinking,
-                documents,
-                [seed] * len(documents),
-                start=self.reader.start,
-                temperature=0.0,
-            )
+        return read(
+            self.reader.model,
+            self.reader.thinking,
+            documents,
+            [seed] * len(documents),
+            start=self.reader.start,
+            temperature=0.0,
+        )
 
     def paid(self, batch: Batch, scores: Scores) -> Tensor:
         """Return the log scores [B, L] that thoughts are paid by, without a gradient; an average moves first."""
@@ -290,14 +297,3 @@ def fitting(document: Encoded, kinds: int, most: int) -> list[list[int]]:
         [kind % kinds for kind in worked[len(worked) - min(most, len(worked)) :]] if open_ else []
         for worked, open_ in zip(document.worked, document.open, strict=True)
     ]
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Run with dropout off, and go back to training afterwards."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
