@@ -13,8 +13,9 @@ the same state, in a record of a few characters. Its `TokenRecord` holds the log
 
 and whatever else is registered (`register_scorer`, or an entry point in group ``palaestra.scorers``).
 
-A *silent* reading is the empty thought: it makes every decision to advance, however unlikely, and records how likely
-each was.
+Not all thoughts are drawn. A reading with thoughts ``none`` is the empty thought: it makes every decision to advance,
+however unlikely. One with ``worked`` thoughts has those that the document itself brings, as far as the model has room
+for them. Both record how likely each decision was.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from numpy.typing import NDArray
 
 from palaestra.agents.engines.base import BASE, Adapter
 from palaestra.agents.engines.weights import share
-from palaestra.agents.reader import Batch, Reading, laid_out, read, score
+from palaestra.agents.reader import Batch, Reading, fitting, laid_out, read, score
 from palaestra.agents.thinking import Thinking, extend, thinking_of
 from palaestra.agents.thinking_adapter import prepare, recorded
-from palaestra.envs.documents.vocabulary import Encoded
+from palaestra.envs.documents.vocabulary import Encoded, Thoughts
 from palaestra.envs.episode import Reply, TokenRecord
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.games.next_token import THINKING, TOLERANCE
@@ -126,36 +127,36 @@ class DocumentReader:
         documents: Sequence[Encoded],
         seeds: Sequence[int],
         *,
-        silent: Sequence[bool] | None = None,
+        thoughts: Sequence[Thoughts] | None = None,
         temperature: float = 1.0,
     ) -> list[Read]:
         """Read documents.
 
         Args:
             policy: `BASE`, or a name that was added.
-            documents, seeds, silent, temperature: As for `palaestra.agents.reader.read`; silent readings know how
-                likely their decisions were.
+            documents, seeds, temperature: As for `palaestra.agents.reader.read`.
+            thoughts: How each is read; None draws all of them.
         """
         model = self._model(policy)
         thinking = _thinking(model)
-        quiet = [False] * len(documents) if silent is None else list(silent)
+        kinds = ["drawn"] * len(documents) if thoughts is None else list(thoughts)
         drawn = iter(
             read(
                 model,
                 thinking,
-                [document for document, still in zip(documents, quiet, strict=True) if not still],
-                [seed for seed, still in zip(seeds, quiet, strict=True) if not still],
+                [document for document, kind in zip(documents, kinds, strict=True) if kind == "drawn"],
+                [seed for seed, kind in zip(seeds, kinds, strict=True) if kind == "drawn"],
                 start=self._start,
                 temperature=temperature,
             )
         )
-        readings = [
-            laid_out(document, [[]] * len(document), thinking, self._start) if still else next(drawn)
-            for document, still in zip(documents, quiet, strict=True)
-        ]
+        readings = []
+        for document, kind in zip(documents, kinds, strict=True):
+            given = fitting(document, thinking) if kind == "worked" else [[]] * len(document)
+            readings.append(next(drawn) if kind == "drawn" else laid_out(document, given, thinking, self._start))
         found = []
-        for reading, still, (real, decision) in zip(readings, quiet, self._scored(model, readings), strict=True):
-            known = decision.astype(np.float32) if still else reading.decision
+        for reading, kind, (real, decision) in zip(readings, kinds, self._scored(model, readings), strict=True):
+            known = reading.decision if kind == "drawn" else decision.astype(np.float32)
             whole = Reading(reading.tokens, reading.place, reading.thought, reading.decided, known)
             found.append(Read(whole, real[_placed(reading)]))
         return found
@@ -293,7 +294,7 @@ def seats(
     documents: Sequence[Encoded],
     seeds: Sequence[int],
     *,
-    silent: Sequence[bool],
+    thoughts: Sequence[Thoughts],
     scored_by: str = "live",
     reference: str = BASE,
     temperature: float = 1.0,
@@ -302,7 +303,7 @@ def seats(
 
     Args:
         reader: Knows the policy and the reference.
-        silent: Which are the empty thought.
+        thoughts: How each is read.
         scored_by: Name of a scorer.
         reference: Whom ``frozen`` asks.
 
@@ -310,7 +311,7 @@ def seats(
         UnknownName, ScorerError: See `scorer` and `ReadingSeat`.
     """
     value = scorer(scored_by)
-    reads = reader.read(policy, documents, seeds, silent=silent, temperature=temperature)
+    reads = reader.read(policy, documents, seeds, thoughts=thoughts, temperature=temperature)
     real = reader.real(policy)
     worths = value(documents, reads, lambda: reader.scores(reference, reads))
     return [

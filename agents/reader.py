@@ -93,6 +93,14 @@ def laid_out(document: Encoded, thoughts: Sequence[Sequence[int]], thinking: Thi
     return _reading(line)
 
 
+def fitting(document: Encoded, thinking: Thinking) -> list[list[int]]:
+    """Return a document's worked thoughts, as far as there are thinking tokens and room for them: the last ones."""
+    return [
+        [kind % thinking.kinds for kind in worked[max(0, len(worked) - thinking.most) :]] if open_ else []
+        for worked, open_ in zip(document.worked, document.open, strict=True)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Readings as tensors [B, L], padded on the right; fields as in `Reading`, ``attention`` false on padding."""

@@ -421,7 +421,7 @@ def trained_rows(played: Sequence[Played]) -> list[Row]:
     for one in played:
         trained = [player for player, plan in enumerate(one.task.seats) if plan.trained]
         found = rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
-        rows += [replace(row, silent=one.task.seats[row.player].silent) for row in found]
+        rows += [replace(row, thoughts=one.task.seats[row.player].thoughts) for row in found]
     return rows
 
 

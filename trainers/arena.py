@@ -65,7 +65,7 @@ def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], referen
                 policy,
                 documents,
                 [derive(task.match_seed, "reading") % 2**63 for task in same],
-                silent=[task.seats[0].silent for task in same],
+                thoughts=[task.seats[0].thoughts for task in same],
                 scored_by=scorer,
                 reference=reference,
                 temperature=temperature,

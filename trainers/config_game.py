@@ -84,6 +84,10 @@ class DocumentsSection(Section):
     (`palaestra.agents.document_reader`)."""
     empty: bool = True
     """Whether the first reading of each group is the empty thought, which never thinks."""
+    shown: float = Field(0.0, ge=0, le=1)
+    """Share of the documents whose last reading has the document's own worked thoughts, which are learned."""
+    until: float = Field(1.0, ge=0, le=1)
+    """Share of the iterations after which none are shown any more; thinking that does not pay stays while some are."""
 
 
 class GameSection(Section):

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from palaestra.envs.documents.vocabulary import Thoughts
 from palaestra.envs.episode import STATUSES, Episode
 from palaestra.envs.errors import PalaestraError
 
@@ -82,7 +83,7 @@ class Row:
             other tokens; None for a row in which nothing was predicted. In a row with scores, ``logprobs`` are those of
             decisions (thinking tokens, and to advance where a predicted token stands), and ``ce`` is about what the
             model says of predicted tokens.
-        silent: Whether it is the empty thought, whose decisions were not drawn.
+        thoughts: How a document was read; only drawn thoughts were the policy's own.
         streams: The weights, by name from `STREAMS`; a missing name is a stream without members.
     """
 
@@ -100,7 +101,7 @@ class Row:
     turns: NDArray[np.int32]
     status: NDArray[np.int8]
     scores: NDArray[np.float32] | None = None
-    silent: bool = False
+    thoughts: Thoughts = "drawn"
     streams: dict[str, Stream] = field(default_factory=dict)
 
     def __len__(self) -> int:

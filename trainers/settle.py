@@ -93,6 +93,11 @@ def _reading(where: str, section: GameSection, source: ModelSource, thinking: Th
         raise ConfigError(f"{where}: {section.game} trains thinking tokens; give the model some in model.thinking.")
     if section.reply.temperature != 1:
         raise ConfigError(f"{where}.reply.temperature: decisions to think are drawn at temperature 1.")
+    if section.reading.shown and section.group_size < 2 + section.reading.empty:
+        raise ConfigError(
+            f"{where}.group_size: {section.group_size} leaves no reading with thoughts of its own beside the shown and "
+            f"the empty one; have at least {2 + section.reading.empty}."
+        )
     try:
         scorer(section.reading.scorer)
     except UnknownName as error:
@@ -141,6 +146,12 @@ def _check_documents(config: RunConfig, cost: float, horizon: int) -> None:
         drawn = [
             make(section.game, seed=derive(config.seed, "length", seed), **section.options) for seed in range(DRAWN)
         ]
+        worked = any(thoughts for game in drawn if isinstance(game, NextToken) for thoughts in game.encoded.worked)
+        if section.reading.shown and not worked:
+            raise ConfigError(
+                f"games.{number}.documents.shown: documents of task {section.options.get('task')!r} have no worked "
+                "thoughts to show; leave this out."
+            )
         shortest = min(len(game.encoded) for game in drawn if isinstance(game, NextToken))
         if shortest < horizon:
             raise ConfigError(

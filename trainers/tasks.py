@@ -14,6 +14,7 @@ from typing import Any
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs import Game, MatchRules, make
+from palaestra.envs.documents.vocabulary import Thoughts
 from palaestra.envs.episode import Episode
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
@@ -30,13 +31,13 @@ class SeatPlan:
         policy: A policy version of the runner's engine; None for a seat without the run's model.
         seat: Without a policy, a seat that `palaestra.agents.make_seat` makes, such as ``"random"``.
         trained: Whether this seat's tokens are trained on.
-        silent: Whether it reads a document without thinking, as the empty thought of its group.
+        thoughts: How it reads a document (`palaestra.agents.document_reader`).
     """
 
     policy: str | None = None
     seat: str = ""
     trained: bool = False
-    silent: bool = False
+    thoughts: Thoughts = "drawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,8 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
         start = derive(config.seed, "start", iteration, game_index, nth // section.group_size)
         episode = derive(config.seed, "episode", iteration, game_index, nth)
         seats = _seats(section, episode, versions[config.adapter_of(game_index)])
-        first = section.group_size > 1 and nth % section.group_size == 0
-        if section.reads and section.reading.empty and first:
-            seats = tuple(replace(plan, silent=plan.trained) for plan in seats)
+        if section.reads and (thoughts := _thoughts(config, game_index, iteration, nth)) != "drawn":
+            seats = tuple(replace(plan, thoughts=thoughts if plan.trained else "drawn") for plan in seats)
         name = f"{iteration:05d}-{index:04d}.jsonl"
         tasks.append(
             MatchTask(
@@ -154,6 +154,20 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
             )
         )
     return tasks
+
+
+def _thoughts(config: RunConfig, game_index: int, iteration: int, nth: int) -> Thoughts:
+    """Return how the nth document of an iteration is read: the first of a group without thoughts, and the last, if the
+    document was chosen for it, with those that are shown."""
+    section = config.games[game_index]
+    group, place = divmod(nth, section.group_size)
+    reading = section.reading
+    if place == 0 and section.group_size > 1 and reading.empty:
+        return "none"
+    if place == section.group_size - 1 and iteration < reading.until * config.iterations:
+        chosen = Dice(derive(config.seed, "shown", iteration, game_index, group)).random() < reading.shown
+        return "worked" if chosen else "drawn"
+    return "drawn"
 
 
 def _seats(section: GameSection, seed: int, version: str) -> tuple[SeatPlan, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,10 @@ def vocabulary(name: str) -> Vocabulary:
             return found
     cure = "Use bytes; a model's tokenizer is known once palaestra.agents is imported."
     raise UnknownName("vocabulary", name, ["bytes"], cure)
+
+
+Thoughts = Literal["drawn", "none", "worked"]
+"""How a document is read: with thoughts that the reader draws, without any, or with those that it brings itself."""
 
 
 @dataclass(frozen=True, slots=True)

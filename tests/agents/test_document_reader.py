@@ -11,7 +11,7 @@ from palaestra.agents import document_reader
 from palaestra.agents.document_reader import DocumentReader, ScorerError, register_scorer, scorer, seats
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
-from palaestra.agents.reader import Batch, score
+from palaestra.agents.reader import Batch, fitting, laid_out, score
 from palaestra.agents.thinking import extend, thinking_of
 from palaestra.agents.thinking_adapter import payload, save
 from palaestra.envs import Match, ReplayWriter, make, read_replay, verify
@@ -46,10 +46,10 @@ def game_of(seed: int, **options) -> NextToken:
     return game
 
 
-def played(reader, games, *, silent=None, record=None, **how):
+def played(reader, games, *, thoughts=None, record=None, **how):
     documents = [game.encoded for game in games]
-    quiet = silent or [False] * len(games)
-    sitting = seats(reader, "thinks@1", documents, range(len(games)), silent=quiet, **how)
+    kinds = thoughts or ["drawn"] * len(games)
+    sitting = seats(reader, "thinks@1", documents, range(len(games)), thoughts=kinds, **how)
     return [
         asyncio.run(Match(game, [seat], recorder=record and ReplayWriter(record)).play())
         for game, seat in zip(games, sitting, strict=True)
@@ -86,9 +86,22 @@ def test_a_match_of_a_reading_is_recorded_and_verified(reader, tmp_path):
     assert path.stat().st_size < 40_000
 
 
+def test_worked_thoughts_are_the_documents_own_and_as_likely_as_the_policy_says(reader, peft, tmp_path):
+    game, path = game_of(0), tmp_path / "shown.jsonl"
+    (episode,) = played(reader, [game], thoughts=["worked"], record=path)
+    assert verify(path) == len(episode.turns)
+    (segment,) = episode.segments(0)
+    thinking = thinking_of(peft)
+    given = laid_out(game.encoded, fitting(game.encoded, thinking), thinking, START)
+    assert given.thought.any()
+    assert segment.tokens.tolist() == given.tokens.tolist()
+    scores = score(peft, thinking, Batch.of([given]))
+    np.testing.assert_allclose(segment.logprobs, scores.decision[0].detach().numpy(), atol=1e-5)
+
+
 def test_the_empty_thought_never_thinks_and_knows_how_likely_that_was(reader, peft):
     games = [game_of(seed) for seed in range(2)]
-    silent, thinks = played(reader, games, silent=[True, False])
+    silent, thinks = played(reader, games, thoughts=["none", "drawn"])
     assert silent.result["thoughts"] == 0
     (segment,) = silent.segments(0)
     open_ = games[0].encoded.open

@@ -63,18 +63,18 @@ def documents_of(learner, count):
     return [make("next_token", seed=seed, **options) for seed in range(count)]
 
 
-def rows_of(learner, games, seeds):
+def rows_of(learner, games, seeds, kinds=("none", "drawn", "drawn", "drawn")):
     """Return rows of G readings of each document, without weights."""
     reader = DocumentReader(ModelSource.parse("tiny:blank").load().model, (256,))
     reader.add_policy("small@1", learner.policy.weights("small").payload())
     many = [game.clone() for game in games for _ in range(GROUP)]
-    silent = [number % GROUP == 0 for number in range(len(many))]
-    sitting = seats(reader, "small@1", [game.encoded for game in many], seeds, silent=silent)
+    thoughts = [kinds[number % GROUP] for number in range(len(many))]
+    sitting = seats(reader, "small@1", [game.encoded for game in many], seeds, thoughts=thoughts)
     rows = []
     for number, (game, seat) in enumerate(zip(many, sitting, strict=True)):
         episode = asyncio.run(Match(game, [seat], record=False).play())
         found = rows_from_episode(episode, f"{number}")
-        rows += [replace(row, silent=silent[number], group=str(number // GROUP)) for row in found]
+        rows += [replace(row, thoughts=thoughts[number], group=str(number // GROUP)) for row in found]
     return rows
 
 
@@ -108,13 +108,20 @@ def test_rows_of_readings_are_scored_as_they_were_read(read_once):
         np.testing.assert_allclose(real[counted], row.scores[counted], atol=1e-4)
 
 
-def test_the_update_is_that_of_the_learner_of_thoughts(read_once):
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_update_is_that_of_the_learner_of_thoughts(read_once, shown):
     """The same readings, scored and paid by the learner of the experiments, give the same gradient."""
     learner, games, rows = read_once
+    group = GROUP - shown
+    if shown:  # the last of each group has the document's own thoughts, where the learner has them beside its group
+        seeds = [derive(5, "reading", number // GROUP * group + number % GROUP) % 2**63 for number in range(2 * GROUP)]
+        rows = rows_of(learner, games, seeds, ("none", "drawn", "drawn", "worked"))
+        assert sum(row.thoughts == "worked" and bool((row.tokens >= 260).any()) for row in rows) == 2
     parameters = learner.policy.parameters_of("small")
     with learner.policy.using("small"):
-        reader = Reader(learner.policy.peft, learner.policy.thinking, (256,))
-        step = Thoughts(reader, group=GROUP, cost=COST).step([game.encoded for game in games], 5)
+        reader = Reader(learner.policy.peft.eval(), learner.policy.thinking, (256,))
+        paid = Thoughts(reader, group=group, cost=COST, demonstrated=float(shown))
+        step = paid.step([game.encoded for game in games], 5, progress=0.5)
         expected = torch.autograd.grad(step.loss, parameters, allow_unused=True)
     weighted = make_credit("thoughts", cost=COST).assign(rows)
     counts = Counts.of(weighted)
@@ -135,12 +142,12 @@ def test_the_update_is_that_of_the_learner_of_thoughts(read_once):
 
 def test_not_to_think_is_learned_from_the_empty_thought_only_where_it_does_better(read_once):
     *_, rows = read_once
-    drawn = make_credit("thoughts", cost=COST).assign([replace(row, silent=False) for row in rows])
+    drawn = make_credit("thoughts", cost=COST).assign([replace(row, thoughts="drawn") for row in rows])
     better = 0
     for one, other in zip(make_credit("thoughts", cost=COST).assign(rows), drawn, strict=True):
         weight = other.stream("pg").weight
-        assert np.array_equal(one.stream("pg").weight, np.maximum(weight, 0) if one.silent else weight)
-        better += int((weight < 0).sum()) if one.silent else 0
+        assert np.array_equal(one.stream("pg").weight, np.maximum(weight, 0) if one.thoughts == "none" else weight)
+        better += int((weight < 0).sum()) if one.thoughts == "none" else 0
     assert better
 
 
@@ -163,6 +170,11 @@ def test_the_rule_refuses_rows_without_predicted_tokens():
         ({"games": [{**GAME, "documents": {"scorer": "lvie"}}]}, "games.0.documents.scorer: .*Did you mean 'live'"),
         ({"games": [{"game": "kuhn_poker", "documents": {}}]}, "kuhn_poker has none; leave this section to next_token"),
         ({"games": [{**GAME, "group_size": 1}]}, "at least 2 of each"),
+        ({"games": [{**GAME, "group_size": 2, "documents": {"shown": 0.1}}]}, "group_size: 2 leaves no reading with"),
+        (
+            {"games": [{**GAME, "options": {"task": "text", "cost": COST}, "documents": {"shown": 0.1}}]},
+            "documents of task 'text' have no worked thoughts",
+        ),
         ({"games": [GAME, {"game": "kuhn_poker", "group_size": 2}]}, "kuhn_poker has none"),
     ],
 )
@@ -171,11 +183,30 @@ def test_a_run_that_cannot_be_is_refused_before_it_starts(changes, told):
         settle(small(**{**RUN, **changes}))
 
 
-def test_whether_the_first_of_a_group_never_thinks_is_an_option():
-    for documents, silent in ((None, [True, False, False, False] * 2), ({"empty": False}, [False] * 8)):
+def test_how_the_readings_of_a_group_think_is_an_option():
+    drawn = ["drawn"] * 2
+    for documents, group in (
+        (None, ["none", *drawn, "drawn"]),
+        ({"empty": False}, ["drawn", *drawn, "drawn"]),
+        ({"shown": 1}, ["none", *drawn, "worked"]),
+        ({"shown": 1, "empty": False}, ["drawn", *drawn, "worked"]),
+        ({"shown": 1, "until": 0}, ["none", *drawn, "drawn"]),
+    ):
         tasks = training_tasks(small(**{**RUN, "games": [{**GAME, "documents": documents}]}), 0, {"small": "p@1"}, None)
-        assert [task.seats[0].silent for task in tasks] == silent
+        assert [task.seats[0].thoughts for task in tasks] == group * 2
         assert {task.scorer for task in tasks} == {"live"}
+
+
+def test_a_share_of_the_documents_is_shown_until_a_share_of_the_iterations():
+    changes = {"games": [{**GAME, "documents": {"shown": 0.25, "until": 0.5}}], "games_per_iteration": 400 * GROUP}
+    run = small(**{**RUN, **changes, "iterations": 4})
+    counts = [
+        sum(task.seats[0].thoughts == "worked" for task in training_tasks(run, number, {"small": "p@1"}, None))
+        for number in range(4)
+    ]
+    assert all(60 <= count <= 140 for count in counts[:2])
+    assert counts[0] != counts[1]
+    assert counts[2:] == [0, 0]
 
 
 def test_an_adapter_without_thinking_tokens_gets_some_and_keeps_what_it_knew(tmp_path):

@@ -8,13 +8,14 @@ import torch
 
 from palaestra.agents import thinking_adapter
 from palaestra.agents.models.sources import ModelSource
-from palaestra.agents.reader import Batch, laid_out, score
+from palaestra.agents.reader import Batch, fitting, laid_out, score
+from palaestra.agents.thinking import Thinking
 from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.envs.seeding import Dice
 from palaestra.trainers.checkpoint import CheckpointError, Checkpoints
 from palaestra.trainers.thinktoks.learners import make_learner, makers
 from palaestra.trainers.thinktoks.learners.base import members
-from palaestra.trainers.thinktoks.learners.sampled import fitting, one_place
+from palaestra.trainers.thinktoks.learners.sampled import one_place
 from palaestra.trainers.thinktoks.models import Shape, fresh_model
 from palaestra.trainers.thinktoks.training import Lesson, Plan, Training, make_reader, summary
 
@@ -229,10 +230,11 @@ def test_demonstrations_are_the_running_states_as_far_as_they_fit():
     whole = document.worked[-1]
     assert len(whole) == 3
     assert whole[-1] == document.state[-1]
-    assert fitting(document, 6, 4)[-1] == list(whole)
-    assert fitting(document, 6, 2)[-1] == list(whole[-2:])
-    assert fitting(document, 2, 4)[-1] == [state % 2 for state in whole]
-    assert not any(fitting(document, 6, 4)[:-1])
+    assert fitting(document, Thinking(300, 6, 4))[-1] == list(whole)
+    assert fitting(document, Thinking(300, 6, 2))[-1] == list(whole[-2:])
+    assert fitting(document, Thinking(300, 2, 4))[-1] == [state % 2 for state in whole]
+    assert fitting(document, Thinking(300, 6, 0))[-1] == []
+    assert not any(fitting(document, Thinking(300, 6, 4))[:-1])
 
 
 def test_what_is_given_reads_like_what_is_drawn(reader):

@@ -1,6 +1,6 @@
 """Credit for thinking tokens: every decision is paid by what the real tokens after it gained, less what thinking cost.
 
-A *group* is G readings of one document, of which one may be the *empty thought* (`Row.silent`). All place the same T
+A *group* is G readings of one document, of which one may be the *empty thought* (`Row.thoughts`). All place the same T
 real tokens, so that the pay of a decision is compared token by token with the other readings'
 (`palaestra.trainers.thinktoks.credit`, which has the formulas and sources). Real tokens that count are learned by
 cross-entropy in all readings.
@@ -8,6 +8,9 @@ cross-entropy in all readings.
 The empty thought was not drawn. Where it does better than what was, not to think is learned from it, however unlikely
 it has become (self-imitation, Oh et al., 2018, arXiv 1806.05635); where it does worse nothing is, for that would push a
 policy that thinks already ever further.
+
+A reading with *worked* thoughts is compared with nothing: its decisions are learned as they are, by weights that make
+of one batch the mean over drawn decisions of A log pi, plus the mean over shown ones of log pi.
 
 The rule has no state.
 """
@@ -62,11 +65,18 @@ class Thoughts:
                     f"the rule thoughts pays for predicted tokens, and {row.game} has none; use it for next_token"
                 )
             groups.setdefault((row.game, row.group), []).append(number)
-        filled: list[Row] = [*rows]
+        advantages: dict[int, NDArray[np.float64] | None] = {}
         for numbers in groups.values():
-            group = [rows[number] for number in numbers]
-            for number, row, advantage in zip(numbers, group, self._advantages(group), strict=True):
-                filled[number] = self._filled(row, advantage, kl)
+            drawn = [number for number in numbers if rows[number].thoughts != "worked"]
+            advantages |= zip(drawn, self._advantages([rows[number] for number in drawn]), strict=True)
+        shown = sum(int(row.sampled.sum()) for row in rows if row.thoughts == "worked")
+        paid = sum(int(rows[number].sampled.sum()) for number, line in advantages.items() if line is not None)
+        filled = []
+        for number, row in enumerate(rows):
+            if row.thoughts == "worked":  # a stream has one denominator, and these are two means
+                filled.append(self._filled(row, np.ones(int(_real(row).sum())), (paid + shown) / max(shown, 1), kl))
+            else:
+                filled.append(self._filled(row, advantages[number], (paid + shown) / max(paid, 1), kl))
         return filled
 
     def _advantages(self, group: Sequence[Row]) -> list[NDArray[np.float64] | None]:
@@ -84,15 +94,17 @@ class Thoughts:
         except ValueError as error:
             raise CreditError(f"{group[0].group}: {error}") from None
         found = leave_one_out(paid)
-        return [np.maximum(line, 0.0) if row.silent else line for row, line in zip(group, found, strict=True)]
+        return [
+            np.maximum(line, 0.0) if row.thoughts == "none" else line for row, line in zip(group, found, strict=True)
+        ]
 
-    def _filled(self, row: Row, advantage: NDArray[np.float64] | None, kl: float) -> Row:
+    def _filled(self, row: Row, advantage: NDArray[np.float64] | None, scale: float, kl: float) -> Row:
         assert row.scores is not None
         counted = np.nan_to_num(row.scores, nan=0.0) != 0
         weight, members = np.zeros(len(row)), np.zeros(len(row), np.bool_)
         if advantage is not None:
             members = row.sampled
-            weight = np.where(members, advantage[np.minimum(_place(row), len(advantage) - 1)], 0.0)
+            weight = scale * np.where(members, advantage[np.minimum(_place(row), len(advantage) - 1)], 0.0)
         return row.with_streams(
             pg=Stream.of(weight, members), ce=Stream.of(self.ce, counted), kl=Stream.of(kl, row.sampled)
         )

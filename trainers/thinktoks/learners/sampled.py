@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from palaestra.agents.reader import Batch, Reading, Scores, laid_out, read, score
+from palaestra.agents.reader import Batch, Reading, Scores, fitting, laid_out, read, score
 from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.thinktoks.credit import leave_one_out, returns
@@ -227,9 +227,8 @@ class Thoughts(Sampled):
     def _demonstrations(self, documents: Sequence[Encoded], seed: int) -> list[list[list[int]] | None]:
         """Return the thoughts that are shown, for the documents that were chosen for it."""
         dice = Dice(derive(seed, "demonstrated"))
-        thinking = self.reader.thinking
         return [
-            fitting(document, thinking.kinds, thinking.most)
+            fitting(document, self.reader.thinking)
             if dice.random() < self.demonstrated and any(document.worked)
             else None
             for document in documents
@@ -289,11 +288,3 @@ def one_place(document: Encoded, dice: Dice) -> Encoded:
     if len(places):
         open_[places[dice.below(len(places))]] = True
     return dataclasses.replace(document, open=open_)
-
-
-def fitting(document: Encoded, kinds: int, most: int) -> list[list[int]]:
-    """Return a document's worked thoughts, as far as there are thinking tokens and room for them: the last ones."""
-    return [
-        [kind % kinds for kind in worked[len(worked) - min(most, len(worked)) :]] if open_ else []
-        for worked, open_ in zip(document.worked, document.open, strict=True)
-    ]
