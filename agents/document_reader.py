@@ -10,6 +10,7 @@ the same state, in a record of a few characters. Its `TokenRecord` holds the log
 
     live     the reading policy's own log-probability
     frozen   that of the reference, in the same context
+    average  that of a moving average of the policy, which a trainer hands over as the reference
 
 and whatever else is registered (`register_scorer`, or an entry point in group ``palaestra.scorers``).
 
@@ -71,6 +72,7 @@ _scorers: Plugins[Scorer] = Plugins(
     {
         "live": lambda documents, reads, reference: [one.real for one in reads],
         "frozen": lambda documents, reads, reference: reference(),
+        "average": lambda documents, reads, reference: reference(),
     },
     group="palaestra.scorers",
 )
@@ -305,7 +307,7 @@ def seats(
         reader: Knows the policy and the reference.
         thoughts: How each is read.
         scored_by: Name of a scorer.
-        reference: Whom ``frozen`` asks.
+        reference: Whom ``frozen`` and ``average`` ask.
 
     Raises:
         UnknownName, ScorerError: See `scorer` and `ReadingSeat`.

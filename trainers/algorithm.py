@@ -40,6 +40,7 @@ from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint
 from palaestra.trainers.adapters import AdapterWeights
 from palaestra.trainers.arena import GameFailed
+from palaestra.trainers.averages import Averages, policy_of
 from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
@@ -158,6 +159,8 @@ class SelfPlay(Algorithm):
         self.fingerprint = str(self._learner(lambda learner: learner.policy.fingerprint))
         self.references: dict[str, ray.ObjectRef] = {}
         self.summary: Summary | None = None
+        self.averages = Averages(self.run.games)
+        self._follow()
         self.publish()
 
     # ------------------------------------------------------------------ one iteration
@@ -185,6 +188,7 @@ class SelfPlay(Algorithm):
         learned = time.perf_counter()
         for name in self.numbers:
             self.numbers[name] += 1
+        self._follow()
         self.publish(iteration=iteration + 1)
         self._refresh_critic(iteration + 1)
         self.summary = summarize(
@@ -325,9 +329,15 @@ class SelfPlay(Algorithm):
             self._refer(version, weights)
             if self.folder:
                 self.write(weights, self.folder / "adapters" / version, name, iteration)
-
+        for game, average in self.averages.weights().items():
+            self._refer(policy_of(game, iteration), average)
         if self.hindsight and (critic := self.hindsight.critic.weights()) is not None:
             self._refer(self.hindsight.critic.policy, critic)
+
+    def _follow(self) -> None:
+        """Move the averages towards the policies."""
+        for game in self.averages.games:
+            self.averages.follow(game, self.weights(self.run.adapter_of(game)))
 
     def _refer(self, policy: str, weights: AdapterWeights) -> None:
         """Have the runners know a policy."""
@@ -381,9 +391,8 @@ class SelfPlay(Algorithm):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write adapters, optimizers and the driver's state into a folder."""
         training = self._learner(_training_state)
-        if self.hindsight:
-            adapters = {**training.adapters, **self.hindsight.critic.tensors()}
-            training = replace(training, adapters=adapters)
+        critic = self.hindsight.critic.tensors() if self.hindsight else {}
+        training = replace(training, adapters={**training.adapters, **self.averages.tensors(), **critic})
         checkpoint.write(Path(checkpoint_dir), self.state(), training)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
@@ -404,6 +413,8 @@ class SelfPlay(Algorithm):
         self.horizon = int(state.get("horizon", self.run.iterations))
         self.numbers = {name: int(number) for name, number in state["versions"].items()}
         self.credit.load_state_dict(state["credit"])
+        policies = {game: self.weights(self.run.adapter_of(game)) for game in self.averages.games}
+        self.averages.load(training.adapters, policies)
         if self.hindsight:
             like = self.weights(self.run.adapter_names()[0])
             self.hindsight.critic.load(int(state.get("critic", 0)), training.adapters, like)

@@ -49,13 +49,14 @@ def in_a_line(error: Exception) -> str:
 
 def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], reference: str) -> dict[int, ReadingSeat]:
     """Return the seats of tasks whose documents a policy reads: all at once, by policy, scorer and temperature."""
-    alike: dict[tuple[str, str, float], list[MatchTask]] = {}
+    alike: dict[tuple[str, str, str, float], list[MatchTask]] = {}
     for task in tasks:
         if task.game == NextToken.id and (policy := task.seats[0].policy) is not None:
             named = reference if policy == BASE else policy
-            alike.setdefault((named, task.scorer, task.reply.temperature), []).append(task)
+            against = reference if task.against == BASE else task.against
+            alike.setdefault((named, task.scorer, against, task.reply.temperature), []).append(task)
     found: dict[int, ReadingSeat] = {}
-    for (policy, scorer, temperature), same in alike.items():
+    for (policy, scorer, against, temperature), same in alike.items():
         if reader is None:
             raise GameFailed(f"{NextToken.id} is read in batches, and no reader was given; have one made for the model")
         documents = [_document(task) for task in same]
@@ -67,7 +68,7 @@ def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], referen
                 [derive(task.match_seed, "reading") % 2**63 for task in same],
                 thoughts=[task.seats[0].thoughts for task in same],
                 scored_by=scorer,
-                reference=reference,
+                reference=against,
                 temperature=temperature,
             )
         except Exception as error:

@@ -80,8 +80,10 @@ class DocumentsSection(Section):
     """How the documents of `next_token` are read; no other game has such a section."""
 
     scorer: str = "live"
-    """Whose log scores thoughts are paid by: ``live``, ``frozen`` or a registered scorer
-    (`palaestra.agents.document_reader`)."""
+    """Whose log scores thoughts are paid by: ``live``, ``frozen``, ``average`` or a registered scorer
+    (`palaestra.agents.document_reader`). An evaluation is always scored live."""
+    decay: float = Field(0.9, ge=0, le=1)
+    """Of the scorer ``average``: the share that is kept in every iteration."""
     empty: bool = True
     """Whether the first reading of each group is the empty thought, which never thinks."""
     shown: float = Field(0.0, ge=0, le=1)

@@ -18,6 +18,7 @@ from palaestra.envs.documents.vocabulary import Thoughts
 from palaestra.envs.episode import Episode
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
+from palaestra.trainers.averages import policy_of
 from palaestra.trainers.config import GameSection, RunConfig
 
 SELF = "self"
@@ -74,7 +75,8 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class MatchTask:
-    """One match to play; see the module docstring. ``index`` is unique in its batch."""
+    """One match to play; see the module docstring. ``index`` is unique in its batch; ``scorer`` and ``against`` say by
+    whose log scores the thoughts in a document are paid (`palaestra.agents.document_reader`)."""
 
     index: int
     game_index: int
@@ -90,6 +92,7 @@ class MatchTask:
     meta: dict[str, Any] = field(default_factory=dict)
     opening: Opening = Opening()
     scorer: str = "live"
+    against: str = BASE
 
     def begin(self) -> Game:
         """Return the game as the match begins."""
@@ -151,6 +154,7 @@ def training_tasks(config: RunConfig, iteration: int, versions: dict[str, str], 
                 replay=None if replays is None else f"{replays}/{name}",
                 meta={"run": config.name, "iteration": iteration, "episode": index},
                 scorer=section.reading.scorer,
+                against=policy_of(game_index, iteration) if section.reading.scorer == "average" else BASE,
             )
         )
     return tasks
@@ -236,7 +240,7 @@ def evaluation_tasks(
                     group=f"pair-{pair}",
                     replay=None if replays is None else f"{replays}/{game_index}-{pair:04d}-{own}.jsonl",
                     meta={**(meta or {}), "pair": pair, "own_seat": own},
-                    scorer=section.reading.scorer,
+                    scorer="live" if section.reading.scorer == "average" else section.reading.scorer,
                 )
             )
     return tasks

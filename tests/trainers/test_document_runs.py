@@ -233,15 +233,19 @@ def test_an_adapter_without_thinking_tokens_gets_some_and_keeps_what_it_knew(tmp
 
 
 @pytest.mark.slow
-def test_a_run_reads_learns_and_goes_on_where_it_was_stopped(tmp_path, local_ray):
+@pytest.mark.parametrize("documents", [None, {"scorer": "average", "decay": 0.5, "shown": 0.5, "until": 0.5}])
+def test_a_run_reads_learns_and_goes_on_where_it_was_stopped(tmp_path, local_ray, documents):
     watch = Watch()
-    whole = train(small(**RUN), tmp_path / "whole", watch)
+    run = {**RUN, "games": [{**GAME, "documents": documents}]}
+    whole = train(small(**run), tmp_path / "whole", watch)
     assert [summary.finished for summary in watch.summaries] == [2 * GROUP, 2 * GROUP]
     assert all(summary.learner["loss/ce"] > 0 for summary in watch.summaries)
-    train(small(**RUN, iterations=1), tmp_path / "parts", Watch())
+    train(small(**run, iterations=1), tmp_path / "parts", Watch())
     config = tmp_path / "parts" / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("iterations: 1", "iterations: 2"), encoding="utf-8")
     parts = resume(tmp_path / "parts", Watch())
     (_, one), (_, other) = (read(folder / "checkpoints" / "00002") for folder in (whole, parts))
-    assert all(torch.equal(tensor, other.adapters["small"][key]) for key, tensor in one.adapters["small"].items())
+    assert set(one.adapters) == {"small", *(["average.0"] if documents else [])}
+    for name, tensors in one.adapters.items():
+        assert all(torch.equal(tensor, other.adapters[name][key]) for key, tensor in tensors.items())
     assert ModelSource.parse(f"tiny:blank@{whole}").load().adapter is not None
