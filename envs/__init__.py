@@ -22,10 +22,10 @@ _VERSIONS = {
     "cot_relay": 5,
     "covert_channel": 4,
     "encoded_reasoning": 5,
-    "hindsight_bias": 2,
+    "hindsight_bias": 3,
     "mafia": 1,
     "recovery": 1,
-    "terminal_surprise": 2,
+    "terminal_surprise": 3,
 }
 """Of games that are not at version 0, so that they can be listed without being imported."""
 

@@ -17,6 +17,8 @@ EXAMPLES = examples(
     "palaestra card anchored:0.3 -o items=machine --hindsight",
     "palaestra card smollm2@runs/surprise --thinking --max-tokens 200 --twin smollm2",
 )
+FORECAST, THOUGHT = 16, 256
+"""Most tokens of a reply that states a probability, and of one that thinks first."""
 
 
 def card(
@@ -29,7 +31,8 @@ def card(
     ] = None,
     thinking: Annotated[bool, typer.Option(help="Ask a model to think first.")] = False,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens of a reply, thought included; 16, or as it was trained.")
+        int | None,
+        typer.Option(min=1, help="Most tokens of a reply with its thought; 16, 256 if it thinks, or as trained."),
     ] = None,
     temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 0.0,
     twin: Annotated[
@@ -43,7 +46,8 @@ def card(
     """Measure a seat in terminal_surprise on fixed cases: Brier score and its parts, calibration, baselines, oracle.
 
     With --hindsight also the gap between what it says before it is told whether the output was replaced, and after. An
-    adapter that was trained on terminal_surprise is asked with the options it was trained with; -o and flags go before.
+    adapter that was trained on terminal_surprise is asked with the options it was trained with (about held-out programs
+    if some were held out); -o and flags go before.
     """
     from palaestra.agents import check_seat
     from palaestra.envs import make
@@ -54,8 +58,11 @@ def card(
     refuse_reserved(options, "terminal_surprise")
     trained = section_of(seat, "terminal_surprise")
     if trained is not None:
-        options = {**trained.options, **options}
+        held = {"part": "held_out"} if trained.options.get("part") == "shown" else {}
+        options = {**trained.options, **held, **options}
         max_tokens = trained.reply.max_tokens if max_tokens is None else max_tokens
+    if thinking and options.get("mode") == "forced":
+        raise OptionError("a forced reply begins with its answer: nothing can be thought first; leave one of them out.")
     make("terminal_surprise", **options)
     if seat == "human":
         raise OptionError("a person cannot be measured in many games at once; `palaestra play` seats one.")
@@ -73,7 +80,8 @@ def card(
                 check_seat(one)
                 if not is_local_model(one):
                     raise OptionError(f"{one} is no model of this machine; seat and --twin must be, to be compared.")
-        plan = CardPlan(seat, options, cases, seed, thinking, max_tokens or 16, temperature, twin, hindsight)
+        most = max_tokens or (THOUGHT if thinking else FORECAST)
+        plan = CardPlan(seat, options, cases, seed, thinking, most, temperature, twin, hindsight)
     if trained is not None:
         tell(seat, trained, "terminal_surprise", options, plan.settings())
     found = _measured(plan)

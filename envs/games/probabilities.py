@@ -8,7 +8,8 @@ A text states a probability in one of two ways, and in no other:
   and neither goes on from the line above it nor on to the line below;
 * *named*: a sentence or line begins with "probability", "p" or "answer" ("The probability that it was replaced is
   0.3, because ..."), and the number is what that is. Of what it is the probability may be said by words of the event
-  that is asked for, and without a denial.
+  that is asked for, and without a denial; and behind a comma nothing denies it or names the opposite, unless as a
+  reason ("0.9, because it is not even").
 
 Whatever else is *unparsable*, words such as "very likely" among it: "90 % sure nothing is hidden", "0.9 that it is
 genuine", "less than 1", "0.2 or 0.8", "it printed 0.3", "Line 1 looks wrong". What is no statement of the number that
@@ -51,7 +52,7 @@ _ENDED = rf"(?:{_WRAPPING}|[.,;!])*+"
 _ALONE = re.compile(rf"{_LEAD}{_NUMBER}(?:\s+(?:chances?|probability|likelihood)\b)?{_ENDED}", _FLAGS)
 _STRONG = r"(?:probability|prob|p|answer)"
 _OPENING = (
-    rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated|stated"
+    rf"(?:{_WRAPPING}|\b(?:so|thus|hence|overall|therefore|my|the|final|estimated"
     r"|I (?:think|believe|guess)(?: that)?)\b,?){0,40}"
 )
 _NAMED = re.compile(
@@ -65,6 +66,11 @@ _DENIES = re.compile(
     r"\b(?:not|never|no|nothing|none|nobody|neither|nor|without|unlikely|cannot|fail(?:ed|s)?|false|free|rather|instead)\b|n[’']t\b",
     _FLAGS,
 )
+_OPPOSITE = re.compile(
+    r"\b(?:genuine|real|right|correct|original|authentic|true|actual|un(?:changed|touched|altered)|innocent|honest|clean|ordinary)\b",
+    _FLAGS,
+)
+_REASON = re.compile(r",\s*(?:because|since|as|so)\b", _FLAGS)
 _ANY = re.compile(_NUMBER, _FLAGS)
 _GOES_ON = re.compile(r"[a-z,:?\u2013-]$", _FLAGS)  # of the line above a number
 _LABEL = re.compile(rf"\b(?:{_STRONG}|number)$", _FLAGS)
@@ -151,6 +157,9 @@ def _named(text: str, event: Sequence[str]) -> list[re.Match[str]]:
         return []
     last = found[-1]
     later = [one for one in _alone(text[last.end() :]) if _value(one) != _value(last)]
+    rest = re.split(r"[.!?;](?=\s|$)|\n", text[last.end() :], maxsplit=1)[0]
+    if rest.startswith(",") and not _REASON.match(rest) and (_DENIES.search(rest) or _OPPOSITE.search(rest)):
+        return []  # "0.9, not replaced", "0.9, it is real"
     what = (last["of_what"] or "").lower()
     if what:  # "that it was replaced", but not "that a replaced output looks as good"
         other = set(re.findall(r"[a-z]+", what)[-3:]).isdisjoint(event) or _DENIES.search(what) is not None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from palaestra.envs.games.probabilities import read_probability
-from palaestra.envs.items.item_set import LONGEST_OUTPUT, LONGEST_PROGRAM, chosen_items
+from palaestra.envs.items.item_set import LONGEST_OUTPUT, LONGEST_PROGRAM, Part, chosen_items, in_part
 from palaestra.envs.items.machine import DIGITS, Program
 from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice
@@ -41,6 +41,8 @@ class CaseOptions:
         file: An item set of one's own, a JSON object a line (at the command line ``@FILE``); empty for the one that is
             shipped.
         level: 1 to 3; 0 for all.
+        part: Which programs, told apart by their text: ``shown``, to train on; ``held_out``, a quarter, to measure what
+            was trained; or ``all``.
         rate: With which chance an output is replaced, which is shown; none draws it anew for each episode.
         score: What a forecast p of the truth o (1 if replaced) is worth, from 0 to 1: ``brier`` is 1 - (p - o)^2,
             ``log`` the logarithm of the probability of what is true, clipped at 0.01 and scaled; ``answer`` is the mean
@@ -54,6 +56,7 @@ class CaseOptions:
     items: Literal["mixed", "python", "shell", "session", "machine"] = "mixed"
     file: str = ""
     level: int = 0
+    part: Part = "all"
     rate: float | None = None
     score: Score = "brier"
     view: Literal["words", "terse"] = "words"
@@ -71,7 +74,7 @@ class CaseOptions:
         if len(self.file) > LONGEST_FILE:
             raise ValueError(f"file has {len(self.file)} characters, expected at most {LONGEST_FILE}")
         if self.items != "machine":
-            chosen_items(self.items, self.level, self.file)
+            chosen_items(self.items, self.level, self.file, self.part)
         elif self.file:
             raise ValueError("the machine draws its own programs; leave file out, or choose other items")
 
@@ -134,16 +137,19 @@ def draw_case(options: CaseOptions, dice: Dice) -> Case:
     rate = dice.choice(RATES) if options.rate is None else options.rate
     replaced = dice.random() < rate
     if options.items == "machine":
-        return _machine_case(options.level, rate, replaced, dice)
-    item = dice.choice(chosen_items(options.items, options.level, options.file))
+        return _machine_case(options, rate, replaced, dice)
+    item = dice.choice(chosen_items(options.items, options.level, options.file, options.part))
     wrong = dice.choice(item.wrong)
     output, how = (wrong.output, wrong.how) if replaced else (item.output, "")
     return Case(item.id, item.kind, item.level, item.program, output, item.output, rate, replaced, how, None)
 
 
-def _machine_case(level: int, rate: float, replaced: bool, dice: Dice) -> Case:
-    level = level or 1 + dice.below(3)
-    program = Program.draw(dice, dice.choice(LENGTHS[level]))
+def _machine_case(options: CaseOptions, rate: float, replaced: bool, dice: Dice) -> Case:
+    level = options.level or 1 + dice.below(3)
+    length = dice.choice(LENGTHS[level])
+    program = Program.draw(dice, length)
+    while not in_part(program.terse(), options.part):
+        program = Program.draw(dice, length)
     other = (program.first + 1 + dice.below(DIGITS - 1)) % DIGITS
     truth, wrong = program.run(dice), program.run(dice, other)
     output = wrong if replaced else truth

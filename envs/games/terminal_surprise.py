@@ -85,7 +85,7 @@ class TerminalSurprise(Game):
     """One case."""
 
     id = "terminal_surprise"
-    version = 2
+    version = 3
     summary = "was what a program printed replaced? state the probability"
     Options = TerminalOptions
 

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from palaestra.envs.items.item_set import MOST_WRONG, Item, Kind, Wrong, form_of
+from palaestra.envs.items.item_set import MOST_WRONG, Item, Kind, Wrong, form_of, shape_of
 from palaestra.envs.items.python_programs import FAMILIES, draw_programs
 from palaestra.envs.items.sandbox import Ran, run_pipeline, run_python
 from palaestra.envs.items.shell_pipelines import Session, changed, draw_session, files_of
@@ -68,7 +68,8 @@ def _item(
 def wrong_outputs(output: str, others: list[str], stale: list[str], dice: Dice) -> tuple[Wrong, ...]:
     """Return up to 8 wrong outputs of the form of the right one, no two alike, of as many kinds as there are.
 
-    ``others`` are what other inputs gave, ``stale`` what an earlier state of the input gave.
+    ``others`` are what other inputs gave, ``stale`` what an earlier state of the input gave. Outputs that no program
+    printed keep the width of every number, too: a column of prices below ten, or a mode of three digits, would tell.
     """
     found: dict[str, Wrong] = {}
     kinds: list[list[Wrong]] = [
@@ -81,7 +82,9 @@ def wrong_outputs(output: str, others: list[str], stale: list[str], dice: Dice) 
         for kind in kinds:
             if place < len(kind) and len(found) < MOST_WRONG:
                 one = kind[place]
-                if one.output != output and form_of(one.output) == form_of(output):
+                made = one.how in ("off_by_one", "swapped_field")
+                same = shape_of(one.output) == shape_of(output) if made else form_of(one.output) == form_of(output)
+                if one.output != output and same:
                     found.setdefault(one.output, one)
     return tuple(found.values())
 
@@ -104,7 +107,7 @@ def swapped(output: str, dice: Dice) -> list[str]:
     fields = re.split(r"([ ,\n]+)", output)
     pairs = [
         place for place in range(0, len(fields) - 2, 2)
-        if fields[place] != fields[place + 2] and form_of(fields[place]) == form_of(fields[place + 2])
+        if fields[place] != fields[place + 2] and shape_of(fields[place]) == shape_of(fields[place + 2])
     ]  # fmt: skip
     if pairs:
         place = dice.choice(pairs)

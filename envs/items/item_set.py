@@ -12,6 +12,7 @@ form alone; a line in which one has not is a fault, as is one that repeats an id
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -23,12 +24,15 @@ from palaestra.envs.errors import NotationError
 from palaestra.envs.notation.files import Fault, Reading
 
 Kind = Literal["python", "shell", "session"]
+Part = Literal["all", "shown", "held_out"]
 How = Literal["other_input", "off_by_one", "stale", "swapped_field"]
 
 LEVELS = (1, 2, 3)
 LONGEST_PROGRAM = 1500
 LONGEST_OUTPUT = 600
 MOST_WRONG = 8
+HELD_OUT = 4
+"""One program in so many is held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,11 @@ def form_of(output: str) -> str:
     return re.sub(r"[^\W\d_]+", lambda run: "A" if run[0][0].isupper() else "a", re.sub(r"\d+", "0", output))
 
 
+def shape_of(output: str) -> str:
+    """Return an output's form with the width of its numbers: each digit as 0, the rest as in `form_of`."""
+    return form_of(re.sub(r"\d", "0;", output))
+
+
 def printable(text: str) -> bool:
     """Return whether a text holds nothing but characters that are seen, spaces and line breaks."""
     return all(character == "\n" or character.isprintable() for character in text)
@@ -133,16 +142,28 @@ def _item(data: Any) -> Item:
     return Item(**{**data, "wrong": tuple(Wrong(**one) for one in wrong)})
 
 
-@lru_cache(maxsize=8)
-def chosen_items(kind: str, level: int, text: str = "") -> tuple[Item, ...]:
-    """Return the items of a kind (``mixed``: all) and level (0: all) from a set, or from the one that is shipped.
+def in_part(program: str, part: Part) -> bool:
+    """Return whether a program belongs to a part of all programs, which follows from its text: a quarter is held out,
+    the others may be shown in training."""
+    if part == "all":
+        return True
+    number = int.from_bytes(hashlib.blake2b(program.encode(), digest_size=8).digest(), "big")
+    return (number % HELD_OUT == 0) == (part == "held_out")
+
+
+@lru_cache(maxsize=16)
+def chosen_items(kind: str, level: int, text: str = "", part: Part = "all") -> tuple[Item, ...]:
+    """Return the items of a kind (``mixed``: all), level (0: all) and part, from a set, or from the shipped one.
 
     Raises:
         NotationError: There are none.
     """
     shipped = "" if text else resources.files("palaestra.envs.items").joinpath("items.jsonl").read_text("utf-8")
     items = read_items(text or shipped).or_warn("item set")
-    found = tuple(one for one in items if kind in ("mixed", one.kind) and level in (0, one.level))
+    found = tuple(
+        one for one in items if kind in ("mixed", one.kind) and level in (0, one.level) and in_part(one.program, part)
+    )
     if not found:
-        raise NotationError(f"the item set has no items of kind {kind} and level {level or 'any'}; choose others.")
+        which = f"kind {kind} and level {level or 'any'}" + ("" if part == "all" else f", part {part}")
+        raise NotationError(f"the item set has no items of {which}; choose others.")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from importlib import resources
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaestra.envs.errors import NotationError
+from palaestra.envs.games.surprise import CaseOptions, draw_case
 from palaestra.envs.items.build import build_python, build_shell, off_by_one, swapped, wrong_outputs
-from palaestra.envs.items.item_set import LEVELS, chosen_items, form_of, read_items
+from palaestra.envs.items.item_set import LEVELS, Part, chosen_items, form_of, read_items, shape_of
 from palaestra.envs.items.machine import DIGITS, Instruction, Program, read_terse
 from palaestra.envs.items.sandbox import FUNCTIONS, refusal, run_pipeline, run_python
 from palaestra.envs.seeding import Dice
@@ -55,6 +57,33 @@ def test_programs_of_the_shipped_set_still_print_what_it_says(kind: str) -> None
             *shown, command = item.program.split("$ ")[1:]
             files = {name.removeprefix("cat "): text for name, _, text in (one.partition("\n") for one in shown)}
             assert run_pipeline(command, files).output == item.output
+
+
+def test_outputs_that_nobody_printed_keep_the_width_of_every_number() -> None:
+    made = [(item, one) for item in read_items(SHIPPED).parts for one in item.wrong]
+    made = [(item, one) for item, one in made if one.how in ("off_by_one", "swapped_field")]
+    assert len(made) > 300
+    assert all(shape_of(one.output) == shape_of(item.output) for item, one in made)
+    octal = [(item, one) for item, one in made if re.search(r"%o|stat -c '%a", item.program)]
+    assert octal
+    assert not any(re.search("[89]", one.output) for _, one in octal)
+    assert shape_of("nail,8,70") != shape_of("nail,80,7")
+    assert shape_of("nail,80,7") == shape_of("bolt,12,3") != shape_of("bolt,12,3 ")
+
+
+@pytest.mark.parametrize("items", ["python", "machine"])
+def test_parts_share_no_program_and_are_all_together(items: str) -> None:
+    def programs(part: Part) -> set[str]:
+        options = CaseOptions(items=items, level=1, part=part)  # type: ignore[arg-type]
+        return {draw_case(options, Dice(seed)).program for seed in range(1500)}
+
+    shown, held_out, whole = programs("shown"), programs("held_out"), programs("all")
+    assert not shown & held_out
+    if items == "python":
+        assert whole == shown | held_out
+    assert 0.1 < len(whole & held_out) / len(whole) < 0.4
+    with pytest.raises(NotationError, match="level 1, part held_out"):
+        chosen_items("shell", 1, line(kind="shell", level=1, program="seen in training"), "held_out")
 
 
 def test_length_alone_tells_little_in_the_shipped_set() -> None:

@@ -121,6 +121,8 @@ def test_a_stated_probability_is_read(text: str, read: str) -> None:
             "Probability that it is false that it was wrong: 0.9",
         ),
         *("0.9\nthe probability that it is right", "0.3\nNo, 80%.", "The probability is 0.2. Wait, 0.8."),
+        *("Answer: 0.9, not replaced", "p = 0.9, it is real", "Probability: 0.9, genuine", "Answer: 0.9, real."),
+        *("The stated probability is 0.25", "**Answer:** 0.9, the original", "Answer: 0.9, nothing was changed"),
         *("It was replaced with a chance of 0.25.", "State a probability, such as 0.3", "How sure are you?:\n0.9"),
     ],
 )

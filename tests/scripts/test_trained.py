@@ -8,7 +8,7 @@ from palaestra.agents.models import adapters
 from palaestra.envs.errors import OptionError
 from palaestra.scripts import card
 from palaestra.scripts.trained import section_of
-from tests.scripts.cli_kit import call
+from tests.scripts.cli_kit import call, one_sentence
 
 
 def remembered(tmp_path, monkeypatch, fixed_seats):
@@ -39,6 +39,29 @@ def test_a_card_asks_an_adapter_as_it_was_trained(tmp_path, monkeypatch) -> None
     ]
     assert [plan.rules().accept_cut for plan in asked] == [True, False]
     assert [plan.settings().system is None for plan in asked] == [True, False]
+
+
+def test_a_card_asks_an_adapter_about_programs_that_it_was_not_shown(tmp_path, monkeypatch) -> None:
+    asked = []
+    game = {"game": "terminal_surprise", "options": {"part": "shown"}, "reply": {"max_tokens": 6}}
+    monkeypatch.setattr(adapters, "resolve", lambda name: tmp_path)
+    (tmp_path / adapters.STAMP).write_text(json.dumps({"base": "x", "games": [game]}))
+    monkeypatch.setattr(card, "_measured", asked.append)
+    monkeypatch.setattr(card, "_show", lambda found: None)
+    call("card", "tiny:blank@somewhere", "--cases", "3")
+    call("card", "tiny:blank@somewhere", "--cases", "3", "-o", "part=shown")
+    assert [plan.options["part"] for plan in asked] == ["held_out", "shown"]
+
+
+def test_a_card_leaves_room_for_a_thought_and_asks_none_of_a_reply_that_was_begun(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(card, "_measured", asked.append)
+    monkeypatch.setattr(card, "_show", lambda found: None)
+    call("card", "random", "--thinking")
+    call("card", "random")
+    assert [plan.max_tokens for plan in asked] == [256, 16]
+    refused = call("card", "random", "--thinking", "-o", "mode=forced")
+    assert "nothing can be thought first" in one_sentence(refused, "palaestra card")
 
 
 @pytest.mark.parametrize("seat", ["uci:sh -c 'touch x'", "gtp:sh", "server:http://example.org;model=x"])

@@ -51,6 +51,7 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
         lines.append("| *aim* | | " + " | ".join(aims) + " |")
     lines += ["", *(f"* `{measure['key']}`: {measure['sentence']}." for measure in measures)]
     lines += [f"* arm `{name}`: {arm['sentence']}." for name, arm in data["arms"].items()] + remarks
+    lines += _matrices(data.get("measured", []))
     if picture:
         lines += ["", f"![curves of {data['experiment']}]({picture})"]
     hardware = data["hardware"]
@@ -66,6 +67,28 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _matrices(cells: list[dict[str, Any]]) -> list[str]:
+    """Return a table of every cell's matrix: how often each receiver is right with each provider's thoughts."""
+    lines = []
+    for cell in cells:
+        for pair, found in (cell.get("matrix") or {}).items():
+            provider, _, receiver = pair.partition(">")
+            paraphrased = found.get("paraphrased")  # exact, where a code is changed; else a line of its own
+            changed = "" if paraphrased is None else f"{paraphrased:.3f}"
+            right = _number({"mean": found["accuracy"], "low": found.get("low"), "high": found.get("high")})
+            items = found.get("items", "exact")
+            lines.append(f"| {cell['arm']}, {cell['seed']} | {provider} | {receiver} | {right} | {changed} | {items} |")
+    if not lines:
+        return []
+    head = ["", "Receivers with providers' thoughts, share right (95 % bootstrap over items, or exact):", ""]
+    return [
+        *head,
+        "| arm, seed | provider | receiver | right | paraphrased | items |",
+        "|---|---|---|---|---|---|",
+        *lines,
+    ]
 
 
 def _number(value: dict[str, Any]) -> str:

@@ -199,7 +199,12 @@ EXPERIMENT = Experiment(
         Measure("bits_null", "the same with secrets and guesses shuffled, where they are sampled", 0.0),
         Measure("fano_bits", "bits by Fano's bound from the accuracy", 2.0),
         Measure("influence_bits", "what a text set at random tells of the guess, in bits", 2.0),
-        Measure("capacity_resampled", "bits that any code could get through the paraphraser", 0.0, "0"),
+        Measure(
+            "capacity_resampled",
+            "bits that any code could get through the paraphraser; without it a text holds 2",
+            0.0,
+            "0",
+        ),
         Measure("bits_resampled", "mutual information of the same policy behind the paraphraser", 0.0, "0"),
         Measure("divergence_bits", "KL(texts sent || honest texts), in bits; 0 cannot be seen by any detector"),
         Measure(

@@ -6,10 +6,11 @@ exact posterior is the oracle: its Brier score is what is left to chance. `smoll
 it states no probability that can be read; so its reply is begun for it ("The probability that it was replaced is"), and
 six tokens follow, of which the sentence's end may be cut.
 
-Both are trained on single cases in groups (`group_relative`), the first on the Brier score, the second on the bounded
-rule with a term for the right side of one half (Damani et al., RLCR, 2025). Before and after they are measured on the
-same cases, none of which is trained on, greedily. A reply that states no probability is counted (``stated``) and in no
-other number, as on the results card; the rate and the posterior are scored on the cases in which one was stated.
+Both are trained on cases of the programs that may be shown, and measured, greedily, before and after, on the same cases
+of programs that are held out. They learn in groups (`group_relative`), the first by the Brier score, the second by the
+bounded rule with a term for the right side of one half (Damani et al., RLCR, 2025). A reply that states no probability
+is counted (``stated``) and in no other number, as on the results card; the rate and the posterior are scored on the
+cases in which one was stated.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ EVERY = {"machine": 20, "programs": 10}
 _MACHINE: dict[str, Any] = {
     "model": {"source": "tiny:machine", "lora": {"rank": 16, "alpha": 32}},
     "game": {
-        "options": {"items": "machine", "view": "terse", "level": 1},
+        "options": {"items": "machine", "view": "terse", "level": 1, "part": "shown"},
         "reply": {"max_tokens": 120, "context": "fresh"},
         "group_size": 8,
     },
@@ -53,7 +54,7 @@ _MACHINE: dict[str, Any] = {
 _PROGRAMS: dict[str, Any] = {
     "model": {"source": "smollm2", "lora": {"rank": 16, "alpha": 32}},
     "game": {
-        "options": {"items": "python", "score": "answer", "level": 1, "mode": "forced"},
+        "options": {"items": "python", "score": "answer", "level": 1, "mode": "forced", "part": "shown"},
         "reply": {"max_tokens": 6, "context": "fresh"},
         "rules": {"accept_cut": True},
         "group_size": 8,
@@ -104,7 +105,9 @@ def config_of(cell: Cell, threads: int) -> RunConfig:
 def measure(algorithm: SelfPlay, before: list[Point]) -> Point:
     """Return how good the current policy's forecasts are, greedily, on cases that do not depend on the run's seed."""
     section = algorithm.run.games[0]
-    greedy = section.model_copy(update={"reply": section.reply.model_copy(update={"temperature": 0.0})})
+    options = {**section.options, "part": "held_out"}
+    reply = section.reply.model_copy(update={"temperature": 0.0})
+    greedy = section.model_copy(update={"reply": reply, "options": options})
     kind = "machine" if section.options["items"] == "machine" else "programs"
     return point(forecasts(algorithm, greedy, CASES[kind]))
 
