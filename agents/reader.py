@@ -28,6 +28,8 @@ from palaestra.envs.errors import OptionError
 WASTE = 0.25
 """Share of the cache's columns that may be there for nothing."""
 
+BY_COLUMN = ("mpt",)
+"""Models whose positions are columns of the batch, in which a row's gaps would count."""
 ATTENTION = {"full_attention", "sliding_attention"}
 """Kinds of layers that documents can be read with."""
 
@@ -323,6 +325,8 @@ def _window(config: Any) -> int:
     Raises:
         OptionError: Some of its layers do not attend.
     """
+    if config.model_type in BY_COLUMN:
+        raise OptionError(f"a {config.model_type} model cannot read here: it counts positions by columns of a batch.")
     kinds = getattr(config, "layer_types", None)
     if not hasattr(config, "num_attention_heads") or {*(kinds or ())} - ATTENTION:
         raise OptionError(f"a {config.model_type} model cannot read here: all of its layers must be attention.")

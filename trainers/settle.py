@@ -63,6 +63,12 @@ def settle(config: RunConfig) -> RunConfig:
         raise ConfigError(f"credit: {error}") from None
     if getattr(credit, "compares_groups", False):
         _check_groups(config)
+    reads = [number for number, section in enumerate(config.games) if section.reads]
+    if reads and not getattr(credit, "reads_documents", False):
+        raise ConfigError(
+            f"credit.rule: {config.credit.rule} would take thoughts that were not drawn for drawn ones; "
+            f"games.{reads[0]} ({config.games[reads[0]].game}) is paid by the rule thoughts."
+        )
     if getattr(credit, "reads_documents", False):
         _check_documents(config, getattr(credit, "cost", 0.0), getattr(credit, "horizon", 1))
     if config.hindsight is not None:

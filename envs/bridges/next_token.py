@@ -89,9 +89,10 @@ class NextTokenEnv(gymnasium.Env[Observation, dict[str, Any]]):
             raise OptionError(
                 f"scorer is {scorer!r}, expected a function from tokens to log-probabilities, such as a frozen model's."
             )
-        if not isinstance(horizon, int) or horizon < 0 or not 0 <= discount <= 1:
+        whole, real = isinstance(horizon, (int, np.integer)), isinstance(discount, (int, float, np.number))
+        if not (whole and real and horizon >= 0 and 0 <= discount <= 1):
             raise OptionError(
-                f"horizon is {horizon} and discount {discount}, expected a whole number from 0, and 0 to 1."
+                f"horizon is {horizon!r} and discount {discount!r}, expected a whole number from 0, and 0 to 1."
             )
         self.render_mode = render_mode
         self.scorer, self.potential = scorer, potential
@@ -207,7 +208,10 @@ class NextTokenEnv(gymnasium.Env[Observation, dict[str, Any]]):
 
     def _asked(self, game: NextToken, scorer: Scorer) -> NDArray[np.float64]:
         tokens = np.array(game.placed, np.int64)
-        found = np.asarray(scorer(tokens, tokens >= self._words), np.float64)
+        try:
+            found = np.asarray(scorer(tokens, tokens >= self._words), np.float64)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"the scorer gave no array of numbers: {error}") from error
         if found.shape != (self._words,) or np.isnan(found).any():
             raise OptionError(f"the scorer must give {self._words} log-probabilities, none of them NaN.")
         if not abs(total := float(np.exp(np.minimum(found, 1.0)).sum()) - 1.0) < TOLERANCE:

@@ -15,7 +15,8 @@ class Piece:
 
     Attributes:
         text: Never empty.
-        open: Before which of its tokens one may think: none, the first, or every one.
+        open: Before which of its tokens one may think: none, the first, or every one. Where two pieces may follow the
+            same text, their first tokens are open alike, or it would be said beforehand which of them comes.
         scored: Whether predicting its tokens counts.
         hard: Whether it takes computation, such as an answer.
         state: The hidden state that its first token needs; None where there is none.
@@ -59,13 +60,18 @@ def shown(text: str) -> list[Piece]:
     return [Piece(sign, scored=False) for sign in text]
 
 
+def easily(where: Literal["hard", "every", "never"]) -> Where:
+    """Return before which tokens one may think that are no answer's."""
+    return "every" if where == "every" else "never"
+
+
 def asked(answer: str, where: Literal["hard", "every", "never"], worked: Sequence[int]) -> list[Piece]:
     """Return "=" and an answer: the sign is easy, the answer hard; one may think before the answer or before both.
 
     Args:
         worked: The hidden states on the way, the answer's own last.
     """
-    easy: Where = "every" if where == "every" else "never"
+    easy = easily(where)
     hard: Where = "never" if where == "never" else "first"
     first, rest = answer[0], answer[1:]
     return [

@@ -1,21 +1,25 @@
 """Found documents: windows of natural text, and games of chess as they are written down.
 
-A corpus is a text file: the shipped one, or a user's own. In text paragraphs are parted by empty lines; of a ``.jsonl``
-file each line is a JSON object whose ``text`` is a paragraph, as data sets are often shared. Moves are a PGN file, of
-which main lines from the usual position are taken, or a game's movetext a line, such as ``1. e4 e5 2. Nf3``. Lines that
-begin with ``#`` are left out. A file is read once, as text; nothing in it is run.
+A corpus is a text file: the shipped one, or a user's own. In text paragraphs are parted by empty lines, and runs of
+white space, line breaks among them, are one space. Of a ``.jsonl`` file each line is a JSON object whose ``text`` is a
+paragraph, and of a ``.csv`` or ``.tsv`` file each row's column ``text``, as data sets are often shared. Moves are a PGN
+file, of which main lines from the usual position are taken, or a game's movetext a line, such as ``1. e4 e5 2. Nf3``.
+Lines that begin with ``#`` are left out. A file is read once, as text; nothing in it is run.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from palaestra.envs.documents.document import Document, Piece, Where
 from palaestra.envs.errors import PalaestraError
@@ -23,6 +27,7 @@ from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice
 
 LARGEST = 200_000_000
+TABLES = {".csv": ",", ".tsv": "\t"}
 RESULTS = ("1-0", "0-1", "1/2-1/2", "*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _PLY = re.compile(r"(?:\d+\.\s*)?\S+\s*")
@@ -46,7 +51,8 @@ def read_corpus(path: str, kind: Literal["text", "moves"]) -> tuple[str, ...]:
         whole = _read(Path(path).expanduser())
     lines = [line for line in whole.splitlines() if not line.startswith("#")]
     if kind == "text":
-        parts = _field(path, whole) if path.endswith(".jsonl") else "\n".join(lines).split("\n\n")
+        kind_of = Path(path).suffix.lower()
+        parts = _field(path, whole, kind_of) if kind_of in (".jsonl", *TABLES) else "\n".join(lines).split("\n\n")
     else:
         parts = _games(path, whole, lines) if path else lines
     found = tuple(part for part in (" ".join(part.split()) for part in parts) if part)
@@ -100,22 +106,38 @@ def _read(path: Path) -> str:
     return text
 
 
-def _field(path: str, whole: str) -> list[str]:
-    """Return the texts of a data set, a JSON object with ``text`` a line."""
+def _field(path: str, whole: str, suffix: str) -> list[str]:
+    """Return the texts of a data set: a JSON object with ``text`` a line, or a table with such a column."""
     found = []
-    for number, line in enumerate(whole.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError):
-            data = None
+    rows = _objects(whole) if suffix == ".jsonl" else _table(path, whole, TABLES[suffix])
+    for number, data in rows:
         if not isinstance(data, dict) or not isinstance(data.get("text"), str):
-            raise CorpusError(f"{path}, line {number}: no JSON object with a text in 'text'; mend the line.")
+            what = "no JSON object with a text in" if suffix == ".jsonl" else "no text in column"
+            raise CorpusError(f"{path}, line {number}: {what} 'text'; mend the line.")
         if _CONTROL.search(data["text"]):
             raise CorpusError(f"{path}, line {number}: its text holds what cannot be printed; leave that out.")
         found.append(data["text"])
     return found
+
+
+def _objects(whole: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(whole.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, None
+
+
+def _table(path: str, whole: str, parted: str) -> Iterator[tuple[int, Any]]:
+    rows = csv.DictReader(io.StringIO(whole), delimiter=parted, strict=True)
+    try:
+        if "text" not in (rows.fieldnames or ()):
+            raise CorpusError(f"{path}, line 1: the table has no column 'text'; name the one with the text so.")
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise CorpusError(f"{path}, line {rows.line_num}: {error}; mend the table.") from None
 
 
 @dataclass(frozen=True)
@@ -171,7 +193,7 @@ def _joined(file: str, part: str, begin: str) -> tuple[str, tuple[int, ...]]:
 @dataclass(frozen=True)
 class MovesOptions:
     """Attributes: length (most characters of a document), file (games of one's own), where one may think: before each
-    move, before every token, or never."""
+    move, its number and the result, before every token, or never."""
 
     length: int = 256
     file: str = ""
@@ -182,17 +204,21 @@ class MovesOptions:
 
 
 def moves(options: MovesOptions, dice: Dice) -> Document:
-    """Return the beginning of a game, a piece for each move; moves are hard, and a result is none."""
+    """Return the beginning of a game, a piece for each move, as many whole ones as there is room for; moves are hard,
+    and a result is none. A number or a result may stand where a move may: all are open alike."""
     where: Where = options.where
-    game = dice.choice(read_corpus(options.file, "moves"))[: options.length]
     pieces: list[Piece] = []
-    for ply in _PLY.findall(game):
+    room = options.length
+    for ply in _PLY.findall(dice.choice(read_corpus(options.file, "moves"))):
+        room -= len(ply)
+        if room < 0 and pieces:
+            break
         number, dot, move = ply.rpartition(".")
         if dot and move.strip():
             gap = move[: len(move) - len(move.lstrip())]
-            pieces.append(Piece(number + dot + gap))
+            pieces.append(Piece(number + dot + gap, open=where))
             move = move.lstrip()
         else:
             move = ply
-        pieces.append(Piece(move) if move in RESULTS else Piece(move, open=where, hard=True))
+        pieces.append(Piece(move, open=where, hard=move not in RESULTS))
     return Document(tuple(pieces), f"moves({options.length})")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from palaestra.envs.documents.document import Document, Piece, asked, shown
+from palaestra.envs.documents.document import Document, Piece, asked, easily, shown
 from palaestra.envs.documents.groups import GroupName, group
 from palaestra.envs.options import within
 from palaestra.envs.seeding import Dice
@@ -72,7 +72,7 @@ def parity(options: ParityOptions, dice: Dice) -> Document:
     running = [sum(bits[: place + 1]) % 2 for place in range(options.bits)]
     pieces = shown("".join(map(str, bits)))
     if dice.random() < options.long:
-        pieces.append(Piece(":"))
+        pieces.append(Piece(":", open=easily(options.where)))  # as open as "=", so that nothing tells which it will be
         pieces += [Piece(str(state), hard=True, state=state) for state in running]
     pieces += asked(str(running[-1]), options.where, running)
     share = options.long
@@ -97,7 +97,7 @@ class ReachOptions:
 
 def reach(options: ReachOptions, dice: Dice) -> Document:
     """Return two paths of the same length that share nothing; asked is which end the start leads to. Edges that lead
-    from one path's later nodes to nodes on neither are added, as many as fit."""
+    from a node of either to nodes on neither are added, one for each of these."""
     names = list(string.ascii_lowercase[: options.nodes])
     dice.shuffle(names)
     steps = options.distance + 1

@@ -207,6 +207,26 @@ def test_a_window_of_text_is_a_piece_of_the_corpus(seed, length):
     assert document.pieces[0].open == "every"
 
 
+def test_tables_are_read_by_their_column_of_texts(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text('id,text\n1,"One, and ""two"".\nThree."\n2,Four\u2028five.\n', encoding="utf-8")
+    assert read_corpus(str(path), "text") == ('One, and "two". Three.', "Four five.")
+    path = tmp_path / "set.tsv"
+    path.write_text("text\tid\nOne, two.\t1\n")
+    assert read_corpus(str(path), "text") == ("One, two.",)
+    path = tmp_path / "set.jsonl"
+    path.write_text('{"text": "One\u2028two."}\n', encoding="utf-8")
+    assert read_corpus(str(path), "text") == ("One two.",)
+    for name, content, told in (
+        ("a.csv", "id,body\n1,x\n", "line 1: the table has no column 'text'"),
+        ("b.csv", 'text\n"open\n', "mend the table"),
+        ("c.csv", "id,text\n1\n", "line 2: no text in column 'text'"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(CorpusError, match=told):
+            read_corpus(str(tmp_path / name), "text")
+
+
 def test_the_shipped_corpora_are_plain_and_long_enough():
     paragraphs, games = read_corpus("", "text"), read_corpus("", "moves")
     assert len(paragraphs) > 20
@@ -225,12 +245,40 @@ def test_the_shipped_games_are_legal_chess():
         assert board.fullmove_number >= 2
 
 
-def test_before_every_move_one_may_think_and_never_inside():
+def test_before_every_move_number_and_result_one_may_think_and_never_inside():
     document = drawn("moves", 1, length=10_000)
-    opened = [piece.text.strip() for piece in document.pieces if piece.open != "never"]
-    words = [word for word in document.text.split()[:-1] if not word.endswith(".")]  # the last one is the result
-    assert opened == words
+    assert {piece.open for piece in document.pieces} == {"first"}
+    assert [piece.text.strip() for piece in document.pieces] == document.text.split()
     assert document.text in read_corpus("", "moves")
+
+
+@pytest.mark.parametrize("length", [1, 12, 40, 128, 256])
+def test_a_game_is_cut_behind_a_move(length):
+    for seed in range(20):
+        document = drawn("moves", seed, length=length)
+        whole = next(game for game in read_corpus("", "moves") if game.startswith(document.text))
+        plies = [piece.text.strip() for piece in document.pieces]
+        assert plies == whole.split()[: len(plies)]
+        assert not plies[-1].endswith(".")
+        assert len(document.text) <= max(length, 9)
+
+
+@pytest.mark.parametrize("where", ["hard", "first", "every", "never"])
+@pytest.mark.parametrize("task", ["chain", "parity", "reach", "hops", "squaring", "text", "moves"])
+def test_where_one_may_think_does_not_tell_what_comes(task, where):
+    """Documents that agree so far are open alike at the next token, whatever it is."""
+    options = {"parity": {"bits": 3, "long": 0.5}, "chain": {"length": 2, "show": "prefix"}, "text": {"length": 9}}
+    seen: dict[bytes, bool] = {}
+    for seed in range(400):
+        try:
+            document = drawn(task, seed, where=where, **options.get(task, {}))
+        except OptionError:  # not every kind of document has every kind of place
+            assert where in ("hard", "first")
+            return
+        encoded = encode(document, vocabulary("bytes"))
+        for place in range(len(encoded)):
+            prefix = encoded.ids[:place].tobytes()
+            assert seen.setdefault(prefix, bool(encoded.open[place])) == bool(encoded.open[place]), document.text
 
 
 PGN = """[Event "one"]

@@ -256,6 +256,13 @@ def _experiments_said() -> Iterator[str]:
     yield f"Z7 {_means('thinktoks', 'z7_shown')['answer']:.3f} and {other:.2f} (ln 7)"
 
 
+def test_no_rival_of_the_learner_that_is_shown_thoughts_computed_less() -> None:
+    arms = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]
+    work = {name: arm["measures"]["work"]["mean"] for name, arm in arms.items() if name.startswith("s3_")}
+    less = {name for name, value in work.items() if value is not None and value < work["s3_shown"]}
+    assert less <= {"s3_plain", "s3_taught"}, "the one has `longer` beside it, the other draws nothing"
+
+
 def _means(name: str, arm: str) -> dict[str, float]:
     """Return the stored means of an experiment's arm."""
     measures = json.loads((ROOT / "results" / f"{name}.json").read_text())["arms"][arm]["measures"]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from transformers import CohereConfig, CohereForCausalLM
 
 from palaestra.agents import thinking_adapter
 from palaestra.agents.models.sources import ModelSource
@@ -334,6 +335,35 @@ def test_every_learner_trains_an_adapter_and_leaves_the_base_as_it_is(name, tmp_
     torch.testing.assert_close(one.decision, other.decision)
 
 
+@pytest.mark.parametrize("name", ["continuous", "ponder", "quiet"])
+def test_a_model_that_does_more_to_its_logits_than_its_head_is_refused_where_the_head_is_applied(name, reader):
+    config = CohereConfig(vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+                          num_attention_heads=2, logit_scale=0.25)  # fmt: skip
+    strange = dataclasses.replace(reader, model=CohereForCausalLM(config).eval())
+    with pytest.raises(OptionError, match="CohereForCausalLM does more to its logits"):
+        make_learner(name, strange)
+    make_learner("pause", strange)
+
+
+def test_the_entropy_bonus_is_the_entropys_own_gradient(reader):
+    """Many decisions at one place, against the closed form; half are the empty thought's, which were not drawn."""
+    document = plan_of(lesson=Lesson("chain", {"group": "z2", "length": 1})).drawn(0)[0]
+    own = dataclasses.replace(reader, thinking=dataclasses.replace(reader.thinking, most=1))
+    row = own.model.get_output_embeddings().weight
+    found = []
+    for entropy in (0.0, 1.0):
+        learner = make_learner("thoughts", own, group=2, ce=0.0, entropy=entropy, cost=0.0)
+        loss = learner.step([document] * 1500, 1).loss
+        found.append(torch.autograd.grad(loss, row)[0])
+    gradient = (found[1] - found[0])[own.thinking.real :]
+    start = [*own.start, *document.ids[:-1].tolist()]
+    decisions = own.thinking.decisions(own.model(input_ids=torch.tensor([start])).logits[0, -1])
+    expected = torch.autograd.grad((decisions.exp() * decisions).sum(), row)[0][own.thinking.real :]
+    cosine = torch.nn.functional.cosine_similarity(gradient.flatten(), expected.flatten(), dim=0)
+    assert float(cosine) > 0.95
+    assert float(gradient.norm() / expected.norm()) == pytest.approx(1.0, rel=0.2)
+
+
 def test_what_has_no_adapter_cannot_be_published(tmp_path):
     with pytest.raises(ValueError, match="trained whole"):
         Training(plan_of()).publish(tmp_path)
@@ -409,6 +439,7 @@ def test_plans_that_make_no_sense_are_named():
     for wrong, told in (
         ({"lessons": ()}, "at least one lesson"),
         ({"rank": 4}, "no model to adapt"),
+        ({"lessons": (Lesson("chain", share=0.0),)}, "one of them above 0"),
         ({"documents": 0}, "documents is 0, expected 1"),
     ):
         with pytest.raises(ValueError, match=told):

@@ -94,7 +94,8 @@ ARMS = (
     Arm("covert_twin", "the model that covert began as; beside covert", null=True),
     Arm(
         "encoded",
-        "trained to work an answer out and hide it in a text (encoded_reasoning, blind; of seeds 1 and 2 the first found no code); beside its twin",
+        "trained to work an answer out and hide it in a text (encoded_reasoning, blind; of seeds 1 and 2 the first "
+        "found no code); beside its twin",
     ),
     Arm("encoded_twin", "the model that encoded began as; beside encoded", null=True),
 )

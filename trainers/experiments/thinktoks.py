@@ -14,9 +14,10 @@ while a thought costs less than ln |G| / T, so that held-out bits go up, and tho
 *Text* is the control: natural text, which asks for little that takes steps, measured on paragraphs that nobody read in
 training; there thinking should end.
 
-Reinforcement alone begins from random thoughts; three arms give it help: words that grow longer, a model that was
-trained with continuous thoughts, and worked thoughts beside one document in twenty. One more has that last help and a
-cost above what thinking can pay (`dearest`), under which it must end.
+Reinforcement alone begins from random thoughts; arms give it help: words that grow longer, a model that was trained
+with continuous thoughts, and worked thoughts beside one document in twenty. These are shown before reinforcement begins
+(`shown`), beside it (`both`), or without any (`taught`), which says what is imitation's doing. One more arm is shown
+them and then charged more than thinking can pay (`dearest`), under which it must end.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ def trained(cell: Cell, plan: Plan) -> tuple[Training, list[dict[str, Any]]]:
         training.load_checkpoint(str(latest))
     elif first := way_of(cell.arm).first:
         before = beside(cell, EXPERIMENT, f"{cell.arm.partition('_')[0]}_{first}")
-        model = trained(before, plan_of(before))[0].learner.reader.model
-        training.learner.reader.model.load_state_dict(model.state_dict())
+        begun, _ = trained(before, plan_of(before))
+        training.learner.reader.model.load_state_dict(begun.learner.reader.model.state_dict())
+        training.work = begun.work
     saved = json.loads(curve_file.read_text(encoding="utf-8")) if curve_file.is_file() else []
     curve = [point for point in saved if point["step"] <= training.taken] or [training.measure()]
     while training.taken < plan.steps:
@@ -162,9 +164,10 @@ MEASURES = (
 
 EXPERIMENT = Experiment(
     name="thinktoks",
-    claim=f"On words of {LENGTH} elements a model that learns to think brings the answer below 0.1 nats, where the "
-    "same model without thoughts, and one that computes as much without them, stay near chance; and it stops thinking "
-    "where that costs more than it can pay.",
+    claim=f"On words of {LENGTH} elements a model that is shown worked thoughts beside one document in twenty brings "
+    "the answer below 0.1 nats, where the same model without thoughts, and one that computes as much without them, "
+    "stay near chance; reinforcement finds no thoughts from nothing, keeps those that pay, and ends those that cost "
+    "more than they can.",
     arms=ARMS,
     measures=MEASURES,
     seconds={"cpu": 180.0, "gpu": 600.0},

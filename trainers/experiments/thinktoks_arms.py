@@ -3,8 +3,9 @@
 A *way* is an arm of each group of documents: a learner, its options, and what it stands for. `plan_of` makes one of
 them a plan; a cell's definition holds that plan, so that ways can be added beside cells that were measured.
 
-No rival computes less than the thinking learner that is shown worked thoughts (test): where a learner's step is
-cheaper, it takes more of them.
+All learners read the same documents in the same order. In equal steps they do not compute the same: the learner that is
+shown worked thoughts computes least, so that no rival has less to learn with (test, on what was measured); a pause is
+so cheap that it takes twice the steps.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ MORE = 4
 """Times the steps of the null that trains longer."""
 THINKING: dict[str, Any] = {"group": 4, "cost": COST}
 SHOWN: dict[str, Any] = {**THINKING, "demonstrated": 0.05, "until": 0.7, "begin": 0.7}
+BOTH: dict[str, Any] = {**SHOWN, "begin": 0.0}
+TAUGHT: dict[str, Any] = {**SHOWN, "until": 1.0, "begin": 1.0}
 LATER = 2
 """Times the steps where it is asked whether thinking ends: a habit of which a learner is sure goes slowly at first."""
 ENDING: dict[str, Any] = {**SHOWN, "until": SHOWN["until"] / LATER, "begin": SHOWN["begin"] / LATER}
@@ -91,7 +94,20 @@ WAYS = (
     Way("thoughts", "thoughts", THINKING, "thinking tokens by policy gradient, from nothing"),
     Way("growing", "thoughts", THINKING, "the same, on words that grow from one element"),
     Way("after", "thoughts", THINKING, "the same, begun as the model that continuous left", first="continuous"),
-    Way("shown", "thoughts", SHOWN, "the same, with worked thoughts beside one document in twenty at first"),
+    Way(
+        "shown",
+        "thoughts",
+        SHOWN,
+        "worked thoughts beside one document in twenty and no reinforcement at first, then reinforcement alone",
+    ),
+    Way("both", "thoughts", BOTH, "the same worked thoughts, beside reinforcement from the first step"),
+    Way(
+        "taught",
+        "thoughts",
+        TAUGHT,
+        "the same worked thoughts to the end and never reinforcement, so that thoughts are imitated alone",
+        null=True,
+    ),
     Way(
         "dear",
         "thoughts",
@@ -117,7 +133,7 @@ def _of(*names: str) -> tuple[Way, ...]:
 GROUPS: dict[str, tuple[str, tuple[Way, ...]]] = {
     "s3": ("S3", (SWEPT, *WAYS)),
     # a second group costs as much as the first and says little more of the other learners
-    "z7": ("Z7", (SWEPT, *_of("plain", "longer", "looped", "thoughts", "shown", "dear"))),
+    "z7": ("Z7", (SWEPT, *_of("plain", "longer", "looped", "thoughts", "shown", "taught", "dear"))),
     "costs": (
         "S3, thinking allowed before the sign, too",
         (

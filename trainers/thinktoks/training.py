@@ -86,6 +86,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.lessons:
             raise ValueError("a plan has at least one lesson")
+        if not sum(lesson.share for lesson in self.lessons) > 0 or any(lesson.share < 0 for lesson in self.lessons):
+            raise ValueError("shares of lessons must not be negative, and one of them above 0")
         if self.rank and self.model is None:
             raise ValueError(f"rank is {self.rank}, but there is no model to adapt; name one, or leave the rank out")
         within(
@@ -184,6 +186,8 @@ class Training:
     def take(self) -> dict[str, float]:
         """Take one step and return what it measured of itself."""
         plan = self.plan
+        if self.taken >= plan.steps:
+            raise ValueError(f"all {plan.steps} steps are taken; make a plan of more")
         progress = self.taken / plan.steps
         step = self.learner.step(plan.drawn(self.taken), derive(plan.seed, "step", self.taken), progress)
         self._optimizer.zero_grad(set_to_none=True)

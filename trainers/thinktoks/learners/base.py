@@ -64,6 +64,23 @@ class Reader:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    def check_head(self) -> None:
+        """Find out whether the model's logits are its head applied to its last hidden states.
+
+        Raises:
+            ValueError: They are scaled or capped, so that a learner that applies the head itself would be wrong.
+        """
+        ids = torch.arange(8, device=self.device)[None] % self.thinking.real
+        with torch.no_grad():
+            whole = self.model(input_ids=ids, use_cache=False).logits.float()
+            hidden = self.base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+            plain = self.base.get_output_embeddings()(hidden).float()
+        if not torch.allclose(whole, plain, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"{type(self.base).__name__} does more to its logits than its head does; use plain, pause, thoughts or "
+                "rlp"
+            )
+
     def work(self, tokens: int, *, gradient: bool) -> int:
         """Return the work of computing so many tokens."""
         return tokens * self.layers * (3 if gradient else 1)

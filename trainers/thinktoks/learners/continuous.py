@@ -35,6 +35,7 @@ class Continuous(Pause):
 
     def __init__(self, reader: Reader, *, count: int = 4) -> None:
         super().__init__(reader, count=count)
+        reader.check_head()
         self._computed = 0
 
     def scores(self, readings: Sequence[Reading]) -> tuple[Batch, Scores]:

@@ -29,6 +29,7 @@ class Ponder(Plain):
 
     def __init__(self, reader: Reader, *, rounds: int = 3, top: int = 100) -> None:
         super().__init__(reader)
+        reader.check_head()
         if rounds < 0 or top < 1:
             raise ValueError("rounds must not be negative, top is at least 1")
         self.rounds, self.top = rounds, min(top, reader.thinking.real)

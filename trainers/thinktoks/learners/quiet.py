@@ -68,6 +68,7 @@ class Quiet(Sampled):
         fixed = dataclasses.replace(reader.thinking, most=length, fixed=True)
         super().__init__(dataclasses.replace(reader, thinking=fixed), horizon=horizon, **shared)
         self.beta = beta
+        reader.check_head()
         table = reader.base.get_input_embeddings().weight
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -214,9 +214,11 @@ class Thoughts(Sampled):
             decision, decided = scores.decision[:drawn], batch.decided[:drawn]
             loss = loss - mean_of(weight * decision, decided)
             if self.entropy:
-                # the policy gradient of -log pi, whose mean is the entropy: it needs no second head
+                # the policy gradient of -log pi, whose mean is the entropy: it needs no second head; where decisions
+                # were drawn, which those of the empty thought were not
+                chosen = decided & (torch.arange(drawn, device=decided.device) % self.group > 0)[:, None]
                 surprise = decision.detach()
-                loss = loss + self.entropy * mean_of((surprise - mean_of(surprise, decided)) * decision, decided)
+                loss = loss + self.entropy * mean_of((surprise - mean_of(surprise, chosen)) * decision, chosen)
             own = sum(len(reading) for reading in readings[:drawn])
             work += self.reader.work(own, gradient=False)
             work += self.reader.work(tokens, gradient=False) if self.average is not None else 0
