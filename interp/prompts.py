@@ -131,7 +131,7 @@ class Pairs:
 
         Raises:
             UnequalTokens: A pair has different numbers of tokens; it is shown.
-            InterpError: There are none, or the model was opened without a tokenizer.
+            InterpError: There are none, an answer or foil is empty, or the model was opened without a tokenizer.
         """
         if opened.codec is None:
             raise InterpError(f"{opened.name} was opened without a tokenizer; give token ids (Prompts.of).")
@@ -154,8 +154,14 @@ class Pairs:
                     f"pair {number}: {clean[number]!r} has {len(a)} tokens and {corrupt[number]!r} has {len(b)}; write "
                     "pairs that have equally many."
                 )
-        first = [[encode(one)[0]] for one in answers]
-        against = [[encode(one)[0]] for one in foils] if foils else None
+
+        def begins(what: str, words: Sequence[str]) -> list[list[int]]:
+            if empty := [number for number, word in enumerate(words) if not encode(word)]:
+                raise InterpError(f"pair {empty[0]}: its {what} is empty; give a word, whose first token counts.")
+            return [encode(word)[:1] for word in words]
+
+        first = begins("answer", answers)
+        against = begins("foil", foils) if foils else None
         return cls(Prompts.of(rows, first, against), Prompts.of(others, first, against))
 
     def __len__(self) -> int:
