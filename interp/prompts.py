@@ -79,6 +79,11 @@ class Prompts:
         """Return some of the prompts."""
         return Prompts(self.ids[rows], self.ends[rows], self.answers[rows], self.foils[rows])
 
+    def batches(self, size: int) -> Iterator[Prompts]:
+        """Yield the prompts, at most ``size`` at a time, so that memory does not grow with their number."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
     def at_end(self, logits: Tensor) -> Tensor:
         """Return the logits where each prompt ends: [B, V] from [B, T, V], or [1, T, V] if alike in all."""
         return logits.expand(len(self), *logits.shape[1:])[
@@ -173,5 +178,5 @@ class Pairs:
 
     def batches(self, size: int) -> Iterator[Pairs]:
         """Yield the pairs, at most ``size`` at a time, so that memory does not grow with their number."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        for some in zip(self.clean.batches(size), self.corrupt.batches(size), strict=True):
+            yield Pairs(*some)
