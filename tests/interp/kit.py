@@ -41,7 +41,7 @@ def sizes(**changes: Any) -> dict[str, Any]:
 def llama(seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> LlamaForCausalLM:
     """A random Llama with grouped queries and tied embeddings."""
     torch.manual_seed(seed)
-    return _large(LlamaForCausalLM(LlamaConfig(**sizes(tie_word_embeddings=True, **changes))), dtype)
+    return _large(LlamaForCausalLM(LlamaConfig(**sizes(**{"tie_word_embeddings": True, **changes}))), dtype)
 
 
 def qwen(seed: int = 0, dtype: torch.dtype = torch.float64) -> Qwen2ForCausalLM:
