@@ -51,7 +51,7 @@ def atlas(
 ) -> None:
     """Mine a model's behaviours from text: a tree of groups of tokens that are predicted by the same components.
 
-    What was computed in the folder before, with the same options, is used again.
+    What was computed in the folder before, of the same weights, tokens and options, is used again.
     """
     from palaestra.interp.atlas.run import Options, make_atlas
     from palaestra.interp.atlas.tree import Settings

@@ -77,7 +77,7 @@ def attack(
         tokens: What may be put there; None for the whole vocabulary.
         flips: At most this many a prompt.
         candidates: Tried in a forward pass each, for each flip.
-        batch: Prompts a pass, fewer where a pass would have many logits; a gain is held for each of these.
+        batch: Prompts a pass, fewer where logits are many: for each, what a flip would gain is held.
 
     Raises:
         InterpError: There is nothing to flip.
@@ -85,8 +85,8 @@ def attack(
     if not _places(prompts, places).any() or not components:
         raise InterpError("there is nothing to attack: give components, and places in front of a prompt's end.")
     size = opened.fitting(batch, prompts.ids.shape[1])
-    found = [_attacked(opened, some, components, through, places, tokens, flips, candidates)
-             for some in prompts.batches(size)]  # fmt: skip
+    how = (components, through, places, tokens, flips, candidates)
+    found = [_attacked(opened, some, *how) for some in prompts.batches(size)]
     ids, changed, before, after, restored = (
         torch.cat([getattr(one, name) for one in found]) for name in ("ids", "flips", "before", "after", "restored")
     )
