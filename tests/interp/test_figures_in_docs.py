@@ -70,6 +70,13 @@ def test_diff_of_a_backdoor():
     assert [spelled(one["random"]) for one in kept] == ["0.00", "0.00"]
     assert found["lens"]["first"][-1]["point"] == "resid3"
     assert found["lens"]["first"][-1]["tokens"][0]["token"] == "T"
+    told = found["suppression"]
+    assert (told["verdict"], told["entrance"]) == ("unclear", "resid2")
+    at = told["points"].index("resid2")
+    assert f"restore {span(*told['restored'][at])} of what training took" in DIFF
+    assert f"another prompt's {span(*told['control'][at])}." in DIFF
+    apart, changed = told["before"] - told["reference"], told["before"] - told["after"]
+    assert f"differ by {apart:.1f} logits in the base, training changed {changed:.1f}, so" in DIFF
     assert found["crosscoder"]["counts"]["new"] == 0
     assert sum(found["crosscoder"]["counts"].values()) == 512
     assert f"{found['crosscoder']['tokens']:,} tokens" in DIFF
