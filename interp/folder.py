@@ -34,7 +34,8 @@ def begin(folder: Path, plan: Mapping[str, Any], contents: str, parts: Sequence[
         folder: Where.
         plan: What is asked, as JSON data.
         contents: From `contents_of`: the models and prompts that are analysed.
-        parts: Patterns of the files from which a cut call goes on.
+        parts: Patterns of the files that the analysis writes; those from which a cut call goes on, and those that show
+            what was found, which must not outlive it.
 
     Raises:
         InterpError: It holds the results of another plan, parts of no plan at all, or cannot be written.

@@ -92,7 +92,7 @@ def analyse(opened: OpenModel, plan: Plan, out: Path, say: Say = say_to_stderr) 
         PalaestraError: The tokenizer or the numbers do not fit.
     """
     described = {"model": opened.name, "plan": json.loads(json.dumps(asdict(plan)))}
-    begin(out, described, contents_of(opened), ("arithmetic.json", "sweeps/*/*"))
+    begin(out, described, contents_of(opened), ("arithmetic.json", "summary.json", "index.html", "sweeps/*/*"))
     grids = default_grids(plan.kinds, plan.style, plan.decades)
     progress = _Progress(say)
     begun = time.monotonic()

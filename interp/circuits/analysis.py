@@ -39,6 +39,8 @@ from palaestra.trainers.experiments.framework import hardware, versions
 if TYPE_CHECKING:
     from palaestra.interp.opened import OpenModel
 
+FILES = ("circuit.json", "points/*.json", "nodes.json", "scores.safetensors", "summary.json", "index.html")
+"""What a folder holds beside its plan."""
 ENOUGH = 0.85
 """Faithfulness from which on the smallest circuit is drawn."""
 
@@ -82,7 +84,7 @@ def analyse(
     """
     if len(pairs) < 4:
         raise InterpError(f"{len(pairs)} pairs are too few to find a circuit on one half and measure it on the other.")
-    begin(folder, asdict(plan), contents_of(opened, pairs), ("circuit.json", "points/*.json"))
+    begin(folder, asdict(plan), contents_of(opened, pairs), FILES)
     (folder / "points").mkdir(exist_ok=True)
     found, held = pairs[slice(0, len(pairs) // 2)], pairs[slice(len(pairs) // 2, None)]
     nodes = ranked(opened, found, nodes=opened.writers(), count=30)

@@ -104,7 +104,8 @@ def analyse(
         InterpError: The folder holds another plan's results, or cannot be written.
     """
     contents = contents_of(pair.opened, pair.weights(), prompts, unrelated)
-    begin(folder, asdict(plan), contents, tuple(f"{name}.json" for name in STEPS))
+    files = [f"{name}.{end}" for name in STEPS for end in ("json", "safetensors")]
+    begin(folder, asdict(plan), contents, [*files, "index.html"])
     makers: dict[str, Callable[[], Found]] = {
         "switching": lambda: _switching(pair, prompts, plan),
         "edges": lambda: _edges(pair, prompts),

@@ -22,7 +22,7 @@ class Parts:
 
     def __init__(self, out: Path, plan: Mapping[str, Any], contents: str, say: Say) -> None:
         self.folder, self.out, self.say = out / "parts", out, say
-        begin(out, plan, contents, ("parts/*",))
+        begin(out, plan, contents, ("parts/*", "reasoning.json", "directions.safetensors", "index.html"))
         self._begun = time.monotonic()
         self._before = float((self.read("seconds") or {}).get("seconds", 0.0))
 

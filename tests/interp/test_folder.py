@@ -85,7 +85,7 @@ def test_parts_of_other_contents_are_taken_out_and_other_plans_refused(tmp_path)
         begin(tmp_path / "file", {}, "", ())
 
 
-def test_an_analysis_of_retrained_weights_is_made_again(tmp_path):
+def test_an_analysis_of_retrained_weights_is_made_again(tmp_path, monkeypatch):
     """The same name, plan and folder; other weights. What was found of the old ones may not be shown of the new."""
     model = kit.llama(dtype=torch.float32)
     pairs = kit.pairs(4, uneven=False)
@@ -96,6 +96,11 @@ def test_an_analysis_of_retrained_weights_is_made_again(tmp_path):
     analyse(OpenModel(copy.deepcopy(model)), pairs, plan, tmp_path)
     assert (tmp_path / "circuit.json").stat().st_mtime_ns == at
     model.model.layers[1].self_attn.v_proj.weight.data.mul_(-1)
+    with monkeypatch.context() as cut:
+        cut.setattr("palaestra.interp.circuits.analysis.ranked", None)
+        with pytest.raises(TypeError):
+            analyse(OpenModel(model), pairs, plan, tmp_path)
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == ["plan.json"], "a page of the old weights"
     analyse(OpenModel(model), pairs, plan, tmp_path)
     again = json.loads((tmp_path / "summary.json").read_text())
     assert (tmp_path / "circuit.json").stat().st_mtime_ns > at
