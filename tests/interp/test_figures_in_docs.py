@@ -12,6 +12,7 @@ def page(name: str) -> str:
 
 TEXT = page("interp.md")
 DIFF = page("interp-diff.md")
+REASONING = page("interp-reasoning.md")
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
@@ -96,3 +97,22 @@ def test_planted_changes_are_found():
     assert f"activations in {first['activation']['first']}." in DIFF
     assert stored("diff-planted")["passed_over"] == 5
     assert "Five organisms more were passed over" in DIFF
+
+
+def test_relays_of_a_receiver_that_goes_by_thoughts_and_one_that_does_not():
+    found = stored("relays")
+    assert found["commands"] == ["palaestra interp relays tiny:relay-uses tiny:relay-ignores --to runs/relays"]
+    names = {"goes by the thought": "tiny:relay-uses", "works it out itself": "tiny:relay-ignores"}
+    for name, receiver in names.items():
+        cell = found["cells"][f"reference>{receiver}"]
+        said, within = cell["behaviour"], cell["inside"]
+        assert cell["items"] == 100
+        shares = " | ".join(spelled(said[key]["mean"]) for key in ("accuracy", "flips", "copied"))
+        effect = span(*(within["effect"][key] for key in ("mean", "low", "high")))
+        readers = ", ".join(f"`{one}`" for one in within["readers"]) or "none"
+        row = f"| {name} | {shares} | {effect} of {within['clean']:.2f} | {within['use']:.2f} | "
+        assert f"{row}{spelled(within['blind']['mean'])} | {readers} |" in REASONING
+    within = found["cells"]["reference>tiny:relay-uses"]["inside"]
+    first = span(*(within["reading"]["L0.H1"][key] for key in ("mean", "low", "high")))
+    assert f"stands for {first} nats" in REASONING
+    assert f"another token is {max(within['null'].values()):.2f}." in REASONING
