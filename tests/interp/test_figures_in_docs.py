@@ -12,6 +12,7 @@ def page(name: str) -> str:
 
 TEXT = page("interp.md")
 DIFF = page("interp-diff.md")
+ATLAS = page("interp-atlas.md")
 REASONING = page("interp-reasoning.md")
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
@@ -116,3 +117,25 @@ def test_relays_of_a_receiver_that_goes_by_thoughts_and_one_that_does_not():
     first = span(*(within["reading"]["L0.H1"][key] for key in ("mean", "low", "high")))
     assert f"stands for {first} nats" in REASONING
     assert f"another token is {max(within['null'].values()):.2f}." in REASONING
+
+
+def test_the_atlas_of_a_model_written_by_hand():
+    found = stored("atlas-check")
+    (command,) = found["commands"]
+    (one,) = found["models"]
+    (null,) = found["random_weights"]
+    assert command in ATLAS
+    assert f"{one['tokens']} tokens) the {one['leaves']} leaves are the {one['mechanisms']} mechanisms" in ATLAS
+    bag, hidden, direct = (
+        spelled(one["baselines"][name]["mechanism"]) for name in ("bag_of_words", "hidden_state", "direct")
+    )
+    assert f"index {spelled(one['ari_mechanism'])}, of a bag of words {bag}, of final hidden states {hidden}" in ATLAS
+    assert f"direct contributions reach {direct}" in ATLAS
+    precision, recall = (spelled(one["circuits"][name]) for name in ("precision", "recall"))
+    assert f"(precision {precision}, recall {recall})" in ATLAS
+    same, other, unknown = (
+        f"{100 * one['located'][name]['nowhere']:.0f} %" for name in ("same", "other_vocabulary", "unknown_mechanism")
+    )
+    assert f"same kind {same} are nowhere" in ATLAS
+    assert f"has not seen {other}, of a mechanism that it has not seen {unknown}" in ATLAS
+    assert f"make {one['null_shuffled']['groups']} group, and random weights {null['leaves']} leaf" in ATLAS
