@@ -130,7 +130,8 @@ def test_the_atlas_of_a_model_written_by_hand():
         spelled(one["baselines"][name]["mechanism"]) for name in ("bag_of_words", "hidden_state", "direct")
     )
     assert f"index {spelled(one['ari_mechanism'])}, of a bag of words {bag}, of final hidden states {hidden}" in ATLAS
-    assert f"direct contributions reach {direct}" in ATLAS
+    plain = spelled(one["baselines"]["profiles_without_tests"]["mechanism"])
+    assert f"direct contributions reach {direct} and gradient profiles without any test {plain}" in ATLAS
     precision, recall = (spelled(one["circuits"][name]) for name in ("precision", "recall"))
     assert f"(precision {precision}, recall {recall})" in ATLAS
     same, other, unknown = (
