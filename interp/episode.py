@@ -32,7 +32,7 @@ from palaestra.interp.intervene import Mean, Patch, intervene
 from palaestra.interp.metrics import logit_difference
 from palaestra.interp.opened import OpenModel, open_model
 from palaestra.interp.prompts import Prompts
-from palaestra.trainers.run import open_run
+from palaestra.trainers.run import folder_holding, open_run
 
 if TYPE_CHECKING:
     from palaestra.agents.tokens import TextCodec
@@ -99,12 +99,12 @@ def source_of(replay: Path, turn: int) -> str:
         InterpError: It does not; the model must be named.
     """
     record = _record(_turn(read_replay(replay).episode, turn))
-    for folder in replay.resolve().parents:
-        if (folder / "config.yaml").is_file():
-            base = open_run(folder).config.model.source
-            known = (folder / "adapters" / record.policy).is_dir()
-            return f"{base.partition('@')[0]}@{folder / 'adapters' / record.policy}" if known else base
-    raise InterpError(f"{replay} lies in no run's folder; name the model that played it (--model).")
+    folder = folder_holding(replay)
+    if folder is None:
+        raise InterpError(f"{replay} lies in no run's folder; name the model that played it (--model).")
+    base = open_run(folder).config.model.source
+    known = (folder / "adapters" / record.policy).is_dir()
+    return f"{base.partition('@')[0]}@{folder / 'adapters' / record.policy}" if known else base
 
 
 def decision_of(episode: Episode, turn: int, codec: TextCodec) -> Decision:
@@ -173,7 +173,7 @@ def explain(opened: OpenModel, decision: Decision) -> Explanation:
         at = places.clone()
         at[:, 0] = False
         found = []
-        for some in at.split(ROWS):
+        for some in at.split(opened.fitting(ROWS, at.shape[1])):
             many = prompts[torch.zeros(len(some), dtype=torch.long)]
             with intervene(opened, Patch("embed", mean, at=some)):
                 found.append(margin - logit_difference(opened(many.ids), many))

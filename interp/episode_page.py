@@ -8,12 +8,16 @@ from pathlib import Path
 from palaestra.agents.models.disk import replace_text
 from palaestra.interp.episode import Explanation
 from palaestra.interp.figures import bars
+from palaestra.interp.folder import save_tensors
 from palaestra.interp.opened import OpenModel
 from palaestra.interp.report import Figure, Page, Table, Text, Token, Tokens, number
 
 
 def write_episode(folder: Path, opened: OpenModel, found: Explanation, about: str) -> Path:
-    """Write ``episode.json`` and ``index.html`` into a folder; return the page.
+    """Write ``episode.json``, ``episode.safetensors`` and ``index.html`` into a folder; return the page.
+
+    The tensors are of the context's T tokens (``ids``, ``sources``, ``words`` and which of them are ``measured``), of
+    components by place (``components`` [n, T]) and in all (``contributions`` [m]).
 
     Raises:
         InterpError: They cannot be written.
@@ -86,9 +90,18 @@ def write_episode(folder: Path, opened: OpenModel, found: Explanation, about: st
         "words": [[text, float(value)] for text, value in zip(texts, found.words, strict=True)],
         "measured_words": int(found.measured.sum()),
         "sources": found.sources,
+        "components": list(found.components.names),
         "measured_components": found.ablated,
         "contributions": heads,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "ids": decision.prompts.ids[0],
+        "sources": decision.sources,
+        "words": found.words,
+        "measured": found.measured,
+        "components": found.components.values[0],
+        "contributions": found.contributions.values[0],
+    }
+    save_tensors(tensors, folder / "episode.safetensors")
     replace_text(folder / "episode.json", json.dumps(data, indent=1) + "\n")
     return page.write(folder / "index.html")

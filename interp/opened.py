@@ -26,6 +26,9 @@ from palaestra.interp.checks import adapter_landed, rebuilds
 from palaestra.interp.components import Component, components
 from palaestra.interp.errors import InterpError
 
+LOGITS = 2**25
+"""Of a pass, where as many more are held beside them: 128 MB in float32."""
+
 
 class OpenModel:
     """A model and the names of its parts.
@@ -80,6 +83,10 @@ class OpenModel:
         """Return how many tokens the embedding has."""
         embedding: Any = self.anatomy.embeddings["embed"]
         return int(embedding.weight.shape[0])
+
+    def fitting(self, batch: int, length: int) -> int:
+        """Return how many rows of so many tokens, at most ``batch``, have at most `LOGITS` logits; at least 1."""
+        return max(1, min(batch, LOGITS // (length * self.rows)))
 
     @property
     def device(self) -> torch.device:

@@ -79,6 +79,11 @@ class Prompts:
         """Return some of the prompts."""
         return Prompts(self.ids[rows], self.ends[rows], self.answers[rows], self.foils[rows])
 
+    def batches(self, size: int) -> Iterator[Prompts]:
+        """Yield the prompts, at most ``size`` at a time, so that memory does not grow with their number."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
     def at_end(self, logits: Tensor) -> Tensor:
         """Return the logits where each prompt ends: [B, V] from [B, T, V], or [1, T, V] if alike in all."""
         return logits.expand(len(self), *logits.shape[1:])[
@@ -131,7 +136,7 @@ class Pairs:
 
         Raises:
             UnequalTokens: A pair has different numbers of tokens; it is shown.
-            InterpError: There are none, or the model was opened without a tokenizer.
+            InterpError: There are none, an answer or foil is empty, or the model was opened without a tokenizer.
         """
         if opened.codec is None:
             raise InterpError(f"{opened.name} was opened without a tokenizer; give token ids (Prompts.of).")
@@ -154,8 +159,14 @@ class Pairs:
                     f"pair {number}: {clean[number]!r} has {len(a)} tokens and {corrupt[number]!r} has {len(b)}; write "
                     "pairs that have equally many."
                 )
-        first = [[encode(one)[0]] for one in answers]
-        against = [[encode(one)[0]] for one in foils] if foils else None
+
+        def begins(what: str, words: Sequence[str]) -> list[list[int]]:
+            if empty := [number for number, word in enumerate(words) if not encode(word)]:
+                raise InterpError(f"pair {empty[0]}: its {what} is empty; give a word, whose first token counts.")
+            return [encode(word)[:1] for word in words]
+
+        first = begins("answer", answers)
+        against = begins("foil", foils) if foils else None
         return cls(Prompts.of(rows, first, against), Prompts.of(others, first, against))
 
     def __len__(self) -> int:
@@ -167,5 +178,5 @@ class Pairs:
 
     def batches(self, size: int) -> Iterator[Pairs]:
         """Yield the pairs, at most ``size`` at a time, so that memory does not grow with their number."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        for some in zip(self.clean.batches(size), self.corrupt.batches(size), strict=True):
+            yield Pairs(*some)

@@ -14,6 +14,8 @@ same items and put side by side:
 
 A model that does not use a thought has no readers, whatever it answers; one that reads it and answers otherwise would
 have readers without flips.
+
+A folder holds ``relays.json``, ``cells/*.safetensors`` (by item and head) and ``index.html``.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from torch import Tensor
 
 from palaestra.agents.models.cache import Say, say_to_stderr
 from palaestra.agents.models.disk import replace_text
+from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import make
 from palaestra.envs.errors import OptionError
 from palaestra.envs.games.cot_relay import CotRelay
@@ -37,6 +40,7 @@ from palaestra.envs.games.statements import sentences
 from palaestra.envs.seeding import Dice, derive
 from palaestra.interp.diff.statistics import simultaneous
 from palaestra.interp.errors import InterpError
+from palaestra.interp.folder import contents_of, save_tensors
 from palaestra.interp.importance import ranked
 from palaestra.interp.intervene import MaskAttention, intervene
 from palaestra.interp.opened import OpenModel, open_model
@@ -145,6 +149,10 @@ class Inside:
     faint: list[str]
     blind: Tensor
     carriers: list[tuple[str, dict[str, float]]]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what there is of each item and head."""
+        return {"effect": self.effect, "reading": self.reading, "null": self.null, "blind": self.blind}
 
     def as_json(self) -> dict[str, Any]:
         """Return means and intervals."""
@@ -269,7 +277,7 @@ def relays(
 ) -> dict[str, Any]:
     """Measure every receiver with every provider's thoughts, from outside and inside, and write ``out``.
 
-    A cell that was measured by an earlier call with the same options is kept.
+    A cell that was measured by an earlier call with the same options, and of the same weights, is kept.
 
     Raises:
         OptionError: There is no such task, or no receiver.
@@ -283,27 +291,32 @@ def relays(
     plan = {"task": task, "items": items, "seed": seed}
     path = out / "relays.json"
     found = _known(path, plan)
+    weights = {name: contents_of(ModelSource.parse(name)) for name in (*providers, *receivers) if name != REFERENCE}
     for provider in providers:
         written = None
         for receiver in receivers:
             key = f"{provider}>{receiver}"
-            if key in found["cells"]:
+            contents = [weights.get(provider, REFERENCE), weights[receiver]]
+            if found["cells"].get(key, {}).get("contents") == contents and _tensors(out, key).is_file():
                 continue
             if provider != REFERENCE and written is None:
                 written = thoughts(provider, asked, items, seed)
                 say(f"{provider} has written {items} thoughts")
             opened = open_model(receiver)
             step = step_pairs(opened, asked, items, seed, written)
+            within = inside(opened, step, batch=batch, seed=seed)
             cell: dict[str, Any] = {
                 "provider": provider,
                 "receiver": receiver,
+                "contents": contents,
                 "items": len(step.items),
+                "tensors": _tensors(out, key).relative_to(out).as_posix(),
                 "behaviour": behaviour(receiver, asked, items, seed, written),
-                "inside": inside(opened, step, batch=batch, seed=seed).as_json(),
+                "inside": within.as_json(),
             }
             found["cells"][key] = json.loads(json.dumps(cell))
+            save_tensors(within.tensors(), _tensors(out, key))
             try:
-                out.mkdir(parents=True, exist_ok=True)
                 replace_text(path, json.dumps(found, indent=1) + "\n")
             except OSError as error:
                 raise InterpError(
@@ -314,6 +327,11 @@ def relays(
             say(f"{key}: a planted error takes {moved:.2f} of {had:.2f} nats; read by {readers}")
     write_page(found, out / "index.html")
     return found
+
+
+def _tensors(out: Path, key: str) -> Path:
+    """Return where the tensors of a cell are; names of models may hold what a file's name may not."""
+    return out / "cells" / f"{contents_of(key)}.safetensors"
 
 
 def _known(path: Path, plan: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def from_file(opened: OpenModel, path: Path) -> Pairs:
         UnequalTokens: A pair has different numbers of tokens.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # JSON may hold other line ends than its own, such as U+2028, inside of a text
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InterpError(f"{path} cannot be read ({error}); it should hold a JSON object a line.") from None
     rows = []
@@ -79,7 +80,9 @@ def from_file(opened: OpenModel, path: Path) -> Pairs:
             continue
         try:
             row = json.loads(line)
-            texts = [str(row[key]) for key in ("clean", "corrupt", "answer", "foil")]
+            texts = [row[key] for key in ("clean", "corrupt", "answer", "foil")]
+            if strange := [one for one in texts if not isinstance(one, str)]:
+                raise TypeError(f"{strange[0]!r} is no text")
             rows.append((*texts, bool(row.get("chat")), str(row.get("begun", ""))))
         except (ValueError, KeyError, TypeError) as error:
             raise InterpError(
@@ -87,4 +90,7 @@ def from_file(opened: OpenModel, path: Path) -> Pairs:
             ) from None
     if not rows:
         raise InterpError(f"{path} is empty; give at least one pair.")
-    return Pairs.of_text(opened, *map(list, zip(*rows, strict=True)))
+    try:
+        return Pairs.of_text(opened, *map(list, zip(*rows, strict=True)))
+    except InterpError as error:
+        raise type(error)(f"{path}: {error}") from None

@@ -10,6 +10,7 @@ import typer
 
 from palaestra.scripts.console import console, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, tell
 
 if TYPE_CHECKING:
     from palaestra.interp.atlas.tree import Node
@@ -28,7 +29,9 @@ def atlas(
         list[Path] | None,
         typer.Argument(metavar="[TEXT…]", help="Text files and replays (.jsonl); the shipped text if none are named."),
     ] = None,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the tree and its page go.")] = Path("interp-atlas"),
+    to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where it goes; else the run's folder, or interp-atlas.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=2, help="Most tokens to read.")] = 10_000,
     profiles: Annotated[int, typer.Option(min=2, help="Most tokens that get a gradient profile.")] = 800,
     context: Annotated[int, typer.Option(min=4, help="Tokens of a row.")] = 128,
@@ -48,7 +51,7 @@ def atlas(
 ) -> None:
     """Mine a model's behaviours from text: a tree of groups of tokens that are predicted by the same components.
 
-    What was computed in the folder before, with the same options, is used again.
+    What was computed in the folder before, of the same weights, tokens and options, is used again.
     """
     from palaestra.interp.atlas.run import Options, make_atlas
     from palaestra.interp.atlas.tree import Settings
@@ -63,7 +66,7 @@ def atlas(
         tree, about, page = make_atlas(
             opened,
             texts or [],
-            to,
+            folder_for("atlas", model, to),
             options,
             others=others or (),
             explain=say,
@@ -87,7 +90,7 @@ def atlas(
             "dim",
         )
     )
-    out.print(untrusted(str(page)), soft_wrap=True)
+    tell(page)
 
 
 def _show(node: Node, depth: int) -> None:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from palaestra.scripts.console import console, untrusted
+from palaestra.scripts.console import console
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, tell
 
 EXAMPLES = examples(
     "palaestra interp circuit smollm2 --task ioi", "palaestra interp circuit ./model --task pairs.jsonl"
@@ -27,9 +28,9 @@ def circuit(
     random: Annotated[int, typer.Option(min=0, help="Random circuits beside each size.")] = 3,
     by: Annotated[str, typer.Option(help="Order of edges: magnitude or sign.")] = "magnitude",
     seed: Annotated[int, typer.Option(min=0, help="Of the pairs and of random circuits.")] = 0,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the page and its data go.")] = Path(
-        "interp-circuit"
-    ),
+    to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where it goes; else the run's folder, or interp-circuit.")
+    ] = None,
 ) -> None:
     """Find the circuit of a task, and measure how much circuits of each size carry; goes on where it was stopped."""
     from rich.progress import Progress
@@ -51,5 +52,5 @@ def circuit(
         plan = CircuitPlan(model, task, len(made), seed, random, steps, "sign" if by == "sign" else "magnitude")
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         going = bar.add_task("circuits", total=steps_of(plan))
-        page = analyse(opened, made, plan, to, lambda: bar.advance(going))
-    console().print(untrusted(str(page)), soft_wrap=True)
+        page = analyse(opened, made, plan, folder_for("circuit", model, to), lambda: bar.advance(going))
+    tell(page)

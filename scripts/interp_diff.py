@@ -9,6 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, linked, tell
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -38,7 +39,7 @@ def diff(
     seed: Annotated[int, typer.Option(min=0, help="Of texts and of the crosscoder.")] = 0,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the page and its data go; interp-diff, or interp-diff-many."),
+        typer.Option(metavar="FOLDER", help="Where the page and its data go; else the run's folder, or interp-diff."),
     ] = None,
 ) -> None:
     """Say what training changed: modules, edges, circuits, activations and features, before and after."""
@@ -59,10 +60,10 @@ def diff(
         plan = DiffPlan(base, trained, str(pairs or ""), prompts=prompts, top=top, seed=seed, crosscoder=crosscoder)
         asked, unrelated = prompts_of(pair, plan)
         page = analyse(
-            pair, asked, unrelated, plan, to or Path("interp-diff"),
+            pair, asked, unrelated, plan, folder_for("diff", trained, to),
             lambda name: status.update(f"step {STEPS.index(name) + 1} of {len(STEPS)}: {name}…"),
         )  # fmt: skip
-    console().print(untrusted(str(page)), soft_wrap=True)
+    tell(page)
 
 
 def _many(base: str, count: int, seed: int, to: Path) -> None:
@@ -125,7 +126,8 @@ def diff_check(
 
 
 def changed_section(run: Any) -> Markup | None:
-    """Return, for a run's report, what changed between its base and its final adapters; None where there is none."""
+    """Return, for a run's report, what changed between its base and its final adapters, and links to analyses; None
+    where there is neither."""
     from markupsafe import Markup
 
     from palaestra.envs.errors import PalaestraError
@@ -141,6 +143,8 @@ def changed_section(run: Any) -> Markup | None:
             shown.append(fragment(brief(run.folder, source, folder)))
         except PalaestraError as why:
             shown.append(Markup('<p class="soft">Base and adapter are not compared: {}</p>').format(str(why)))
+    if (pages := linked(run.folder)) is not None:
+        shown.append(pages)
     return Markup("").join([Markup("<h2>What changed inside</h2>"), *shown]) if shown else None
 
 

@@ -9,6 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, tell
 
 EXAMPLES = examples("palaestra interp episode runs/quickstart/replays/after/0-0000-0.jsonl --turn 1")
 
@@ -19,9 +20,9 @@ def episode(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Who decides; the model that played, if the replay is a run's.")
     ] = None,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the page and its data go.")] = Path(
-        "interp-episode"
-    ),
+    to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where it goes; else the run's folder, or interp-episode-….")
+    ] = None,
 ) -> None:
     """Explain one decision: which earlier words and components drove it, and how much came from others' thoughts."""
     with console(stderr=True).status("opening the model…"):
@@ -29,10 +30,11 @@ def episode(
         from palaestra.interp.episode_page import write_episode
 
         opened, found = explain_replay(replay, turn, model)
-        page = write_episode(to, opened, found, f"One decision of {replay.name}.")
+        folder = folder_for(f"episode-{replay.stem}-{turn}", replay, to)
+        page = write_episode(folder, opened, found, f"One decision of {replay.name}.")
     out = console()
     out.print(untrusted(f"{found.decision.chosen!r} over {found.decision.other!r} by {found.margin:.2f} logits"))
     for name, value in found.sources.items():
         if value is not None:
             out.print(untrusted(f"  {value:+.2f} by {name}"))
-    out.print(untrusted(str(page)), soft_wrap=True)
+    tell(page)

@@ -9,6 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, tell
 
 EXAMPLES = examples(
     "palaestra interp reasoning tiny:search",
@@ -34,7 +35,10 @@ def reasoning(
     batch: Annotated[int, typer.Option(min=1, help="Prompts a pass.")] = 16,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     dtype: Annotated[str, typer.Option(help="Of the weights in memory: float32, or bfloat16 for speed.")] = "float32",
-    to: Annotated[Path | None, typer.Option(help="Folder; a call that was cut goes on there.")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder, where a cut call goes on; else the run's folder, or interp-reasoning."),
+    ] = None,
 ) -> None:
     """Find the components and directions that turn a thought and end it, test them, and think more and less with them.
 
@@ -42,7 +46,7 @@ def reasoning(
     """
     from palaestra.envs.errors import OptionError
 
-    out = to or Path("runs") / f"reasoning-{''.join(one if one.isalnum() else '-' for one in model)}"
+    out = folder_for("reasoning", model, to)
     try:
         listed = tuple(float(one) for one in doses.split(","))
     except ValueError:
@@ -66,7 +70,7 @@ def reasoning(
         seed=seed,
     )
     _show(study(plan, out, _say))
-    console().print(untrusted(f"Page: {out / 'index.html'}", "dim"))
+    tell(out / "index.html")
 
 
 def _say(line: str) -> None:

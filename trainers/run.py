@@ -438,6 +438,11 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Path:
     return run.execute()
 
 
+def folder_holding(path: Path) -> Path | None:
+    """Return the run folder in which a file or folder lies; None where it lies in none."""
+    return next((one for one in path.resolve().parents if (one / "config.yaml").is_file()), None)
+
+
 def open_run(folder: str | Path, watcher: Watcher | None = None) -> Run:
     """Return the run in a folder."""
     path = Path(folder)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from palaestra.agents.models.cache import ModelError, cache_dir
 
-_IRRELEVANT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"}
+IRRELEVANT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"}
+"""Of a configuration, what says nothing about the function."""
 
 
 def fingerprint(folder: Path) -> str:
@@ -51,7 +52,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _hash(config: Path, weights: list[Path]) -> str:
-    facts = {key: value for key, value in json.loads(config.read_text()).items() if key not in _IRRELEVANT}
+    facts = {key: value for key, value in json.loads(config.read_text()).items() if key not in IRRELEVANT}
     whole = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for path in weights:
         with path.open("rb") as file:

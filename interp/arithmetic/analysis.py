@@ -34,6 +34,7 @@ from palaestra.interp.arithmetic.fits import TERMS, curves, fit, fit_models, fou
 from palaestra.interp.arithmetic.operations import judge_maps
 from palaestra.interp.arithmetic.problems import KINDS, STYLES, kind_named
 from palaestra.interp.arithmetic.sweep import Grid, Sweep, default_grids
+from palaestra.interp.folder import begin, contents_of
 from palaestra.interp.importance.exact import exact, ranked
 from palaestra.interp.opened import OpenModel
 from palaestra.interp.prompts import Pairs
@@ -87,10 +88,11 @@ def analyse(opened: OpenModel, plan: Plan, out: Path, say: Say = say_to_stderr) 
     """Analyse a model, writing ``arithmetic.json`` and the maps into a folder; see the module's docstring.
 
     Raises:
-        PalaestraError: The folder holds another analysis or cannot be written; the tokenizer or the numbers do not fit.
+        InterpError: The folder holds another analysis or cannot be written.
+        PalaestraError: The tokenizer or the numbers do not fit.
     """
     described = {"model": opened.name, "plan": json.loads(json.dumps(asdict(plan)))}
-    _claim(out, described)
+    begin(out, described, contents_of(opened), ("arithmetic.json", "summary.json", "index.html", "sweeps/*/*"))
     grids = default_grids(plan.kinds, plan.style, plan.decades)
     progress = _Progress(say)
     begun = time.monotonic()
@@ -128,24 +130,6 @@ def read(folder: Path) -> Result:
             "makes one."
         ) from None
     return found
-
-
-def _claim(out: Path, described: Result) -> None:
-    """Refuse a folder of another analysis; begin again where only the maps of another plan are left."""
-    path = out / "plan.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            if json.loads(path.read_text()) != described:
-                raise PalaestraError(f"{out} holds the analysis of another model or plan; name another folder.")
-        elif any(out.iterdir()):
-            raise PalaestraError(f"{out} holds something else; name a folder that is empty or new.")
-        else:
-            replace_text(path, json.dumps(described, indent=1) + "\n")
-    except ValueError:
-        raise PalaestraError(f"{path} is damaged; name another folder.") from None
-    except OSError as error:
-        raise PalaestraError(f"{out} could not be written ({error.strerror or error}); choose another place.") from None
 
 
 def _arms(opened: OpenModel) -> list[str]:

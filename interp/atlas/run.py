@@ -15,6 +15,7 @@ from palaestra.interp.atlas.page import write_page
 from palaestra.interp.atlas.tokens import CONTEXT, MOST_LOSS, Texts, choose, default_order, read_texts, shipped_text
 from palaestra.interp.atlas.tree import Settings, Tree, grow
 from palaestra.interp.errors import InterpError
+from palaestra.interp.folder import contents_of
 
 if TYPE_CHECKING:
     from palaestra.interp.opened import OpenModel
@@ -66,7 +67,7 @@ def make_atlas(
     explain: Explain | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Tree, dict[str, Any], Path]:
-    """Make an atlas in a folder; what was computed there with the same options is used again.
+    """Make an atlas in a folder; what was computed there of the same weights, tokens and options is used again.
 
     Args:
         opened: The model.
@@ -86,7 +87,7 @@ def make_atlas(
     texts = texts_of(opened, paths, options)
     settings = options.settings
     order = default_order(opened) if options.order is None else options.order
-    key = [opened.name, [str(path) for path in paths], texts.tokens, options.as_json()]
+    key = contents_of(opened, list(texts.rows), list(texts.allowed or ()), options.as_json())
     try:
         work = storage.Work(folder / "work", key)
     except OSError as error:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from palaestra.agents.models.disk import replace_text
@@ -24,21 +23,22 @@ from palaestra.interp.atlas.space import Space, Words
 from palaestra.interp.atlas.tokens import Texts, Tokens
 from palaestra.interp.atlas.tree import Node, Settings, Tree
 from palaestra.interp.errors import InterpError
+from palaestra.interp.folder import save_tensors
 
 FORMAT = 1
 
 
 class Work:
-    """What has been computed, by name; only what was made with the same options is used again.
+    """What has been computed, by name; only what was made of the same things is used again.
 
     Args:
         folder: Where; made if need be.
-        key: Anything that tells one piece of work from another, as JSON data.
+        key: Names what it is made of (`palaestra.interp.folder.contents_of`).
     """
 
-    def __init__(self, folder: Path, key: Any) -> None:
+    def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
-        self.key = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
+        self.key = key
         folder.mkdir(parents=True, exist_ok=True)
 
     def tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -49,10 +49,8 @@ class Work:
                 return load_file(path)
             except Exception:  # a file that was cut short is made again; safetensors has its own errors
                 path.unlink()
-        found = {key: value.contiguous() for key, value in make().items()}
-        partial = path.with_suffix(".partial")
-        save_file(found, partial)
-        partial.replace(path)
+        found = make()
+        save_tensors(found, path)
         return found
 
     def profiled(
@@ -91,8 +89,7 @@ def save(folder: Path, tree: Tree, about: dict[str, Any]) -> None:
         "tree": tree.root.as_json(),
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in arrays.items()}, folder / "tree.safetensors")
+        save_tensors(arrays, folder / "tree.safetensors")
         replace_text(folder / "tree.json", json.dumps(data, indent=1) + "\n")
     except OSError as error:
         raise InterpError(f"{folder} cannot be written ({error.strerror or error}); name another folder.") from None

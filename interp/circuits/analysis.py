@@ -3,12 +3,15 @@
 Everything is found on one half of the pairs and measured on the other. A folder holds what was found, and a run that
 was cut short goes on from it:
 
-    plan.json        what was asked; a folder of another plan is not overwritten
-    nodes.json       scores of components, the first ones measured by patching
-    circuit.json     all edges, best first
-    points/*.json    one evaluated size each
-    summary.json     what is quoted
-    index.html       the page
+    plan.json            what was asked, and of which weights and prompts
+    nodes.json           scores of components, the first ones measured by patching
+    circuit.json         all edges, best first
+    points/*.json        one evaluated size each
+    scores.safetensors   scores of components by prompt [B, n], of edges [writers, readers]
+    summary.json         what is quoted
+    index.html           the page
+
+A folder of another plan is not overwritten; what was made of other weights or prompts is made again.
 """
 
 from __future__ import annotations
@@ -24,9 +27,10 @@ import numpy as np
 from palaestra.agents.models.disk import replace_text
 from palaestra.interp.circuits.circuit import Circuit, discover
 from palaestra.interp.circuits.evaluate import SHARES, Curve, Evaluation, evaluate, summed
+from palaestra.interp.circuits.run import matrix_of
 from palaestra.interp.errors import InterpError
 from palaestra.interp.figures import bars, circuit, heat_map, lines
-from palaestra.interp.folder import begin
+from palaestra.interp.folder import begin, contents_of, save_tensors
 from palaestra.interp.importance import Scores, ranked
 from palaestra.interp.prompts import Pairs
 from palaestra.interp.report import Figure, Page, Table, Text, bracket, number
@@ -35,6 +39,8 @@ from palaestra.trainers.experiments.framework import hardware, versions
 if TYPE_CHECKING:
     from palaestra.interp.opened import OpenModel
 
+FILES = ("circuit.json", "points/*.json", "nodes.json", "scores.safetensors", "summary.json", "index.html")
+"""What a folder holds beside its plan."""
 ENOUGH = 0.85
 """Faithfulness from which on the smallest circuit is drawn."""
 
@@ -78,7 +84,7 @@ def analyse(
     """
     if len(pairs) < 4:
         raise InterpError(f"{len(pairs)} pairs are too few to find a circuit on one half and measure it on the other.")
-    begin(folder, asdict(plan))
+    begin(folder, asdict(plan), contents_of(opened, pairs), FILES)
     (folder / "points").mkdir(exist_ok=True)
     found, held = pairs[slice(0, len(pairs) // 2)], pairs[slice(len(pairs) // 2, None)]
     nodes = ranked(opened, found, nodes=opened.writers(), count=30)
@@ -91,6 +97,7 @@ def analyse(
         points.append(_point(opened, held, whole, share, plan, folder / "points" / f"{share:g}.json"))
         on_step()
     curve = summed(points)
+    save_tensors({"nodes": nodes.by_prompt, "edges": matrix_of(opened, whole)}, folder / "scores.safetensors")
     replace_text(folder / "summary.json", json.dumps(_summary(plan, nodes, whole, curve, len(held)), indent=1) + "\n")
     return _page(opened, plan, nodes, whole, curve, len(held)).write(folder / "index.html")
 

@@ -64,6 +64,7 @@ def attack(
     tokens: Sequence[int] | None = None,
     flips: int = 2,
     candidates: int = 8,
+    batch: int = 8,
 ) -> Attack:
     """Search for prompts on which a behaviour breaks.
 
@@ -76,13 +77,34 @@ def attack(
         tokens: What may be put there; None for the whole vocabulary.
         flips: At most this many a prompt.
         candidates: Tried in a forward pass each, for each flip.
+        batch: Prompts a pass, fewer where logits are many: for each, what a flip would gain is held.
 
     Raises:
         InterpError: There is nothing to flip.
     """
-    allowed = _places(prompts, places)
-    if not allowed.any() or not components:
+    if not _places(prompts, places).any() or not components:
         raise InterpError("there is nothing to attack: give components, and places in front of a prompt's end.")
+    size = opened.fitting(batch, prompts.ids.shape[1])
+    how = (components, through, places, tokens, flips, candidates)
+    found = [_attacked(opened, some, *how) for some in prompts.batches(size)]
+    ids, changed, before, after, restored = (
+        torch.cat([getattr(one, name) for one in found]) for name in ("ids", "flips", "before", "after", "restored")
+    )
+    return Attack(ids, changed, before, after, restored, found[0].passes)
+
+
+def _attacked(
+    opened: OpenModel,
+    prompts: Prompts,
+    components: Sequence[str],
+    through: bool,
+    places: Sequence[int] | None,
+    tokens: Sequence[int] | None,
+    flips: int,
+    candidates: int,
+) -> Attack:
+    """Attack prompts that are computed together."""
+    allowed = _places(prompts, places)
     ids = prompts.ids.clone()
     before = logit_difference(opened(ids), prompts)
     objective, passes = _objective(opened, prompts, ids, components, through), 0

@@ -90,16 +90,34 @@ def edit_effect(
     scale: float = 0.0,
     direction: Tensor | None = None,
     random: int = 10,
+    batch: int = 8,
     seed: int = 0,
 ) -> EditEffect:
-    """Return what an edit does to the behaviour and to the rest, beside the same edit at random components."""
-    before = float(metric(opened(target.ids), target).mean())
-    plain = others.at_end(opened(others.ids)).log_softmax(-1)
+    """Return what an edit does to the behaviour and to the rest, beside the same edit at random components.
+
+    Args:
+        opened: The model.
+        names: Heads and MLPs that are edited.
+        target, others: The behaviour's prompts, and others.
+        metric: Of the behaviour.
+        scale, direction: As for `edited`.
+        random: Draws of as many components of each kind.
+        batch: Prompts a pass.
+        seed: Of the draws.
+    """
+
+    def behaviour() -> float:
+        return float(torch.cat([metric(opened(some.ids), some) for some in target.batches(batch)]).mean())
+
+    def following() -> Tensor:
+        """Return log-probabilities of the next token on other prompts: [B, V]."""
+        return torch.cat([some.at_end(opened(some.ids)).log_softmax(-1) for some in others.batches(batch)])
+
+    before, plain = behaviour(), following()
 
     def effect(chosen: Sequence[str]) -> tuple[float, float]:
         with edited(opened, chosen, scale=scale, direction=direction):
-            after = float(metric(opened(target.ids), target).mean())
-            changed = others.at_end(opened(others.ids)).log_softmax(-1)
+            after, changed = behaviour(), following()
         return after, float((plain.exp() * (plain - changed)).sum(-1).mean())
 
     mine = effect(names)

@@ -42,15 +42,24 @@ def run_circuit(opened: OpenModel, pairs: Pairs, circuit: Circuit) -> Tensor:
 
 def membership(opened: OpenModel, circuit: Circuit) -> Tensor:
     """Return which edges are in a circuit: [writers, readers] of booleans."""
+    return ~torch.isnan(matrix_of(opened, circuit))
+
+
+def matrix_of(opened: OpenModel, circuit: Circuit) -> Tensor:
+    """Return the scores of a circuit's edges, NaN where an edge is not in it: [writers, readers].
+
+    Raises:
+        InterpError: The circuit has edges that the model has not.
+    """
     rows = {name: number for number, name in enumerate(opened.writers())}
     columns = {name: number for number, name in enumerate(readers_of(opened))}
-    kept = torch.zeros(len(rows), len(columns), dtype=torch.bool)
-    for name in circuit.members:
+    found = torch.full((len(rows), len(columns)), torch.nan)
+    for name, score in zip(circuit.members, circuit.scores, strict=True):
         writer, _, reader = name.partition(ARROW)
         if writer not in rows or reader not in columns:
             raise InterpError(f"edge {name} of a circuit of {circuit.model} is not in {opened.name}.")
-        kept[rows[writer], columns[reader]] = True
-    return kept
+        found[rows[writer], columns[reader]] = score
+    return found
 
 
 def _nodes(opened: OpenModel, pairs: Pairs, kept: set[str]) -> Tensor:

@@ -1,14 +1,16 @@
 """`palaestra interp diff`: what training changed, from several sides, as a folder and a page.
 
-    plan.json          what was asked; a folder of another plan is not overwritten
+    plan.json          what was asked, and of which weights and prompts
     switching.json     what each module and layer does, by switching it
     edges.json         edges gained, lost, stronger, weaker; circuits of each model run in the other
     lens.json          what training adds to unrelated texts
     suppression.json   whether what is gone is gone
     crosscoder.json    features of one model only
+    *.safetensors      of the same names: effects and edges by prompt, directions, the crosscoder's weights
     index.html         the page
 
-Each file is one step; a run that was cut short goes on from those that are there.
+Each file is one step; a run that was cut short goes on from those that are there. A folder of another plan is not
+overwritten; what was made of other weights or prompts is made again.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ from palaestra.interp.diff.suppression import suppression
 from palaestra.interp.diff.switching import screen, switch
 from palaestra.interp.diff.texts import changed_pairs, game_texts, texts
 from palaestra.interp.errors import InterpError
-from palaestra.interp.folder import begin
+from palaestra.interp.folder import begin, contents_of, save_tensors
 from palaestra.interp.metrics import Metric, logit_difference
 from palaestra.interp.prompts import Pairs, Prompts
 
+Found = tuple[dict[str, Any], dict[str, torch.Tensor]]
+"""What a step found, as plain data and as tensors."""
 STEPS = ("switching", "edges", "lens", "suppression", "crosscoder")
 
 
@@ -97,10 +101,12 @@ def analyse(
     """Compare and write the folder; return its page.
 
     Raises:
-        InterpError: The folder holds another plan's results.
+        InterpError: The folder holds another plan's results, or cannot be written.
     """
-    begin(folder, asdict(plan))
-    makers: dict[str, Callable[[], dict[str, Any]]] = {
+    contents = contents_of(pair.opened, pair.weights(), prompts, unrelated)
+    files = [f"{name}.{end}" for name in STEPS for end in ("json", "safetensors")]
+    begin(folder, asdict(plan), contents, [*files, "index.html"])
+    makers: dict[str, Callable[[], Found]] = {
         "switching": lambda: _switching(pair, prompts, plan),
         "edges": lambda: _edges(pair, prompts),
         "lens": lambda: _lens(pair, unrelated, plan),
@@ -114,10 +120,13 @@ def analyse(
         if path.is_file():
             found[name] = json.loads(path.read_text(encoding="utf-8"))
             continue
+        tensors: dict[str, torch.Tensor] = {}
         try:
-            found[name] = makers[name]() if pair.modules else {"nothing": "no module differs"}
+            found[name], tensors = makers[name]() if pair.modules else ({"nothing": "no module differs"}, {})
         except InterpError as why:
             found[name] = {"nothing": str(why)}
+        if tensors:
+            save_tensors(tensors, folder / f"{name}.safetensors")
         replace_text(path, json.dumps(found[name], indent=1) + "\n")
     return page_of(plan.base, plan.trained, found, facts_of(pair, prompts, unrelated, plan)).write(
         folder / "index.html"
@@ -145,7 +154,7 @@ def layers_of(pair: Pair) -> dict[str, list[str]]:
     return found
 
 
-def _switching(pair: Pair, prompts: Pairs, plan: DiffPlan) -> dict[str, Any]:
+def _switching(pair: Pair, prompts: Pairs, plan: DiffPlan) -> Found:
     estimate = screen(pair, prompts.clean)
     order = sorted(estimate, key=lambda name: -abs(float(estimate[name].mean())))
     chosen = [*order[: plan.top], *(name for name in pair.modules if name == TABLES)]
@@ -153,60 +162,58 @@ def _switching(pair: Pair, prompts: Pairs, plan: DiffPlan) -> dict[str, Any]:
     told = switch(pair, prompts.clean, logit_difference, modules=chosen)
     layers = switch(pair, prompts.clean, groups=layers_of(pair))
     sizes = {name: size for name, size in pair.sizes().items() if size == size}
-    return {
-        "screened": len(order),
-        "divergence": blind.as_json(),
-        "metric": told.as_json(),
-        "layers": layers.as_json(),
-        "sizes": sizes,
+    kinds = {"divergence": blind, "metric": told, "layers": layers}
+    tensors = {
+        f"{kind}.{way}": getattr(one, way)
+        for kind, one in kinds.items()
+        for way in ("added", "removed", "before", "after")
     }
+    return {"screened": len(order), **{kind: one.as_json() for kind, one in kinds.items()}, "sizes": sizes}, tensors
 
 
-def _edges(pair: Pair, prompts: Pairs) -> dict[str, Any]:
+def _edges(pair: Pair, prompts: Pairs) -> Found:
     half = max(1, len(prompts) // 2)
     diff = compare_edges(pair, prompts[slice(0, half)], steps=5, batch=2)
     cross = cross_faithfulness(pair, diff, prompts[slice(half, None)], batch=2) if len(prompts) > 1 else []
-    return {**diff.as_json(), "cross": cross}
+    return {**diff.as_json(), "cross": cross}, {"before": diff.before, "after": diff.after}
 
 
-def _lens(pair: Pair, unrelated: Prompts, plan: DiffPlan) -> dict[str, Any]:
-    found = {}
+def _lens(pair: Pair, unrelated: Prompts, plan: DiffPlan) -> Found:
+    found: dict[str, Any] = {}
+    directions = {}
     for where, first in (("first", 5), ("all", None)):
         rows = lens(pair, unrelated, first=first, seed=plan.seed)
         found[where] = [one.as_json(pair.opened.text(token for token, _ in one.tokens)) for one in rows]
+        directions[where] = torch.stack([one.direction for one in rows])
         middle = rows[len(rows) // 2]
         found[f"steered_{where}"] = [{"point": middle.point, **steered(pair, unrelated[slice(0, 16)], middle)}]
-    return found
+    return found, directions
 
 
-def _suppression(pair: Pair, prompts: Pairs) -> dict[str, Any]:
+def _suppression(pair: Pair, prompts: Pairs) -> Found:
     """Ask of what the base did and the trained model does less: the metric, or its opposite."""
-    with pair.before() as opened:
-        before = float(logit_difference(opened(prompts.clean.ids), prompts.clean).mean())
-    with pair.after() as opened:
-        after = float(logit_difference(opened(prompts.clean.ids), prompts.clean).mean())
-    sign = 1 if before > after else -1
+    ends = switch(pair, prompts.clean, logit_difference, modules=())
+    sign = 1 if float(ends.before.mean()) > float(ends.after.mean()) else -1
 
     def metric(logits: torch.Tensor, some: Prompts) -> torch.Tensor:
         return sign * logit_difference(logits, some)
 
     chosen: Metric = metric
-    return {
-        "metric": "answer over foil" if sign > 0 else "foil over answer",
-        **suppression(pair, prompts, chosen).as_json(),
-    }
+    found = suppression(pair, prompts, chosen)
+    curves = {name: getattr(found, name) for name in ("restored", "read", "control", "done")}
+    return {"metric": "answer over foil" if sign > 0 else "foil over answer", **found.as_json()}, curves
 
 
-def _crosscoder(pair: Pair, unrelated: Prompts, plan: DiffPlan) -> dict[str, Any]:
+def _crosscoder(pair: Pair, unrelated: Prompts, plan: DiffPlan) -> Found:
     if not plan.crosscoder:
-        return {"nothing": "not asked for"}
+        return {"nothing": "not asked for"}, {}
     point = f"resid{(len(pair.opened.anatomy.blocks) + 1) // 2}"
     before, after = activations(pair, unrelated, point)
     train_on = torch.arange(len(before)) % 4 != 0
     settings = Settings(latents=min(512, 4 * before.shape[1]), k=12, steps=300, batch=256, seed=plan.seed)
     one = train(before[train_on], after[train_on], settings)
     found = scaling(one, before[~train_on], after[~train_on])
-    return {"point": point, "tokens": len(before), **found.as_json()}
+    return {"point": point, "tokens": len(before), **found.as_json()}, dict(one.state_dict())
 
 
 @torch.no_grad()

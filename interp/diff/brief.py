@@ -131,7 +131,8 @@ def first_contexts(replays: Path) -> list[list[int]]:
 
 def _first(opened: OpenModel, prompts: Prompts) -> Tensor:
     """Return log-probabilities of the first token of each reply: [B, V]."""
-    return prompts.at_end(opened(prompts.ids)).float().log_softmax(-1)
+    size = opened.fitting(len(prompts), prompts.ids.shape[1])
+    return torch.cat([some.at_end(opened(some.ids)).float().log_softmax(-1) for some in prompts.batches(size)])
 
 
 def _divergence(a: Tensor, b: Tensor) -> Tensor:

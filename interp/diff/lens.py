@@ -69,8 +69,7 @@ def lens(
     points = [name for name, one in pair.opened.components.items() if one.kind == "residual"]
     differences: dict[str, list[Tensor]] = {point: [] for point in points}
     streams: dict[str, list[Tensor]] = {point: [] for point in points}
-    for start in range(0, len(prompts), batch):
-        some = prompts[slice(start, start + batch)]
+    for some in prompts.batches(pair.opened.fitting(batch, prompts.ids.shape[1])):
         values = {}
         for when, state in (("before", pair.before), ("after", pair.after)):
             with state() as opened, capture(opened, points) as kept:
@@ -119,7 +118,9 @@ def promotion(pair: Pair, directions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def steered(pair: Pair, prompts: Prompts, one: Lens, *, draws: int = 5, seed: int = 0) -> dict[str, float]:
+def steered(
+    pair: Pair, prompts: Prompts, one: Lens, *, draws: int = 5, batch: int = 8, seed: int = 0
+) -> dict[str, float]:
     """Add the difference to the base's stream: how much nearer it comes to the trained model, beside random directions
     of the same length.
 
@@ -127,19 +128,20 @@ def steered(pair: Pair, prompts: Prompts, one: Lens, *, draws: int = 5, seed: in
         ``alone``: KL(after || before) in nats a token; ``steered`` and ``random`` (mean over draws): KL(after ||
         steered base).
     """
-    real = prompts.real().to(pair.opened.device)
     length = float(one.direction.norm())
     generator = torch.Generator().manual_seed(seed)
-    with pair.after() as opened:
-        after = opened(prompts.ids)
-    with pair.before() as opened:
-        alone = float(divergence(after, opened(prompts.ids), real).mean())
-        if not length:
-            return {"alone": alone, "steered": alone, "random": alone}
-
-        def near(direction: Tensor) -> float:
-            with intervene(opened, Steer(one.point, direction, length)):
-                return float(divergence(after, opened(prompts.ids), real).mean())
-
-        random = [near(torch.randn(one.direction.shape, generator=generator)) for _ in range(draws)]
-        return {"alone": alone, "steered": near(one.direction), "random": sum(random) / draws}
+    random = [torch.randn(one.direction.shape, generator=generator) for _ in range(draws if length else 0)]
+    found: list[Tensor] = []
+    for some in prompts.batches(pair.opened.fitting(batch, prompts.ids.shape[1])):
+        with pair.after() as opened:
+            after = opened(some.ids)
+        with pair.before() as opened:
+            rows = [divergence(after, opened(some.ids), some.real())]
+            for direction in (one.direction, *random) if length else ():
+                with intervene(opened, Steer(one.point, direction, length)):
+                    rows.append(divergence(after, opened(some.ids), some.real()))
+        found.append(torch.stack(rows))
+    means = torch.cat(found, 1).mean(1).tolist()
+    if not length:
+        return dict.fromkeys(("alone", "steered", "random"), means[0])
+    return {"alone": means[0], "steered": means[1], "random": sum(means[2:]) / draws}

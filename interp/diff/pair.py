@@ -128,6 +128,12 @@ class Pair:
         with self.after(()) as opened:
             yield opened
 
+    def weights(self) -> list[Any]:
+        """Return what is switched, as plain data and tensors: names, adapters, and weights of a second whole model."""
+        return [
+            [name, one.before, one.after, [after for _, _, after in one.weights]] for name, one in self.switches.items()
+        ]
+
     def sizes(self) -> dict[str, float]:
         """Return the Frobenius norms of the changes, which is the least that a diff can say."""
         return {name: switch.size() for name, switch in self.switches.items()}

@@ -34,7 +34,8 @@ from palaestra.interp.diff.pair import Pair
 from palaestra.interp.importance.scores import bootstrap
 from palaestra.interp.intervene import Patch, intervene
 from palaestra.interp.metrics import Metric, logit_difference
-from palaestra.interp.prompts import Pairs
+from palaestra.interp.opened import OpenModel
+from palaestra.interp.prompts import Pairs, Prompts
 
 Verdict = Literal["suppressed", "gone", "kept", "unclear"]
 KEPT = 0.5
@@ -76,65 +77,76 @@ class Suppression:
 
 
 @torch.no_grad()
-def suppression(pair: Pair, prompts: Pairs, metric: Metric = logit_difference) -> Suppression:
+def suppression(pair: Pair, prompts: Pairs, metric: Metric = logit_difference, *, batch: int = 8) -> Suppression:
     """Ask whether the behaviour that a metric measures is gone or suppressed in the trained model.
 
     Args:
         pair: The base, which has the behaviour, and the trained model.
         prompts: Clean prompts on which the base has it, and corrupt ones on which it has not.
         metric: Higher where the behaviour is.
+        batch: Prompts a pass, fewer where logits are many; their residual streams are what memory holds.
 
     Raises:
         InterpError: The base's metric is the same on clean and corrupt prompts, so it has no such behaviour.
     """
-    clean, corrupt = prompts.clean, prompts.corrupt
     points = [name for name, one in pair.opened.components.items() if one.kind == "residual"]
-    with pair.before() as opened:
-        with capture(opened, points) as kept:
-            before = metric(opened(clean.ids), clean)
-            ours = {point: kept[point] for point in points}
-        reference = metric(opened(corrupt.ids), clean)
-        differ(before, reference)
-        at_end = torch.zeros(clean.ids.shape, dtype=torch.bool)
-        at_end[torch.arange(len(clean)), clean.ends] = True
-        done = []
-        for point in points:
-            with intervene(opened, Patch(point, ours[point], at_end)):
-                done.append(metric(opened(corrupt.ids), clean))
-    with pair.after() as opened:
-        with capture(opened, points) as kept:
-            after = metric(opened(clean.ids), clean)
-            theirs = {point: kept[point] for point in points}
-        restored, control = [], []
-        other = torch.roll(torch.arange(len(clean)), 1)
-        for point in points:
-            with intervene(opened, Patch(point, ours[point])):
-                restored.append(metric(opened(clean.ids), clean))
-            with intervene(opened, Patch(point, _shuffled(ours[point], other))):
-                control.append(metric(opened(clean.ids), clean))
-    read = []
-    with pair.before() as opened:
-        for point in points:
-            with intervene(opened, Patch(point, theirs[point])):
-                read.append(metric(opened(clean.ids), clean))
+    others = prompts.clean[torch.roll(torch.arange(len(prompts)), 1)]
+    size = pair.opened.fitting(batch, prompts.clean.ids.shape[1])
+    parts = [
+        _measured(pair, some, other, points, metric)
+        for some, other in zip(prompts.batches(size), others.batches(size), strict=True)
+    ]
+    runs = {name: [torch.cat(rows) for rows in zip(*(part[name] for part in parts), strict=True)] for name in parts[0]}
+    before, after, reference = runs.pop("ends")
+    differ(before, reference)
     lost = before - after
     curves = {
-        "restored": _shares(restored, after, lost),
-        "control": _shares(control, after, lost),
-        "read": _shares(read, after, lost),
-        "done": _shares(done, reference, before - reference),
+        "restored": _shares(runs["restored"], after, lost),
+        "control": _shares(runs["control"], after, lost),
+        "read": _shares(runs["read"], after, lost),
+        "done": _shares(runs["done"], reference, before - reference),
     }
     ends = [float(one.mean()) for one in (before, after, reference)]
     entrance = max((i for i in range(len(points)) if float(curves["done"][i, 0]) < 0.5), default=0)
-    own = _shares([restored[entrance]], control[entrance], lost)[0]
+    own = _shares([runs["restored"][entrance]], runs["control"][entrance], lost)[0]
     return Suppression(
         tuple(points), **curves, before=ends[0], after=ends[1], reference=ends[2], entrance=entrance, own=own,
         verdict=_verdict(ends, curves["restored"][entrance], own),
     )  # fmt: skip
 
 
-def _shuffled(value: Tensor, rows: Tensor) -> Tensor:
-    return value[rows.to(value.device)]
+def _measured(
+    pair: Pair, prompts: Pairs, others: Prompts, points: list[str], metric: Metric
+) -> dict[str, list[Tensor]]:
+    """Return metrics [B] of each run: one a point, and the three ends before, after and reference."""
+    clean, corrupt = prompts.clean, prompts.corrupt
+
+    def streams(opened: OpenModel, some: Prompts) -> tuple[Tensor, dict[str, Tensor]]:
+        with capture(opened, points) as kept:
+            found = metric(opened(some.ids), some)
+        return found, {point: kept[point] for point in points}
+
+    def patched(opened: OpenModel, some: Prompts, values: dict[str, Tensor], at: Tensor | None = None) -> list[Tensor]:
+        found = []
+        for point in points:
+            with intervene(opened, Patch(point, values[point], at)):
+                found.append(metric(opened(some.ids), clean))
+        return found
+
+    with pair.before() as opened:
+        before, ours = streams(opened, clean)
+        reference = metric(opened(corrupt.ids), clean)
+        at_end = torch.arange(clean.ids.shape[1])[None] == clean.ends[:, None]
+        done = patched(opened, corrupt, ours, at_end)
+        _, strange = streams(opened, others)
+    with pair.after() as opened:
+        after, theirs = streams(opened, clean)
+        restored, control = patched(opened, clean, ours), patched(opened, clean, strange)
+    with pair.before() as opened:
+        read = patched(opened, clean, theirs)
+    return {
+        "ends": [before, after, reference], "restored": restored, "control": control, "read": read, "done": done
+    }  # fmt: skip
 
 
 def _shares(runs: list[Tensor], zero: Tensor, whole: Tensor) -> Tensor:

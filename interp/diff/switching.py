@@ -102,10 +102,15 @@ def divergence(p: Tensor, q: Tensor, real: Tensor) -> Tensor:
         p, q: Logits [B, T, V].
         real: Where there are tokens [B, T].
     """
-    first, second = p.double().log_softmax(-1), q.double().log_softmax(-1)
-    by_token = (first.exp() * (first - second)).sum(-1)
-    weights = real.to(by_token)
+    weights = real.to(p.device, torch.float64)
+    # a place at a time: in float64, four tensors of the logits' size would be held beside them
+    by_token = torch.stack([_kl(p[:, place].double(), q[:, place].double()) for place in range(p.shape[1])], 1)
     return ((by_token * weights).sum(-1) / weights.sum(-1)).float()
+
+
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    first, second = p.log_softmax(-1), q.log_softmax(-1)
+    return (first.exp() * (first - second)).sum(-1)
 
 
 def switch(
@@ -126,41 +131,58 @@ def switch(
         metric: None for the divergence of next-token distributions.
         modules: Which modules, all that differ if not given.
         groups: Sets of modules, by name, that are switched together, in place of ``modules``.
-        batch: Prompts a pass.
+        batch: Prompts a pass, fewer where logits are many.
         on_pass: Called after each pair of passes, for progress.
     """
     sets: Mapping[str, Sequence[str]] = (
         groups if groups is not None else {name: (name,) for name in (pair.modules if modules is None else modules)}
     )
     parts: list[tuple[Tensor, ...]] = []
-    for start in range(0, len(prompts), batch):
-        some = prompts[slice(start, start + batch)]
-        real = some.real().to(pair.opened.device)
-
-        def run(names: Iterable[str], some: Prompts = some) -> Tensor:
-            with pair.after(names) as opened:
-                return opened(some.ids)
-
-        base, trained = run(()), run(pair.modules)
+    for some in prompts.batches(pair.opened.fitting(batch, prompts.ids.shape[1])):
+        away = _Away(pair, some, metric)
         added, removed = [], []
         for chosen in sets.values():
-            alone, without = run(chosen), run(set(pair.modules) - set(chosen))
-            if metric is None:
-                added.append(divergence(alone, base, real))
-                removed.append(divergence(trained, without, real))
-            else:
-                added.append(metric(alone, some) - metric(base, some))
-                removed.append(metric(trained, some) - metric(without, some))
+            added.append(away.from_base(chosen))
+            removed.append(away.to_trained(set(pair.modules) - set(chosen)))
             on_pass()
-        if metric is None:
-            ends = (torch.zeros(len(some)), divergence(trained, base, real))
-        else:
-            ends = (metric(base, some), metric(trained, some))
         empty = torch.zeros(len(some), 0)
-        parts.append((torch.stack(added, 1) if added else empty, torch.stack(removed, 1) if removed else empty, *ends))
+        parts.append(
+            (torch.stack(added, 1) if added else empty, torch.stack(removed, 1) if removed else empty, *away.ends())
+        )
     added_all, removed_all, start_all, end_all = (torch.cat([part[i].cpu() for part in parts]) for i in range(4))
     name = "divergence" if metric is None else getattr(metric, "__name__", "metric")
     return Switched(tuple(sets), added_all, removed_all, start_all, end_all, name)
+
+
+class _Away:
+    """How far states of a pair are from its ends on some prompts; of logits, only those of the ends are kept."""
+
+    def __init__(self, pair: Pair, prompts: Prompts, metric: Metric | None) -> None:
+        self.pair, self.prompts, self.metric = pair, prompts, metric
+        self.real = prompts.real()
+        self.base, self.trained = self._run(()), self._run(pair.modules)
+
+    def _run(self, names: Iterable[str]) -> Tensor:
+        """Return the metric [B], or logits [B, T, V] where divergences are asked for."""
+        with self.pair.after(names) as opened:
+            logits = opened(self.prompts.ids)
+        return logits if self.metric is None else self.metric(logits, self.prompts)
+
+    def from_base(self, names: Iterable[str]) -> Tensor:
+        """Return what modules put into the base do: [B]."""
+        found = self._run(names)
+        return divergence(found, self.base, self.real) if self.metric is None else found - self.base
+
+    def to_trained(self, names: Iterable[str]) -> Tensor:
+        """Return what the trained model has over the base with these modules: [B]."""
+        found = self._run(names)
+        return divergence(self.trained, found, self.real) if self.metric is None else self.trained - found
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Return the metric before and after, or 0 and the whole divergence: [B] each."""
+        if self.metric is not None:
+            return self.base, self.trained
+        return torch.zeros(len(self.prompts)), divergence(self.trained, self.base, self.real)
 
 
 def screen(pair: Pair, prompts: Prompts, metric: Metric | None = None, *, batch: int = 8) -> dict[str, Tensor]:
@@ -175,8 +197,7 @@ def screen(pair: Pair, prompts: Prompts, metric: Metric | None = None, *, batch:
     names = [name for name in pair.modules if name != TABLES]
     places = {name: Component(name, "delta", None, Slice(pair.switches[name].modules[0], "output")) for name in names}
     parts: list[dict[str, Tensor]] = []
-    for start in range(0, len(prompts), batch):
-        some = prompts[slice(start, start + batch)]
+    for some in prompts.batches(pair.opened.fitting(batch, prompts.ids.shape[1])):
         real = some.real().to(pair.opened.device)
         reference = None
         if metric is None:

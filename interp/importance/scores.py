@@ -42,9 +42,10 @@ class Scores:
         """Return the values summed over places: [B, n]."""
         return self.values.sum(-1) if self.values.ndim == 3 else self.values
 
-    def interval(self, level: float = 0.95, samples: int = 1000, seed: int = 0) -> Tensor:
-        """Return the bootstrap interval of the mean over prompts: [n, 2]; of no width where there is one prompt."""
-        return bootstrap(self.by_prompt, level, samples, seed)
+    def interval(self, level: float = 0.95, samples: int = 1000, seed: int = 0, groups: Tensor | None = None) -> Tensor:
+        """Return the bootstrap interval of the mean over prompts, or groups of them, as in `bootstrap`: [n, 2]; of no
+        width where there is one."""
+        return bootstrap(self.by_prompt, level, samples, seed, groups)
 
     def __getitem__(self, name: str) -> Tensor:
         """Return one component's values: [B] or [B, T]."""
@@ -61,9 +62,9 @@ class Scores:
         index = torch.tensor([self.names.index(name) for name in chosen])
         return replace(self, names=chosen, values=self.values[:, index])
 
-    def as_json(self) -> dict[str, Any]:
-        """Return means and intervals by component, with what they are of."""
-        intervals = self.interval().tolist()
+    def as_json(self, groups: Tensor | None = None) -> dict[str, Any]:
+        """Return means and intervals by component, with what they are of; ``groups`` as in `bootstrap`."""
+        intervals = self.interval(groups=groups).tolist()
         return {
             "method": self.method,
             "prompts": int(self.values.shape[0]),
@@ -77,13 +78,29 @@ class Scores:
         }
 
 
-def bootstrap(values: Tensor, level: float = 0.95, samples: int = 1000, seed: int = 0) -> Tensor:
-    """Return the percentile interval of the mean of rows: [n, 2] from [B, n]."""
+def bootstrap(
+    values: Tensor, level: float = 0.95, samples: int = 1000, seed: int = 0, groups: Tensor | None = None
+) -> Tensor:
+    """Return the percentile interval of the mean of rows: [n, 2] from [B, n].
+
+    Args:
+        values: One row an observation.
+        level: Of the interval.
+        samples: Draws.
+        seed: Of the draws.
+        groups: [B] number of the group that a row belongs to, such as its problem: whole groups are drawn, because
+            rows of one are alike (cluster bootstrap; Davison & Hinkley 1997, section 3.8). None: each row is its own.
+    """
     values = values if values.dtype == torch.float64 else values.float()  # quantiles need it
-    rows = values.shape[0]
-    draws = torch.randint(rows, (samples, rows), generator=torch.Generator().manual_seed(seed))
-    weights = torch.zeros(samples, rows).scatter_add_(1, draws, torch.ones(samples, rows)) / rows
-    means = weights.to(values) @ values
+    if groups is None:
+        groups = torch.arange(values.shape[0])
+    _, group = groups.unique(return_inverse=True)
+    count = int(group.max()) + 1
+    totals = values.new_zeros(count, values.shape[1]).index_add_(0, group.to(values.device), values)
+    sizes = group.bincount(minlength=count).to(values)
+    draws = torch.randint(count, (samples, count), generator=torch.Generator().manual_seed(seed))
+    weights = torch.zeros(samples, count).scatter_add_(1, draws, torch.ones(samples, count)).to(values)
+    means = weights @ totals / (weights @ sizes)[:, None]
     tail = (1 - level) / 2
     return torch.quantile(means, torch.tensor([tail, 1 - tail]).to(values), dim=0).T
 

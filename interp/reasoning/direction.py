@@ -1,14 +1,16 @@
 """A direction for a way of going on: difference of means, and what it does.
 
 A direction is fitted on the residual stream of every layer at points where a way is right against places where it is
-not, on one half of the problems. On the other half it is asked, at each layer,
+not, on one half of the problems; there it is also chosen which layer's is used. On the other half it is asked, at each
+layer,
 
     does it tell the two apart         AUROC, beside that of shuffled labels (fitted to and asked for)
     is it sufficient                   added (at its own length) where another way is right, it makes the way likelier
     is it necessary                    set to its mean elsewhere where the way is right, it makes the way less likely
 
-Both effects are in nats of log-odds, and beside those of other directions of equal length: half of them isotropic, half
-differences of means between random halves of the places where the way is not right, which lie where activations vary.
+Both effects are in nats of log-odds, with intervals over problems (points of one problem are alike), beside those of
+other directions of equal length: half of them isotropic, half differences of means between random halves of the places
+where the way is not right, which lie where activations vary.
 (Shuffling the labels themselves would not do for these: where the way is most of the variance, differences of shuffled
 means point along it, and made as long they are it.) Formula of the difference of means: Marks and
 Tegmark, arXiv 2310.06824; the intervention follows Arditi et al., arXiv 2406.11717.
@@ -83,6 +85,8 @@ class Direction:
         auroc_null: The same with shuffled labels.
         added, removed: [B] gain and loss of log-odds on the other half: sufficiency and necessity.
         added_null, removed_null: [R] mean effects of random directions of equal length.
+        groups: [B] problems of the points of ``added``, and of those of ``removed``.
+        chosen_by: Mean gain of log-odds on the half that it was fitted on.
     """
 
     site: str
@@ -94,6 +98,8 @@ class Direction:
     removed: Tensor
     added_null: Tensor
     removed_null: Tensor
+    groups: tuple[Tensor, Tensor]
+    chosen_by: float
 
     def as_json(self) -> dict[str, Any]:
         """Return means with intervals and the spread of the null."""
@@ -102,16 +108,17 @@ class Direction:
             "length": float(self.vector.norm()),
             "auroc": self.auroc,
             "auroc_null": [min(self.auroc_null), max(self.auroc_null)],
-            "added": interval(self.added),
+            "chosen_by": self.chosen_by,
+            "added": interval(self.added, self.groups[0]),
             "added_null": _spread(self.added_null),
-            "removed": interval(self.removed),
+            "removed": interval(self.removed, self.groups[1]),
             "removed_null": _spread(self.removed_null),
         }
 
 
-def interval(values: Tensor) -> dict[str, float]:
-    """Return mean and bootstrap interval of the mean."""
-    low, high = bootstrap(values.float()[:, None])[0].tolist()
+def interval(values: Tensor, groups: Tensor | None = None) -> dict[str, float]:
+    """Return mean and bootstrap interval of the mean of values [B]; with ``groups`` [B], whole groups are drawn."""
+    low, high = bootstrap(values.float()[:, None], groups=groups)[0].tolist()
     return {"mean": float(values.float().mean()), "low": low, "high": high, "n": len(values)}
 
 
@@ -124,11 +131,21 @@ def _spread(values: Tensor) -> dict[str, float]:
     }
 
 
+def first_half(*groups: Tensor) -> list[Tensor]:
+    """Return which points are of the first half of the problems, every other one of those that occur: [B] of booleans.
+
+    Args:
+        *groups: [B] numbers of problems, of one set of points or several that are divided alike.
+    """
+    known = torch.cat(groups).unique()
+    return [torch.searchsorted(known, one) % 2 == 0 for one in groups]
+
+
 def fit(
     opened: OpenModel,
     positive: Prompts,
     negative: Prompts,
-    halves: tuple[Tensor, Tensor],
+    groups: tuple[Tensor, Tensor],
     *,
     sites: Sequence[str] | None = None,
     points: Tensor | None = None,
@@ -142,7 +159,7 @@ def fit(
         opened: The model.
         positive: Prompts that end where the way is right; answers are its tokens.
         negative: Prompts that end elsewhere, with the same answers.
-        halves: Booleans [P] and [N]: what is fitted on; the rest is asked.
+        groups: [P] and [N] numbers of problems; on every other one is fitted, and the rest is asked.
         sites: Residual streams; None for all behind the first block.
         points: [N] booleans: negatives where some way has to be chosen, at which sufficiency is asked; None for all.
         randoms: Directions of the null.
@@ -152,15 +169,16 @@ def fit(
     Raises:
         InterpError: A half is empty.
     """
-    fitted, negatives = halves
+    fitted, negatives = first_half(*groups)
     asked = torch.ones(len(negative), dtype=torch.bool) if points is None else points
-    to_add = negative[~negatives & asked] if bool((~negatives & asked).any()) else None
-    if int(fitted.sum()) < 1 or int(negatives.sum()) < 2 or fitted.all() or to_add is None:
+    here, there = negatives & asked, ~negatives & asked
+    if not fitted.any() or int(negatives.sum()) < 2 or fitted.all() or not here.any() or not there.any():
         raise InterpError("too few points to fit a direction on one half and ask it on the other; take more problems.")
     names = list(sites or [f"resid{layer}" for layer in range(1, len(opened.anatomy.blocks) + 1)])
     high, low = (at_ends(opened, one, names, batch) for one in (positive, negative))
-    held = positive[~fitted]
-    plain_held, plain_add = measured(opened, held, batch=batch), measured(opened, to_add, batch=batch)
+    held, to_add, to_choose = positive[~fitted], negative[there], negative[here]
+    plain_held, plain_add, plain_choose = (measured(opened, one, batch=batch) for one in (held, to_add, to_choose))
+    asked_of = (groups[1][there], groups[0][~fitted])
     generator = torch.Generator().manual_seed(seed)
     found = []
     for name in names:
@@ -191,6 +209,8 @@ def fit(
                 removed,
                 torch.stack([one.mean() for one, _ in others]),
                 torch.stack([one.mean() for _, one in others]),
+                asked_of,
+                float((measured(opened, to_choose, _adding(name, vector), batch) - plain_choose).mean()),
             )
         )
     return found
@@ -199,11 +219,13 @@ def fit(
 def chosen(directions: Sequence[Direction], share: float = 0.5) -> Direction:
     """Return the earliest direction whose sufficiency is at least ``share`` of the largest before the last layer.
 
+    That is asked on the half of the problems that directions were fitted on: what is reported was not chosen by itself.
+
     At the last layer any direction of the unembedding would do, so it is only taken where there is no other.
     """
     before = list(directions[:-1]) or list(directions)
-    most = max(float(one.added.mean()) for one in before)
-    return next((one for one in before if float(one.added.mean()) >= share * most), before[-1])
+    most = max(one.chosen_by for one in before)
+    return next((one for one in before if one.chosen_by >= share * most), before[-1])
 
 
 def random_like(vector: Tensor, count: int, seed: int) -> list[Tensor]:

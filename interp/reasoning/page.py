@@ -89,9 +89,10 @@ def _components(found: Mapping[str, Any], way: str) -> list[Part]:
     first = order[:12]
     parts: list[Part] = [
         Text(
-            f"{found['pairs']} points with twins: the same words, but the question asks for something else, so that "
-            f"the right way on is “{found['other']}”. Log-odds of {way}: {found['scores']['clean']:.2f} at the points, "
-            f"{found['scores']['corrupt']:.2f} at the twins."
+            f"{found['pairs']} points of {found['problems']} problems, with twins: the same words, but the question "
+            f"asks for something else, so that the right way on is “{found['other']}”. Log-odds of {way}: "
+            f"{found['scores']['clean']:.2f} at the points, {found['scores']['corrupt']:.2f} at the twins. Components "
+            "are ranked on one half of the problems, and sets of them measured on the other."
         ),
         Figure(
             figures.bars(
@@ -99,7 +100,7 @@ def _components(found: Mapping[str, Any], way: str) -> list[Part]:
                 "nats of log-odds",
                 {name: tuple(scores[name][key] for key in ("mean", "low", "high")) for name in first},
             ),
-            note="The loss of log-odds when the component carries its value of the twin; 95 % over points.",
+            note="The loss of log-odds when the component carries its value of the twin; 95 % over problems.",
         ),
     ]
     series: dict[str, tuple[list[float], list[float]]] = {}
@@ -115,7 +116,7 @@ def _components(found: Mapping[str, Any], way: str) -> list[Part]:
         Figure(
             figures.lines("The first k components", "components", "share of the difference", series, bands, log=True),
             note="Necessity: taken to the twin's values, the way becomes less likely. Sufficiency: transplanted into "
-            "the twin, it becomes as likely. Bands: 95 % over points; of random sets as large, 95 % of sets.",
+            "the twin, it becomes as likely. Bands: 95 % over problems; of random sets as large, 95 % of sets.",
         )
     )
     rows = [
@@ -143,7 +144,8 @@ def _null(one: Mapping[str, float]) -> str:
 def _directions(found: Mapping[str, Any]) -> list[Part]:
     parts: list[Part] = [
         Text(
-            "Difference of means, fitted on half of the problems and asked on the other half. Added: log-odds of the "
+            "Difference of means: fitted, and the layer that is used chosen, on half of the problems, and asked on the "
+            "other half. Added: log-odds of the "
             "way gained where another way is right. Removed: log-odds lost where it is right, the direction set to its "
             "mean elsewhere. Random: directions of the same length, isotropic, or between random halves of the rest."
         )

@@ -6,7 +6,8 @@ With m the metric, clean prompts the points and corrupt prompts their twins:
     sufficiency(K)  (m(twins with K from the points) - m(corrupt)) / (m(clean) - m(corrupt)), the transplant
 
 Both are 0 for no component and 1 for all of them (embeddings aside, which carry the question itself). They stand beside
-random sets of as many heads and MLPs.
+random sets of as many heads and MLPs. Components are ranked on one half of the problems and the first k are measured on
+the other, so that what is reported of them was not chosen to be large; intervals are over problems.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import torch
 from torch import Tensor
 
 from palaestra.interp.capture import capture
+from palaestra.interp.errors import InterpError
 from palaestra.interp.importance import Scores, ranked
 from palaestra.interp.intervene import Patch, intervene
 from palaestra.interp.opened import OpenModel
 from palaestra.interp.prompts import Pairs
-from palaestra.interp.reasoning.direction import at_ends, ends_of, interval, odds
+from palaestra.interp.reasoning.direction import at_ends, ends_of, first_half, interval, odds
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -33,13 +35,14 @@ class Sets:
     """Components in order, and what the first k do.
 
     Attributes:
-        scores: Of all components that write, embeddings aside; the first ones measured.
+        scores: Of all components that write, embeddings aside, on the first half; the first ones measured.
         order: Names, most important first; signs are kept: those that speak against the way come last.
         sizes: k.
-        necessity, sufficiency: [k, B] of each pair.
+        necessity, sufficiency: [k, B] of each pair of the second half.
         necessity_null, sufficiency_null: [k, R] means of random sets.
         by_site: Share of the metric that comes along when the whole residual stream is transplanted where the prompt
             ends: mean, low, high by layer.
+        groups: Problems of the pairs of the first half, and [B] of the second.
     """
 
     scores: Scores
@@ -50,6 +53,7 @@ class Sets:
     necessity_null: Tensor
     sufficiency_null: Tensor
     by_site: dict[str, dict[str, float]]
+    groups: tuple[Tensor, Tensor]
 
     def as_json(self) -> dict[str, Any]:
         """Return means, intervals and nulls by size."""
@@ -58,7 +62,7 @@ class Sets:
             return [
                 {
                     "size": size,
-                    **interval(one),
+                    **interval(one, self.groups[1]),
                     "null": {
                         "mean": float(other.mean()),
                         "low": float(other.quantile(0.025)),
@@ -70,7 +74,7 @@ class Sets:
 
         return {
             "order": self.order,
-            "scores": self.scores.as_json(),
+            "scores": self.scores.as_json(self.groups[0]),
             "necessity": rows(self.necessity, self.necessity_null),
             "sufficiency": rows(self.sufficiency, self.sufficiency_null),
             "by_site": self.by_site,
@@ -85,6 +89,7 @@ def nodes_of(opened: OpenModel) -> list[str]:
 def sets(
     opened: OpenModel,
     pairs: Pairs,
+    groups: Tensor,
     *,
     randoms: int = 20,
     measured: int = 30,
@@ -94,11 +99,25 @@ def sets(
 ) -> Sets:
     """Rank components by patching and measure the first k, beside random sets.
 
+    Args:
+        opened: The model.
+        pairs: Points and their twins.
+        groups: [B] number of the problem of each.
+        randoms: Random sets of each size.
+        measured: Components that are patched one by one, the first ones by an estimate.
+        sizes: k.
+        batch: Pairs a pass.
+        seed: Of random sets.
+
     Raises:
-        InterpError: The metric does not differ between points and twins.
+        InterpError: The metric does not differ between points and twins, or all points are of one problem.
     """
+    (first_of,) = first_half(groups)
+    if bool(first_of.all()):
+        raise InterpError("all points are of one problem, so components cannot be ranked on other ones; take more.")
+    found_on, pairs = pairs[first_of], pairs[~first_of]
     nodes = nodes_of(opened)
-    scores = ranked(opened, pairs, odds, nodes=nodes, count=min(measured, len(nodes)), batch=batch)
+    scores = ranked(opened, found_on, odds, nodes=nodes, count=min(measured, len(nodes)), batch=batch)
     mean = scores.mean
     order = [scores.names[int(one)] for one in mean.argsort(descending=True, stable=True)]
     used = [size for size in sizes if size < len(order)]
@@ -119,7 +138,8 @@ def sets(
         torch.stack(sufficiency),
         torch.stack([one[0] for one in nulls]),
         torch.stack([one[1] for one in nulls]),
-        transplanted(opened, pairs, batch),
+        transplanted(opened, pairs, groups[~first_of], batch),
+        (groups[first_of], groups[~first_of]),
     )
 
 
@@ -155,7 +175,7 @@ def _effects(opened: OpenModel, pairs: Pairs, names: Sequence[str], batch: int) 
     return (clean - torch.cat(without)) / whole, (torch.cat(given) - corrupt) / whole
 
 
-def transplanted(opened: OpenModel, pairs: Pairs, batch: int = 8) -> dict[str, dict[str, float]]:
+def transplanted(opened: OpenModel, pairs: Pairs, groups: Tensor, batch: int = 8) -> dict[str, dict[str, float]]:
     """Return, by layer, the share of the metric that the residual stream at the point alone carries over."""
     sites = [f"resid{layer}" for layer in range(1, len(opened.anatomy.blocks) + 1)]
     clean = at_ends(opened, pairs.clean, sites, batch)
@@ -170,4 +190,4 @@ def transplanted(opened: OpenModel, pairs: Pairs, batch: int = 8) -> dict[str, d
             with intervene(opened, Patch(site, value, ends_of(some.corrupt))):
                 found[site].append(odds(opened(some.corrupt.ids), some.corrupt) - before)
     size = torch.cat(whole).mean()
-    return {site: interval(torch.cat(parts) / size) for site, parts in found.items()}
+    return {site: interval(torch.cat(parts) / size, groups) for site, parts in found.items()}

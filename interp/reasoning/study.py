@@ -4,14 +4,13 @@
     directions.safetensors  the directions, by way and layer
     index.html              the page
 
-What is done is kept in ``parts/`` as it is finished, so that a call that was cut goes on; a folder belongs to one plan.
+What is done is kept in ``parts/`` as it is finished, so that a call that was cut goes on; a folder belongs to one plan,
+and what was measured of other weights is measured again.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ import torch
 from torch import Tensor
 
 from palaestra.agents.models.cache import Say, say_to_stderr
-from palaestra.agents.models.disk import replace_text
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs.errors import OptionError
-from palaestra.interp.errors import InterpError
+from palaestra.interp.folder import contents_of
 from palaestra.interp.opened import OpenModel, open_model
 from palaestra.interp.reasoning.contexts import (
     Spot,
@@ -40,6 +38,7 @@ from palaestra.interp.reasoning.contexts import (
 )
 from palaestra.interp.reasoning.direction import Direction, chosen, fit, interval, random_like
 from palaestra.interp.reasoning.dose import measures, respond
+from palaestra.interp.reasoning.parts import Parts
 from palaestra.interp.reasoning.problems import Problem, Setting, Way, problems, setting
 from palaestra.interp.reasoning.sets import sets
 from palaestra.interp.reasoning.tokens import token_meaning
@@ -106,9 +105,12 @@ def study(plan: ReasoningPlan, out: Path, say: Say = say_to_stderr) -> dict[str,
     """
     from palaestra.interp.reasoning.page import write_page
 
-    parts = _Parts(out, plan, say)
     one = setting(plan.setting)
     opened = open_model(plan.model, dtype=plan.dtype)
+    source = ModelSource.parse(plan.model)
+    base = plan.base or (str(source.base) if source.adapter else "")
+    known = [ModelSource.parse(base)] if base else []
+    parts = Parts(out, asdict(plan), contents_of(opened, known), say)
     given = problems(one, plan.problems, plan.seed)
     texts = parts.make(
         "texts", lambda: [[some.text, some.tokens, some.finished] for some in replies(opened, one, given, batch=64)]
@@ -129,7 +131,6 @@ def study(plan: ReasoningPlan, out: Path, say: Say = say_to_stderr) -> dict[str,
     else:
         _components(opened, one, points, plan, parts, found)
         directions = _directions(opened, one, points, written, plan, parts, found)
-        base = plan.base or (str(ModelSource.parse(plan.model).base) if ModelSource.parse(plan.model).adapter else "")
         if base:
             found["tokens"] = parts.make("tokens", lambda: _tokens(opened, base, one, written, plan, say))
         _doses(opened, one, plan, parts, found, directions)
@@ -142,13 +143,14 @@ def study(plan: ReasoningPlan, out: Path, say: Say = say_to_stderr) -> dict[str,
 
 def _replies(written: list[Written]) -> dict[str, Any]:
     values = {name: interval(one) for name, one in measures(written).items()}
-    known = [point for one in written for point in one.points if point.right is not None]
-    values["chooses_right"] = interval(torch.tensor([float(point.way == point.right) for point in known] or [0.0]))
+    known = [(group, point) for group, one in enumerate(written) for point in one.points if point.right is not None]
+    chose = torch.tensor([float(point.way == point.right) for _, point in known] or [0.0])
+    values["chooses_right"] = interval(chose, torch.tensor([group for group, _ in known] or [0]))
     return values
 
 
 def _components(
-    opened: OpenModel, one: Setting, points: list[Spot], plan: ReasoningPlan, parts: _Parts, found: dict[str, Any]
+    opened: OpenModel, one: Setting, points: list[Spot], plan: ReasoningPlan, parts: Parts, found: dict[str, Any]
 ) -> None:
     found["components"] = {}
     for way, other in CONTRASTS:
@@ -156,9 +158,16 @@ def _components(
         def measure(way: Way = way, other: Way = other) -> dict[str, Any]:
             some = contrast(opened, one, points, way, other, plan.pairs)
             one_set = sets(
-                opened, some.pairs, randoms=plan.randoms, measured=plan.measured, batch=plan.batch, seed=plan.seed
+                opened,
+                some.pairs,
+                some.groups,
+                randoms=plan.randoms,
+                measured=plan.measured,
+                batch=plan.batch,
+                seed=plan.seed,
             )
-            return {**one_set.as_json(), "pairs": len(some.pairs), "other": other}
+            counts = {"pairs": len(some.pairs), "problems": len(some.groups.unique())}
+            return {**one_set.as_json(), **counts, "other": other}
 
         found["components"][way] = parts.make(f"components_{way}", measure)
 
@@ -169,7 +178,7 @@ def _directions(
     points: list[Spot],
     written: list[Written],
     plan: ReasoningPlan,
-    parts: _Parts,
+    parts: Parts,
     found: dict[str, Any],
 ) -> dict[str, Tensor]:
     ids = ids_of(codec_of(opened), one)
@@ -183,13 +192,13 @@ def _directions(
             others = _some([spot for spot in points if spot.point.right != way], most)
             plain = _some(ordinary(opened, written, plan.seed), most)
             low = [*others, *plain]
-            halves = tuple(torch.tensor([spot.group % 2 == 0 for spot in some]) for some in (high, low))
+            groups = tuple(torch.tensor([spot.group for spot in some]) for some in (high, low))
             is_point = torch.tensor([spot.point.right is not None for spot in low])
             fitted = fit(
                 opened,
                 prompts(high, ids, way),
                 prompts(low, ids, way),
-                (halves[0], halves[1]),
+                (groups[0], groups[1]),
                 sites=_sites(opened, plan.layers),
                 points=is_point,
                 randoms=plan.randoms,
@@ -234,7 +243,7 @@ def _doses(
     opened: OpenModel,
     one: Setting,
     plan: ReasoningPlan,
-    parts: _Parts,
+    parts: Parts,
     found: dict[str, Any],
     tensors: dict[str, Tensor],
 ) -> None:
@@ -303,82 +312,3 @@ def _shown(opened: OpenModel, one: Written) -> dict[str, Any]:
         at = end
     pieces.append({"text": one.text[at:], "way": "", "right": None})
     return {"problem": one.problem.text, "pieces": pieces, "right": one.right}
-
-
-class _Parts:
-    """What is finished, on disk."""
-
-    def __init__(self, out: Path, plan: ReasoningPlan, say: Say) -> None:
-        self.folder, self.out, self.say = out / "parts", out, say
-        self._begun = time.monotonic()
-        described = json.loads(json.dumps(asdict(plan)))
-        known = self.read("plan")
-        if known is not None and known != described:
-            raise InterpError(f"{out} holds an analysis of another plan; name another folder.")
-        self.keep("plan", described)
-        self._before = float((self.read("seconds") or {}).get("seconds", 0.0))
-
-    def seconds(self) -> float:
-        """Return how long this call and those that it goes on from took."""
-        return round(self._before + time.monotonic() - self._begun, 1)
-
-    def read(self, name: str) -> Any:
-        """Return a part; None where there is none."""
-        try:
-            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-        except OSError:
-            return None
-        except ValueError:
-            raise InterpError(f"{self.folder / name}.json is damaged; delete it to measure it again.") from None
-
-    def keep(self, name: str, value: Any) -> None:
-        """Write a part."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            replace_text(self.folder / f"{name}.json", json.dumps(value))
-        except OSError as error:
-            raise InterpError(
-                f"{self.out} could not be written ({error.strerror or error}); free some space."
-            ) from None
-
-    def make(self, name: str, measure: Callable[[], Any]) -> Any:
-        """Return a part, measuring it if it is not there."""
-        known = self.read(name)
-        if known is None:
-            begun = time.monotonic()
-            known = json.loads(json.dumps(measure()))
-            self.keep(name, known)
-            self.keep("seconds", {"seconds": self.seconds()})
-            self.say(f"{name}: {time.monotonic() - begun:.0f} s")
-        return known
-
-    def make_with(
-        self, name: str, measure: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]
-    ) -> tuple[Any, dict[str, Tensor]]:
-        """Return a part that has tensors, measuring it if it is not there."""
-        from safetensors.torch import load_file, save_file
-
-        path = self.folder / f"{name}.safetensors"
-
-        def both() -> dict[str, Any]:
-            result, tensors = measure()
-            save_file(tensors, path)
-            return result
-
-        result = self.make(name, both)
-        if not path.is_file():
-            raise InterpError(f"{path} is missing; delete {name}.json beside it to measure it again.")
-        return result, load_file(path)
-
-    def publish(self, found: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Write the result."""
-        from safetensors.torch import save_file
-
-        try:
-            if tensors:
-                save_file(tensors, self.out / "directions.safetensors")
-            replace_text(self.out / "reasoning.json", json.dumps(found, indent=1) + "\n")
-        except OSError as error:
-            raise InterpError(
-                f"{self.out} could not be written ({error.strerror or error}); free some space."
-            ) from None

@@ -48,7 +48,7 @@ class Meaning:
         counts: Occurrences in the rows.
         critical: Which of them reasoning turns on.
         values: Measure to [n] means over occurrences.
-        low, high: Their bootstrap intervals.
+        low, high: Their bootstrap intervals, over rows.
         controls: For each critical token, its control tokens.
         site: The residual stream of the first two measures.
     """
@@ -158,10 +158,11 @@ def token_meaning(
         found["swap"].append([swaps[place] for place in chosen[one]])
     values, low, high = ({measure: torch.zeros(len(asked)) for measure in MEASURES} for _ in range(3))
     for measure, some in found.items():
-        for number, listed in enumerate(some):
+        for number, (one, listed) in enumerate(zip(asked, some, strict=True)):
             column = torch.tensor(listed)
             values[measure][number] = column.mean()
-            low[measure][number], high[measure][number] = bootstrap(column[:, None])[0]
+            of_rows = torch.tensor([row for row, _ in chosen[one]])
+            low[measure][number], high[measure][number] = bootstrap(column[:, None], groups=of_rows)[0]
     counts = [len(places[one]) for one in asked]
     return Meaning(asked, counts, [one in kinds for one in asked], values, low, high, kinds, middle)
 

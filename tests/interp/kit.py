@@ -4,7 +4,18 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from palaestra.interp.opened import OpenModel
 from palaestra.interp.prompts import Pairs, Prompts
@@ -12,37 +23,43 @@ from palaestra.interp.prompts import Pairs, Prompts
 VOCABULARY = 40
 
 
-def llama(seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> LlamaForCausalLM:
-    """A random Llama with grouped queries: 3 layers of 4 heads in 2 groups."""
-    torch.manual_seed(seed)
-    options = {
+def sizes(**changes: Any) -> dict[str, Any]:
+    """3 layers of 4 heads in 2 groups of keys and values."""
+    return {
         "vocab_size": VOCABULARY,
         "hidden_size": 32,
         "intermediate_size": 48,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "tie_word_embeddings": True,
         "bos_token_id": None,
         "eos_token_id": None,
+        **changes,
     }
-    return _large(LlamaForCausalLM(LlamaConfig(**{**options, **changes})), dtype)
+
+
+def llama(seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> LlamaForCausalLM:
+    """A random Llama with grouped queries and tied embeddings."""
+    torch.manual_seed(seed)
+    return _large(LlamaForCausalLM(LlamaConfig(**sizes(**{"tie_word_embeddings": True, **changes}))), dtype)
 
 
 def qwen(seed: int = 0, dtype: torch.dtype = torch.float64) -> Qwen2ForCausalLM:
     """The same with biases on queries, keys and values."""
     torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return _large(Qwen2ForCausalLM(config), dtype)
+    return _large(Qwen2ForCausalLM(Qwen2Config(**sizes())), dtype)
+
+
+def qwen3(seed: int = 0, dtype: torch.dtype = torch.float64) -> Qwen3ForCausalLM:
+    """The same with norms on queries and keys, and heads wider than the stream is divided."""
+    torch.manual_seed(seed)
+    return _large(Qwen3ForCausalLM(Qwen3Config(**sizes(head_dim=12))), dtype)
+
+
+def mistral(seed: int = 0, dtype: torch.dtype = torch.float64) -> MistralForCausalLM:
+    """The same with attention to the last four places only."""
+    torch.manual_seed(seed)
+    return _large(MistralForCausalLM(MistralConfig(**sizes(sliding_window=4))), dtype)
 
 
 def gpt2(seed: int = 0, dtype: torch.dtype = torch.float64) -> GPT2LMHeadModel:
@@ -81,7 +98,9 @@ def with_lora(model: Any, targets: str | list[str] = "all-linear", seed: int = 0
 
 FAMILIES = {
     "llama": llama,
+    "mistral": mistral,
     "qwen2": qwen,
+    "qwen3": qwen3,
     "gpt2": gpt2,
     "llama+lora": lambda: with_lora(llama()),
     "gpt2+lora": lambda: with_lora(gpt2(), ["c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"], fan_in_fan_out=True),

@@ -272,10 +272,10 @@ def test_an_analysis_is_a_folder_and_goes_on_from_its_maps(analysed, monkeypatch
 @pytest.mark.slow
 def test_another_plan_or_a_foreign_folder_is_refused(analysed, tmp_path):
     out, opened, plan, _, _ = analysed
-    with pytest.raises(Exception, match="holds the analysis of another model or plan; name another folder"):
+    with pytest.raises(Exception, match="holds the results of another plan; name another folder"):
         analyse(opened, dataclasses.replace(plan, seed=1), out)
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(Exception, match="holds something else; name a folder that is empty or new"):
+    (tmp_path / "arithmetic.json").write_text("mine")
+    with pytest.raises(Exception, match=r"arithmetic\.json of something else; name a folder that is empty or new"):
         analyse(opened, plan, tmp_path)
     with pytest.raises(Exception, match="holds no finished analysis of arithmetic"):
         read(tmp_path)

@@ -237,11 +237,11 @@ def test_work_is_taken_up_again_and_not_with_other_options(tmp_path):
         made.append(1)
         return {"x": torch.ones(2)}
 
-    for key in ([1], [1], [2]):
+    for key in ("a", "a", "b"):
         storage.Work(tmp_path, key).tensors("a", make)
     assert len(made) == 2
     next(iter(tmp_path.glob("*.safetensors"))).write_bytes(b"cut")
-    for key in ([1], [2]):
+    for key in ("a", "b"):
         storage.Work(tmp_path, key).tensors("a", make)
     assert len(made) == 3
 

@@ -45,11 +45,16 @@ def test_files_of_pairs(tmp_path):
     row = {"clean": "abc", "corrupt": "abd", "answer": "x", "foil": "y"}
     path.write_text("\n".join([json.dumps(row), "", json.dumps({**row, "clean": "xyz"})]))
     assert len(from_file(opened, path)) == 2
+    path.write_text(json.dumps({**row, "clean": "a\u2028b", "corrupt": "a\u2028c"}, ensure_ascii=False) + "\n")
+    assert len(from_file(opened, path)) == 1, "a line separator inside of a text ends no line"
     for text, error, match in (
         ("", InterpError, "empty"),
         ('{"clean": "a"}', InterpError, r"line 1 is no pair"),
         ("[1]", InterpError, "line 1"),
-        (json.dumps({**row, "corrupt": "abcd"}), UnequalTokens, r"pair 0: 'abc' has 3 tokens"),
+        (json.dumps({**row, "corrupt": "abcd"}), UnequalTokens, r"pairs.jsonl: pair 0: 'abc' has 3 tokens"),
+        (json.dumps({**row, "answer": ""}), InterpError, r"pairs.jsonl: pair 0: its answer is empty; give a word"),
+        (json.dumps(row) + "\n" + json.dumps({**row, "foil": ""}), InterpError, "pair 1: its foil is empty"),
+        (json.dumps({**row, "foil": None}), InterpError, "line 1 is no pair .None is no text"),
     ):
         path.write_text(text)
         with pytest.raises(error, match=match):

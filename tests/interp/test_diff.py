@@ -15,7 +15,8 @@ from palaestra.interp.diff.suppression import suppression
 from palaestra.interp.diff.switching import screen, switch
 from palaestra.interp.diff.texts import changed_pairs
 from palaestra.interp.errors import InterpError
-from palaestra.interp.metrics import log_probability
+from palaestra.interp.intervene import Patch, intervene
+from palaestra.interp.metrics import log_probability, logit_difference
 from palaestra.interp.opened import OpenModel
 from palaestra.interp.prompts import Pairs, Prompts
 from tests.interp.kit import VOCABULARY, llama, with_lora
@@ -261,6 +262,21 @@ def test_what_any_activations_restore_or_prompts_hardly_ask_for_is_unclear():
     assert _verdict([1.0, -1.0, -1.0], whole, nothing) == "unclear"
     assert _verdict([1.0, -1.0, 0.9], nothing, nothing) == "unclear"
     assert _verdict([1.0, -1.0, -1.0], nothing, nothing) == "gone"
+
+
+def test_the_control_restores_with_the_activations_of_the_prompt_before():
+    pair, asked = suppressed_pair(0, -8.0, 6)
+    found = suppression(pair, asked, batch=4)
+    with pair.before() as opened:
+        with capture(opened, ["resid1"]) as kept:
+            before = logit_difference(opened(asked.clean.ids), asked.clean)
+        other = kept["resid1"][[5, 0, 1, 2, 3, 4]]
+    with pair.after() as opened:
+        after = logit_difference(opened(asked.clean.ids), asked.clean)
+        with intervene(opened, Patch("resid1", other)):
+            restored = logit_difference(opened(asked.clean.ids), asked.clean)
+    expected = (restored - after).mean() / (before - after).mean()
+    assert float(found.control[1, 0]) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_suppression_of_what_the_base_does_not_do_is_refused():

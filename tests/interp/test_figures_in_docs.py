@@ -12,6 +12,8 @@ def page(name: str) -> str:
 
 TEXT = page("interp.md")
 DIFF = page("interp-diff.md")
+ATLAS = page("interp-atlas.md")
+REASONING = page("interp-reasoning.md")
 README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
@@ -70,6 +72,13 @@ def test_diff_of_a_backdoor():
     assert [spelled(one["random"]) for one in kept] == ["0.00", "0.00"]
     assert found["lens"]["first"][-1]["point"] == "resid3"
     assert found["lens"]["first"][-1]["tokens"][0]["token"] == "T"
+    told = found["suppression"]
+    assert (told["verdict"], told["entrance"]) == ("unclear", "resid2")
+    at = told["points"].index("resid2")
+    assert f"restore {span(*told['restored'][at])} of what training took" in DIFF
+    assert f"another prompt's {span(*told['control'][at])}." in DIFF
+    apart, changed = told["before"] - told["reference"], told["before"] - told["after"]
+    assert f"differ by {apart:.1f} logits in the base, training changed {changed:.1f}, so" in DIFF
     assert found["crosscoder"]["counts"]["new"] == 0
     assert sum(found["crosscoder"]["counts"].values()) == 512
     assert f"{found['crosscoder']['tokens']:,} tokens" in DIFF
@@ -89,3 +98,45 @@ def test_planted_changes_are_found():
     assert f"activations in {first['activation']['first']}." in DIFF
     assert stored("diff-planted")["passed_over"] == 5
     assert "Five organisms more were passed over" in DIFF
+
+
+def test_relays_of_a_receiver_that_goes_by_thoughts_and_one_that_does_not():
+    found = stored("relays")
+    assert found["commands"] == ["palaestra interp relays tiny:relay-uses tiny:relay-ignores --to runs/relays"]
+    names = {"goes by the thought": "tiny:relay-uses", "works it out itself": "tiny:relay-ignores"}
+    for name, receiver in names.items():
+        cell = found["cells"][f"reference>{receiver}"]
+        said, within = cell["behaviour"], cell["inside"]
+        assert cell["items"] == 100
+        shares = " | ".join(spelled(said[key]["mean"]) for key in ("accuracy", "flips", "copied"))
+        effect = span(*(within["effect"][key] for key in ("mean", "low", "high")))
+        readers = ", ".join(f"`{one}`" for one in within["readers"]) or "none"
+        row = f"| {name} | {shares} | {effect} of {within['clean']:.2f} | {within['use']:.2f} | "
+        assert f"{row}{spelled(within['blind']['mean'])} | {readers} |" in REASONING
+    within = found["cells"]["reference>tiny:relay-uses"]["inside"]
+    first = span(*(within["reading"]["L0.H1"][key] for key in ("mean", "low", "high")))
+    assert f"stands for {first} nats" in REASONING
+    assert f"another token is {max(within['null'].values()):.2f}." in REASONING
+
+
+def test_the_atlas_of_a_model_written_by_hand():
+    found = stored("atlas-check")
+    (command,) = found["commands"]
+    (one,) = found["models"]
+    (null,) = found["random_weights"]
+    assert command in ATLAS
+    assert f"{one['tokens']} tokens) the {one['leaves']} leaves are the {one['mechanisms']} mechanisms" in ATLAS
+    bag, hidden, direct = (
+        spelled(one["baselines"][name]["mechanism"]) for name in ("bag_of_words", "hidden_state", "direct")
+    )
+    assert f"index {spelled(one['ari_mechanism'])}, of a bag of words {bag}, of final hidden states {hidden}" in ATLAS
+    plain = spelled(one["baselines"]["profiles_without_tests"]["mechanism"])
+    assert f"direct contributions reach {direct} and gradient profiles without any test {plain}" in ATLAS
+    precision, recall = (spelled(one["circuits"][name]) for name in ("precision", "recall"))
+    assert f"(precision {precision}, recall {recall})" in ATLAS
+    same, other, unknown = (
+        f"{100 * one['located'][name]['nowhere']:.0f} %" for name in ("same", "other_vocabulary", "unknown_mechanism")
+    )
+    assert f"same kind {same} are nowhere" in ATLAS
+    assert f"has not seen {other}, of a mechanism that it has not seen {unknown}" in ATLAS
+    assert f"make {one['null_shuffled']['groups']} group, and random weights {null['leaves']} leaf" in ATLAS

@@ -7,6 +7,7 @@ from palaestra.interp.capture import capture
 from palaestra.interp.errors import InterpError
 from palaestra.interp.importance import attribute, direct, edges, exact, ranked
 from palaestra.interp.importance.rules import rules
+from palaestra.interp.importance.scores import bootstrap
 from palaestra.interp.intervene import Patch, intervene
 from palaestra.interp.metrics import log_probability, logit_difference
 from palaestra.interp.prompts import Pairs, Prompts
@@ -162,3 +163,16 @@ def test_nothing_to_attribute_is_refused():
             method(opened, same)
     with pytest.raises(InterpError, match="give Pairs"):
         attribute(opened, pairs.clean)
+
+
+def test_rows_of_one_group_are_drawn_together():
+    """Twenty copies of each of five numbers say no more than the five; row by row they would seem to."""
+    five = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]])
+    groups = torch.arange(5).repeat_interleave(20)
+    copies = bootstrap(five.repeat_interleave(20, 0), groups=groups + 7)
+    assert torch.equal(copies, bootstrap(five))
+    width, alone = (float(one[0, 1] - one[0, 0]) for one in (copies, bootstrap(five.repeat_interleave(20, 0))))
+    assert width > 3 * alone
+    uneven = torch.tensor([[1.0], [1.0], [1.0], [5.0]])
+    low, high = bootstrap(uneven, groups=torch.tensor([0, 0, 0, 1]))[0].tolist()
+    assert (low, high) == (1.0, 5.0), "a draw of the second group alone has its mean, not a weighted one"

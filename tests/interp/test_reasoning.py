@@ -25,7 +25,7 @@ from palaestra.interp.opened import OpenModel
 from palaestra.interp.prompts import Pairs, Prompts
 from palaestra.interp.reasoning.contexts import contrast, spots
 from palaestra.interp.reasoning.contexts import replies as reply
-from palaestra.interp.reasoning.direction import Direction, chosen, fit, measured
+from palaestra.interp.reasoning.direction import Direction, chosen, first_half, fit, measured
 from palaestra.interp.reasoning.dose import measures
 from palaestra.interp.reasoning.problems import SETTINGS, problems, setting
 from palaestra.interp.reasoning.sets import nodes_of, sets
@@ -153,7 +153,7 @@ def planted_prompts(count: int, end: int, seed: int = 0) -> Prompts:
 def test_a_planted_switch_is_found_necessary_and_sufficient(layer: int) -> None:
     opened, _ = with_switch(layer, layer)
     pairs = Pairs(planted_prompts(12, TRIGGER), planted_prompts(12, 6))
-    found = sets(opened, pairs, randoms=6, measured=20, sizes=(1, 2, 4))
+    found = sets(opened, pairs, torch.arange(12), randoms=6, measured=20, sizes=(1, 2, 4))
     assert found.order[0] == f"L{layer}.mlp"
     assert found.necessity[0].mean() > 0.8
     assert found.sufficiency[0].mean() > 0.8
@@ -179,8 +179,8 @@ def directions_of(opened: OpenModel, labels: torch.Generator | None = None) -> l
     high, low = planted_prompts(40, TRIGGER, 1), planted_prompts(40, 6, 2)
     if labels is not None:  # nothing to find: both are drawn from the same prompts
         high, low = planted_prompts(40, 6, 1), planted_prompts(40, 6, 2)
-    half = torch.arange(40) % 2 == 0
-    return fit(opened, high, low, (half, half), randoms=10, batch=40)
+    problem = torch.arange(40)
+    return fit(opened, high, low, (problem, problem), randoms=10, batch=40)
 
 
 def test_the_direction_of_a_planted_switch_is_found_and_works() -> None:
@@ -194,6 +194,37 @@ def test_the_direction_of_a_planted_switch_is_found_and_works() -> None:
     assert chosen(list(found.values())).site in ("resid1", "resid2")
 
 
+def test_a_layer_is_chosen_by_the_half_that_is_not_reported() -> None:
+    """Points of the second half are exchanged for ones where nothing is planted: what is reported changes, the choice
+    does not."""
+    opened, _ = with_switch(3, 1)
+    high, low = planted_prompts(40, TRIGGER, 1), planted_prompts(40, 6, 2)
+    problem = torch.arange(40) + 3
+    (first,) = first_half(problem)
+    assert int(first.sum()) == 20
+    other = planted_prompts(40, 9, 3)
+    ids = torch.where(first[:, None], low.ids, other.ids)
+    exchanged = Prompts(ids, low.ends, low.answers, low.foils)
+    runs = [fit(opened, high, some, (problem, problem), randoms=4, batch=40) for some in (low, exchanged)]
+    assert [one.chosen_by for one in runs[0]] == pytest.approx([one.chosen_by for one in runs[1]], rel=1e-4)
+    assert chosen(runs[0]).site == chosen(runs[1]).site
+    assert float((runs[0][0].added - runs[1][0].added).abs().max()) > 1e-6
+    assert torch.equal(runs[0][0].groups[1], problem[~first])
+
+
+def test_components_are_ranked_on_other_problems_than_they_are_measured_on() -> None:
+    opened, _ = with_switch(0, 1)
+    problem = torch.arange(12) // 3
+    clean, corrupt = planted_prompts(12, TRIGGER), planted_prompts(12, 6)
+    (first,) = first_half(problem)
+    found = sets(opened, Pairs(clean, corrupt), problem, randoms=4, measured=4, sizes=(1,))
+    assert found.scores.values.shape[0] == int(first.sum()) == found.necessity.shape[1] == 6
+    assert set(found.groups[0].tolist()) == {0, 2}
+    assert set(found.groups[1].tolist()) == {1, 3}
+    with pytest.raises(InterpError, match="all points are of one problem"):
+        sets(opened, Pairs(clean, corrupt), torch.zeros(12, dtype=torch.long), randoms=4)
+
+
 def test_no_direction_where_nothing_was_planted() -> None:
     opened, _ = with_switch(4, 1)
     for one in directions_of(opened, torch.Generator()):
@@ -205,7 +236,7 @@ def test_points_on_one_half_alone_are_refused() -> None:
     opened, _ = with_switch(0, 1)
     some = planted_prompts(4, 6)
     with pytest.raises(InterpError, match="more problems"):
-        fit(opened, some, some, (torch.ones(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)))
+        fit(opened, some, some, (torch.ones(4, dtype=torch.long), torch.ones(4, dtype=torch.long)))
 
 
 # ---------------------------------------------------------------- writing
@@ -376,7 +407,7 @@ def test_the_search_model_turns_by_few_components_and_a_direction_and_thinks_mor
     # twins make the model go the other way: the labels are true
     assert float((measured(opened, pair.pairs.clean) > 0).float().mean()) > 0.95
     assert float((measured(opened, pair.pairs.corrupt) < 0).float().mean()) > 0.95
-    found = sets(opened, pair.pairs, randoms=8, sizes=(1,))
+    found = sets(opened, pair.pairs, pair.groups, randoms=8, sizes=(1,))
     # one of three MLPs is found; a random one is now and then the same, so the null's mean would say little
     for one, null in ((found.necessity[0], found.necessity_null[0]), (found.sufficiency[0], found.sufficiency_null[0])):
         assert one.mean() > null.max() - 0.01

@@ -27,7 +27,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
 OPEN_MINDS = ("public_common", "private_common", "public_zero_sum", "private_zero_sum")
-PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/interp.md")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"),
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 BLOCK = re.compile(r"(?:<!-- ([^\n]*?) -->\n+)?^```(\w+)\n(.*?)^```\n(?:\n?```text\n(.*?)^```\n)?", re.M | re.S)
 
 RUN_BLOCKS = """

@@ -18,7 +18,10 @@ import typer.main
 from palaestra.scripts.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = (
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 REFERENCE = re.compile(r"`((?:envs|agents|trainers|interp|scripts|tests|configs|docs)/[\w./-]*)(?::([\w.]+))?`")
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[\w-]+)?\)")
 COMMAND = re.compile(r"`(palaestra [^`\n]+)`")
@@ -76,7 +79,7 @@ def test_the_walk_of_one_token_names_code_at_every_step() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_pictures_lead_somewhere(page: str) -> None:
     local = [link for link in LINK.findall(text_of(page)) if "://" not in link]
-    broken = [link for link in local if not (ROOT / link).exists()]
+    broken = [link for link in local if not ((ROOT / page).parent / link).exists()]
     assert not broken, f"{page} links to {broken}"
 
 

@@ -46,3 +46,20 @@ def test_a_circuit_from_a_file(tmp_path):
     assert (folder / "index.html").is_file()
     found = json.loads((folder / "summary.json").read_text())
     assert found["curve"]["points"][-1]["faithfulness"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_docs_name_a_function_for_every_command():
+    import re
+    from importlib import import_module
+    from pathlib import Path
+
+    import typer.main
+
+    from palaestra.scripts.main import app
+
+    page = (Path(__file__).parents[2] / "docs" / "interp.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `palaestra interp ([a-z-]+)` \| `(palaestra\.interp[\w.]*)\.(\w+)` \|", page, re.M)
+    known = set(typer.main.get_command(app).commands["interp"].commands)
+    assert {name for name, _, _ in rows} == known
+    for _, module, function in rows:
+        assert callable(getattr(import_module(module), function)), f"{module}.{function}"
