@@ -85,6 +85,7 @@ class Review(Game):
     turns: list[tuple[int, Action]]
     """(player, action) of the reviewed game, where it was played here."""
     turn: int
+    """Which of these is reviewed; of a whole game the first of its player."""
     answer: str
 
     @property
@@ -118,7 +119,8 @@ class Review(Game):
             game.apply(player, action)
         player, said = self.turns[self.turn]
         if self.options.form == "game":
-            again, seen = self.reviewed(), []
+            self.turn = next(number for number, (mover, _) in enumerate(self.turns) if mover == player)
+            again, seen = self.reviewed(), list[tuple[str, str]]()
             for mover, action in self.turns:
                 if mover == player:
                     seen.append((again.board(player) if seen else again.observation(player), str(action)))

@@ -91,7 +91,7 @@ def mistakes_in(text: str) -> str:
         if (one := LINE.fullmatch(line.strip())) is None:
             continue
         if (key := one[1].lower()) == "turn":
-            found.append({"turn": number[0]} if (number := _NUMBER.match(one[2])) else {})
+            found.append({"turn": number[0]} if (number := _NUMBER.match(one[2].strip(" *`"))) else {})
         elif found:
             found[-1].setdefault(key, one[2].strip(" *`"))
     whole = [
