@@ -60,7 +60,7 @@ def scored(
             local_env_runner=False,
             timeout_seconds=timeout_s,
         )
-        done |= {number: one for _, answer in answers for number, one in answer}
+        done |= {number: one for answer in answers for number, one in answer}
         if len(done) < len(contexts):
             restore(group)
     if len(done) < len(contexts):
