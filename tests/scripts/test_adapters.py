@@ -86,20 +86,19 @@ def test_adapters_are_served_until_ctrl_c(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}/v1"
-    serving = subprocess.Popen(
-        [*PROGRAM, "adapters", "serve", "one", "--port", str(port)], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert serving.stderr is not None
-        said = next(line for line in serving.stderr if "Ctrl-C" in line)
-        assert f"{BASE_MODEL}, one at {address}" in said
-        listed = ""
-        for _ in range(300):  # the sentence comes just before the address answers
-            with suppress(OSError), urllib.request.urlopen(f"{address}/models", timeout=5) as answer:
-                listed = answer.read().decode()
-                break
-            time.sleep(0.1)
-        assert '"one"' in listed
-    finally:
-        serving.send_signal(signal.SIGINT)
-        assert serving.wait(60) == 0
+    command = [*PROGRAM, "adapters", "serve", "one", "--port", str(port)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stderr is not None
+            said = next(line for line in serving.stderr if "Ctrl-C" in line)
+            assert f"{BASE_MODEL}, one at {address}" in said
+            listed = ""
+            for _ in range(300):  # the sentence comes just before the address answers
+                with suppress(OSError), urllib.request.urlopen(f"{address}/models", timeout=5) as answer:
+                    listed = answer.read().decode()
+                    break
+                time.sleep(0.1)
+            assert '"one"' in listed
+        finally:
+            serving.send_signal(signal.SIGINT)
+    assert serving.returncode == 0
