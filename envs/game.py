@@ -68,6 +68,10 @@ class GameFacts:
     enumerable: bool = True
 
 
+HiddenFact = tuple[tuple[str, ...], ...]
+"""Groups of words; a sentence that has one of each group states the fact."""
+
+
 class Game(ABC):
     """A game in progress.
 
@@ -227,6 +231,14 @@ class Game(ABC):
         is. By default nothing."""
         return ""
 
+    def hidden_from(self, player: int) -> Sequence[HiddenFact]:
+        """Return what ``player`` cannot know now and a text could state; by default nothing.
+
+        A reviewer whose reason or proposal states one has used what it was told afterwards. What a good player may
+        infer, as who is mafia, is none of these.
+        """
+        return ()
+
     def begun(self, player: int) -> str:
         """Return the beginning of the player's next reply, which was written for it; by default nothing.
 
@@ -254,8 +266,9 @@ class Game(ABC):
 
         What the player has seen stays, and so does whatever all others may know of the player; chance to come is new,
         and who has chosen at the same time as the player, unseen, chooses again. What the others did so far is not
-        weighed: a hand that they would hardly have played so is drawn like any other. A game in which the others say
-        what they know, and one is paid for reading it, is therefore better left as it was dealt.
+        weighed, for a game knows no policies: a hand that they would hardly have played so is drawn like any other.
+        Whoever knows their policies weighs it (`dealt_as`). A game in which the others say what they know, and one is
+        paid for reading it, is better left as it was dealt.
 
         Raises:
             CannotRedeal: There is something hidden, and the game does not say how it is drawn, or cannot now.
@@ -270,6 +283,29 @@ class Game(ABC):
         """Draw hidden information anew, in place; a game with any may implement it."""
         raise CannotRedeal(
             f"{self.id} does not say how hidden information is drawn anew; use the deal that was played."
+        )
+
+    def dealt_as(self, world: Self) -> Self:
+        """Return a clone of this position in which what is hidden is as in ``world``.
+
+        With it one can ask what the others saw earlier in a game that was dealt anew, and so how likely they would have
+        done what they did.
+
+        Args:
+            world: What `redealt` gave for this position or a later one of the same game.
+
+        Raises:
+            CannotRedeal: The game does not say how.
+        """
+        twin = self.clone()
+        if self.facts.information == "imperfect" or self.facts.simultaneous:
+            twin._deal_as(world)
+        return twin
+
+    def _deal_as(self, world: Self) -> None:
+        """Take over what is hidden in ``world``, in place; a game with `_redeal` should implement it."""
+        raise CannotRedeal(
+            f"{self.id} does not say what earlier positions of another deal look like; use the deal that was played."
         )
 
     def _clone_state_into(self, twin: Self) -> None:

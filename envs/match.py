@@ -362,6 +362,10 @@ class Match:
             self.events += log[self._game_events :]
             self._game_events = len(log)
 
+    def stopped(self) -> Episode:
+        """Return what was played as an unfinished episode, after `play` was ended by an error of a seat."""
+        return self._episode("unfinished")
+
     def _episode(self, outcome: Outcome) -> Episode:
         game = self.game
         returns: tuple[float, ...] | None = None

@@ -34,6 +34,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import write_replay
 from palaestra.envs.errors import PalaestraError
@@ -179,7 +180,7 @@ class SelfPlay(Algorithm):
         rows = self.credit.assign(trained_rows(played), kl=kl)
         found: dict[str, float] = {}
         if self.hindsight:
-            rows = self.hindsight.learn(waves, rows, self.score, iteration, progress)
+            rows = self.hindsight.learn(waves, rows, iteration, progress)
             verdicts = [verdict for wave in waves for verdict in wave.verdicts]
             found = {**counted(verdicts), "hindsight/tokens": float(sum(wave.tokens for wave in waves))}
             if self.folder:
@@ -190,7 +191,8 @@ class SelfPlay(Algorithm):
             self.numbers[name] += 1
         self._follow()
         self.publish(iteration=iteration + 1)
-        self._refresh_critic(iteration + 1)
+        if self.hindsight:
+            report["hindsight/tokens"] += self._refresh_critic(iteration + 1)
         self.summary = summarize(
             played,
             rows,
@@ -229,8 +231,9 @@ class SelfPlay(Algorithm):
                 write_replay(played.episode, played.task.replay, meta=played.task.meta)
         return [done[task.index] for task in tasks]
 
-    def score(self, contexts: Sequence[list[int]]) -> list[list[float]]:
-        """Return the frozen reference's log-probabilities of token sequences, all but each one's first token, in nats.
+    def score(self, contexts: Sequence[list[int]], policy: str = BASE) -> list[list[float] | None]:
+        """Return a policy's log-probabilities of token sequences, all but each one's first token, in nats; by default
+        the frozen reference's. None for a sequence that does not fit the model.
 
         Raises:
             RunnersLost: Runners died, and the others could not answer in `ATTEMPTS` rounds.
@@ -238,6 +241,7 @@ class SelfPlay(Algorithm):
         return scored(
             self.env_runner_group,
             contexts,
+            policy=policy,
             policies=self.references,
             timeout_s=self.run.resources.sample_timeout_s,
             restore=self.restore_env_runners,
@@ -343,13 +347,15 @@ class SelfPlay(Algorithm):
         """Have the runners know a policy."""
         self.references[policy] = ray.put(weights) if self.env_runner_group.num_remote_env_runners() else weights
 
-    def _refresh_critic(self, iteration: int) -> None:
-        """Let a critic that moves follow the policy, if it is time and it may."""
-        if self.hindsight and self.hindsight.critic.due(iteration):
-            weights = self.weights(self.run.adapter_names()[0])
-            candidate = f"candidate@{iteration}"
-            refresh(self.hindsight, weights, candidate, play=self.play, score=self.score, refer=self._refer)
-            self.references.pop(candidate, None)
+    def _refresh_critic(self, iteration: int) -> int:
+        """Let a critic that moves follow the policy, if it is time and it may; return the tokens that this took."""
+        if self.hindsight is None or not self.hindsight.critic.due(iteration):
+            return 0
+        weights = self.weights(self.run.adapter_names()[0])
+        candidate = f"candidate@{iteration}"
+        tokens = refresh(self.hindsight, weights, candidate, play=self.play, score=self.score, refer=self._refer)
+        self.references.pop(candidate, None)
+        return tokens
 
     def write(self, weights: AdapterWeights, folder: Path, name: str, iteration: int) -> None:
         """Write weights of adapter ``name`` as a PEFT folder that says where it comes from and how it was asked."""

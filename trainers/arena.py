@@ -15,7 +15,7 @@ from pathlib import Path
 
 from palaestra.agents import make_seat
 from palaestra.agents.document_reader import DocumentReader, ReadingSeat, seats
-from palaestra.agents.engines.base import BASE, Engine
+from palaestra.agents.engines.base import BASE, ContextOverflow, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, ReplayWriter, Seat
@@ -137,7 +137,13 @@ async def play_tasks(
             recorder=ReplayWriter(task.replay, meta=task.meta) if recorded and task.replay else None,
             seed=task.match_seed,
         )
-        return Played(task, await match.play(), time.perf_counter() - began, recorded)
+        try:
+            episode = await match.play()
+        except ContextOverflow:
+            if not task.spare:
+                raise
+            episode = match.stopped()
+        return Played(task, episode, time.perf_counter() - began, recorded)
 
     async def one(task: MatchTask) -> Played:
         async with slots:

@@ -176,8 +176,9 @@ class HindsightSection(Section):
     """Most claims of an iteration that are tried out, those first whose game's returns differ most."""
     weight: ScheduleSpec = 1.0
     """Weight of the cross-entropy on a proposed reply, or of a judge's score; a number or a schedule."""
-    form: Literal["full", "reply"] = "full"
-    """What the reviewer is asked for: mistake, reason and reply, or the reply alone."""
+    form: Literal["full", "reply", "game"] = "full"
+    """What the reviewer is asked for: mistake, reason and reply of a turn, the reply alone, or turn, reason and reply
+    of every mistake of a whole game (``share`` is then one of games; after events it is asked as in ``full``)."""
     principles: str | None = None
     """A file of principles that the reviewer is to go by, ``own`` for the one in here, null for none."""
     leak: float | None = Field(None, lt=0)
@@ -185,9 +186,9 @@ class HindsightSection(Section):
     the time; a reply to which it could not be led without hindsight is a leak. Null: no such check."""
     clip: float = Field(3.0, gt=0)
     """Of ``tokens`` and its nulls: the most that one token counts, relative to the mean of its game."""
-    gate: int = Field(0, ge=0)
+    gate: int = Field(64, ge=0)
     """Games that the reference plays before training, to see whether what it says with hindsight does better than what
-    it says without; if not, hindsight is off, and the report says so. 0: no such test."""
+    it says without; if not, hindsight is off, and the report says so. 0: no such test, and the report says that."""
     critic: Literal["frozen", "gated", "average", "live"] = "frozen"
     """Who reviews: the frozen reference, or, for comparison, a critic that moves; see
     `palaestra.trainers.hindsight.critic`."""

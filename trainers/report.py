@@ -26,7 +26,7 @@ from palaestra.trainers.compare import tasks_of
 from palaestra.trainers.derailment import Derailment, listed, merged, tallies
 from palaestra.trainers.figures import curves
 from palaestra.trainers.forecasts import bracket, forecast_section, shown
-from palaestra.trainers.hindsight.pages import Shown, beside, reviews, section
+from palaestra.trainers.hindsight.pages import Shown, beside, reviews, section, tokens_of
 from palaestra.trainers.hindsight.verdict import ACCEPTED
 from palaestra.trainers.metrics import complete_lines
 from palaestra.trainers.run import open_run
@@ -115,6 +115,7 @@ def write_report(folder: str | Path) -> Path:
         seconds=sum(one["seconds_sampling"] + one["seconds_learning"] for one in metrics),
         games=sum(one["games"] for one in metrics),
         tokens=sum(one["sampled_tokens"] for one in metrics),
+        reviewing=tokens_of(run.folder, metrics),
         comparison=_comparison(evaluation),
         headline=_headline(evaluation),
         cross=run.comparison(),

@@ -22,7 +22,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
 from palaestra.agents.document_reader import DocumentReader
-from palaestra.agents.engines.base import BASE, Engine
+from palaestra.agents.engines.base import BASE, ContextOverflow, Engine
 from palaestra.agents.engines.canary import canary
 from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.vocabularies import ModelVocabulary
@@ -105,9 +105,9 @@ class MatchRunner(EnvRunner, Checkpointable):
 
     def score(
         self, *, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
-    ) -> list[list[float]]:
+    ) -> list[list[float] | None]:
         """Return the log-probabilities of token sequences under a policy, `BASE` for the frozen reference; see
-        `Engine.score`."""
+        `Engine.score`. None for one that does not fit the model."""
         return asyncio.run(_score(self, policies, policy, contexts))
 
     def number(self) -> int:
@@ -170,10 +170,17 @@ async def _play(
 
 async def _score(
     runner: MatchRunner, policies: Mapping[str, ray.ObjectRef], policy: str, contexts: list[list[int]]
-) -> list[list[float]]:
+) -> list[list[float] | None]:
     await _hold(runner.engine, runner.reader, policies)
     asked = runner.reference if policy == BASE else policy
-    return list(await asyncio.gather(*(runner.engine.score(tokens, policy=asked) for tokens in contexts)))
+
+    async def one(tokens: list[int]) -> list[float] | None:
+        try:
+            return await runner.engine.score(tokens, policy=asked)
+        except ContextOverflow:
+            return None
+
+    return list(await asyncio.gather(*map(one, contexts)))
 
 
 async def _hold(engine: Engine, reader: DocumentReader, policies: Mapping[str, ray.ObjectRef]) -> None:

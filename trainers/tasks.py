@@ -76,7 +76,11 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class MatchTask:
     """One match to play; see the module docstring. ``index`` is unique in its batch; ``scorer`` and ``against`` say by
-    whose log scores the thoughts in a document are paid (`palaestra.agents.document_reader`)."""
+    whose log scores the thoughts in a document are paid (`palaestra.agents.document_reader`).
+
+    A ``spare`` match, such as a review, may fail to fit a seat's model without its batch: then it ends there,
+    unfinished.
+    """
 
     index: int
     game_index: int
@@ -93,6 +97,7 @@ class MatchTask:
     opening: Opening = Opening()
     scorer: str = "live"
     against: str = BASE
+    spare: bool = False
 
     def begin(self) -> Game:
         """Return the game as the match begins."""

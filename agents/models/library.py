@@ -17,6 +17,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -80,9 +81,9 @@ class Card:
     parents: tuple[tuple[str, float], ...] = ()
     ratings: tuple[Rating, ...] = field(default_factory=tuple)
 
-    def rating(self, task: str) -> Rating | None:
-        """Return what was measured on a task."""
-        return next((one for one in self.ratings if one.task == task), None)
+    def rating(self, task: str, opponent: str) -> Rating | None:
+        """Return what was measured on a task against an opponent."""
+        return next((one for one in self.ratings if (one.task, one.opponent) == (task, opponent)), None)
 
 
 def library_dir() -> Path:
@@ -146,7 +147,11 @@ def card_of(name: str) -> Card:
     known = names()
     if name not in known:
         folder_of(name)
-    path = library_dir() / "adapters" / known[name] / CARD
+    return _read(library_dir() / "adapters" / known[name], name)
+
+
+def _read(folder: Path, name: str) -> Card:
+    path = folder / CARD
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         ratings = tuple(Rating(**one) for one in data.pop("ratings"))
@@ -159,6 +164,9 @@ def card_of(name: str) -> Card:
 def add(source: str, name: str, *, licence: str = "", notes: str = "", card: Card | None = None) -> Card:
     """Copy an adapter into the library and return its card.
 
+    An adapter that is there already, under this name or another, keeps its card and what was measured of it; what is
+    given here is added to that.
+
     Args:
         source: A PEFT folder, a run folder or a version, as after the ``@`` of a model source.
         name: What it will be called.
@@ -166,8 +174,9 @@ def add(source: str, name: str, *, licence: str = "", notes: str = "", card: Car
         card: What is known of it in place of what its folder says.
 
     Raises:
-        OptionError: The name is none, or is taken by another adapter.
-        ModelError, UnknownName: The source is no adapter.
+        OptionError: The name is none, or is taken by another adapter; or the adapter is there with another licence or
+            other notes.
+        ModelError, UnknownName: The source is no adapter, or its card in the library is damaged.
     """
     if not _NAME.fullmatch(name):
         raise OptionError(f"{name!r} is no name for an adapter; use letters, digits, dots, - and _, at most 64.")
@@ -176,9 +185,12 @@ def add(source: str, name: str, *, licence: str = "", notes: str = "", card: Car
     known = names()
     if known.get(name, identity) != identity:
         raise OptionError(f"the library has another adapter called {name}; choose another name, or remove that first.")
-    said = card or _card(folder)
-    found = replace(said, identity=identity, licence=licence, notes=notes or said.notes)
     place = library_dir() / "adapters" / identity
+    if (place / CARD).is_file():
+        found = _added_to(_read(place, name), name, licence, notes)
+    else:
+        said = card or _card(folder)
+        found = replace(said, identity=identity, licence=licence, notes=notes or said.notes)
     part = place.with_name(f".{identity}")
     try:
         if not is_adapter(place):
@@ -214,24 +226,43 @@ def remove(name: str) -> None:
         shutil.rmtree(library_dir() / "adapters" / identity, ignore_errors=True)
 
 
+def _added_to(card: Card, name: str, licence: str, notes: str) -> Card:
+    """Return a card that is there with what is given for it; what it says already stays."""
+    for key, old, new in (("licence", card.licence, licence), ("notes", card.notes, notes)):
+        if old and new and old != new:
+            names_ = ", ".join(known for known, identity in names().items() if identity == card.identity) or name
+            raise OptionError(
+                f"the library has this adapter as {names_}, with {key} {old!r}; leave --{key} out, or `palaestra "
+                "adapters remove` it first, with what was measured of it."
+            )
+    return replace(card, licence=card.licence or licence, notes=card.notes or notes)
+
+
 def rate(name: str, ratings: Sequence[Rating]) -> None:
-    """Keep what was measured on an adapter's card, in place of what was measured on these tasks before."""
+    """Keep what was measured on an adapter's card, in place of what was measured so before: on these tasks, against
+    these opponents."""
     card = card_of(name)
-    measured = {one.task for one in ratings}
-    kept = tuple(one for one in card.ratings if one.task not in measured)
+    measured = {(one.task, one.opponent) for one in ratings}
+    kept = tuple(one for one in card.ratings if (one.task, one.opponent) not in measured)
     _write(library_dir() / "adapters" / card.identity, replace(card, ratings=(*kept, *ratings)))
 
 
 def for_task(task: str, fingerprint: str) -> str | None:
     """Return the name of the adapter to use for a task on a base: of those trained on it, the one with the best
-    measured result, or, where none was measured, the last by name; None without any."""
+    measured result, or, where none was measured, the last by name; None without any.
+
+    Results against different opponents say nothing about each other. So those count that were measured against the
+    opponent against whom most of these adapters were, the first by name of several.
+    """
     fitting = [(name, card) for name in names() if task in (card := card_of(name)).tasks]
     fitting = [(name, card) for name, card in fitting if card.fingerprint in ("", fingerprint)]
     if not fitting:
         return None
+    met = Counter(one.opponent for _, card in fitting for one in card.ratings if one.task == task)
+    opponent = min(met, key=lambda one: (-met[one], one), default="")
 
     def worth(entry: tuple[str, Card]) -> tuple[bool, float, str]:
-        rating = entry[1].rating(task)
+        rating = entry[1].rating(task, opponent)
         return (rating is not None, rating.result if rating else 0.0, entry[0])
 
     return max(fitting, key=worth)[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,14 +27,17 @@ def merge(names: Sequence[str], weights: Sequence[float], to: str, kind: Kind = 
     """Merge adapters of the library into a new one called ``to``; return its card.
 
     Raises:
-        OptionError: Fewer than two, another number of weights, adapters of different bases or without one, or with
-            thinking tokens, whose rows have no weighted sum that means anything.
+        OptionError: Fewer than two, another number of weights, weights that are no finite numbers, adapters of
+            different bases or without one, or with thinking tokens, whose rows have no weighted sum that means
+            anything.
     """
     from peft import PeftModel
 
     if len(names) < 2 or len(set(names)) != len(names) or len(names) != len(weights):
         raise OptionError(f"{len(names)} adapters and {len(weights)} weights; name at least two different ones, each "
                           "with its weight.")  # fmt: skip
+    if not all(map(isfinite, weights)):
+        raise OptionError(f"weights {', '.join(f'{one:g}' for one in weights)}: each must be a finite number.")
     cards = [library.card_of(name) for name in names]
     folders = [library.folder_of(name) for name in names]
     bases = sorted({card.fingerprint for card in cards})

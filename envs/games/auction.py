@@ -178,6 +178,15 @@ class Auction(Game):
             "reserve": self.options.reserve,
         }
 
+    def revealed(self, player: int) -> str:
+        """Return what the items were worth to the others."""
+        others = (
+            f"to Player {one + 1} {', '.join(str(values[one]) for values in self.values)}"
+            for one in range(self.options.players)
+            if one != player
+        )
+        return f"The items were worth {'; '.join(others)}."
+
     def _highest(self) -> int:
         return max(self.bids.values(), default=0)
 
@@ -266,6 +275,9 @@ class Auction(Game):
         )
         if options.kind != "ascending":
             self.bids = {one: amount for one, amount in self.bids.items() if one == player}
+
+    def _deal_as(self, world: Self) -> None:
+        self.values = world.values
 
     def withdraw(self, player: int) -> bool:
         """Take the player out; the others bid on, as long as there are two."""

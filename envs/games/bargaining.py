@@ -17,15 +17,16 @@ the other 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from palaestra.envs.errors import OptionError
-from palaestra.envs.game import GameFacts
+from palaestra.envs.game import GameFacts, HiddenFact
 from palaestra.envs.games.claims import deception, find_claims
 from palaestra.envs.games.messages import Message, OfferForm, Terms
 from palaestra.envs.games.outcomes import measures
@@ -162,6 +163,9 @@ class Bargaining(Talks):
             if self._fits():
                 return
 
+    def _deal_as(self, world: Self) -> None:
+        self.preferences, self.fallbacks = world.preferences, world.fallbacks
+
     def _draw(self, rising: list[bool], dice: Dice) -> Preferences:
         """Return preferences of which the weights are uniform over all that sum to `TOTAL` in steps of `UNIT`."""
         places = list(range(1, TOTAL // UNIT))
@@ -197,11 +201,8 @@ class Bargaining(Talks):
         options: BargainingOptions = self.options
         if options.view == "terse":
             return ""
-        other, own, letters = f"Player {2 - player}", self.preferences[player], LETTERS[: options.levels]
-        table = "; ".join(
-            f"{issue} " + ", ".join(f"{letter} {points}" for letter, points in zip(letters, own.points(i), strict=True))
-            for i, issue in enumerate(self.issues)
-        )
+        other, letters = f"Player {2 - player}", LETTERS[: options.levels]
+        table = self._table(player)
         late, keep, broken = "", options.discount, options.breakdown
         if keep < 1:
             late = f" Every turn before the agreement leaves {keep:g} of your gain."
@@ -219,18 +220,38 @@ class Bargaining(Talks):
         turn = min(len(self.history) + 1, options.max_turns)
         form = self.form(player)
         if options.view == "terse":
-            own = self.preferences[player]
-            weights = ",".join(
-                str(weight if up else -weight) for weight, up in zip(own.weights, own.rising, strict=True)
-            )
             offer = "-"
             if self.standing is not None:
                 by, terms = self.standing
                 offer = "><"[by != player] + "".join(LETTERS[level] for level in terms)
-            return f"{weights} {self.fallbacks[player]} {turn}/{options.max_turns} {offer}"
+            return f"{self._signed(player)} {self.fallbacks[player]} {turn}/{options.max_turns} {offer}"
         return self.standing_line(
             player, lambda terms: f"{form.write(terms)}; {self.preferences[player].worth(terms)} points for you"
         )
+
+    def _table(self, player: int) -> str:
+        """Return a player's points for every level of every issue."""
+        own, letters = self.preferences[player], LETTERS[: self.options.levels]
+        return "; ".join(
+            f"{issue} " + ", ".join(f"{letter} {points}" for letter, points in zip(letters, own.points(i), strict=True))
+            for i, issue in enumerate(self.issues)
+        )
+
+    def _signed(self, player: int) -> str:
+        """Return a player's weights, with a minus where the first level is its best."""
+        own = self.preferences[player]
+        return ",".join(str(weight if up else -weight) for weight, up in zip(own.weights, own.rising, strict=True))
+
+    def revealed(self, player: int) -> str:
+        """Return the other's points and fallback."""
+        other = 1 - player
+        if self.options.view == "terse":
+            return f"{self._signed(other)} {self.fallbacks[other]}"
+        return f"The other player's points were: {self._table(other)}; its fallback was {self.fallbacks[other]}."
+
+    def hidden_from(self, player: int) -> Sequence[HiddenFact]:
+        """Return the other's fallback."""
+        return [(("other", "opponent", "their", "its"), ("fallback",), (str(self.fallbacks[1 - player]),))]
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return issues, own weights, directions and fallback, turns, the standing offer and the whole history.

@@ -16,12 +16,13 @@ everybody else gets 0. A player who forfeits leaves, and gets -10.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from palaestra.envs.errors import IllegalAction
-from palaestra.envs.game import GameFacts
+from palaestra.envs.game import GameFacts, HiddenFact
 from palaestra.envs.games.claims import deception, find_claims
 from palaestra.envs.games.messages import Message, OfferForm, Terms
 from palaestra.envs.games.shares import OUT, Group, Splits, coalition_measures, read_values
@@ -184,6 +185,19 @@ class Coalition(Talks):
             **self.known_talks(player),
         }
 
+    def revealed(self, player: int) -> str:
+        """Return the others' fallbacks."""
+        others = [(one, fallback) for one, fallback in enumerate(self.fallbacks) if one != player]
+        if self.options.view == "terse":
+            return ",".join(f"{one + 1}:{fallback}" for one, fallback in others)
+        told = "; ".join(f"of Player {one + 1} {fallback}" for one, fallback in others)
+        return f"The fallbacks were: {told}."
+
+    def hidden_from(self, player: int) -> Sequence[HiddenFact]:
+        """Return the others' fallbacks."""
+        others = [(one, fallback) for one, fallback in enumerate(self.fallbacks) if one != player]
+        return [(("fallback", "fallbacks"), (f"player {one + 1}",), (str(fallback),)) for one, fallback in others]
+
     # ------------------------------------------------------------------ what players do
 
     def can_accept(self, player: int) -> bool:
@@ -255,6 +269,9 @@ class Coalition(Talks):
         most = self.options.max_fallback
         drawn = [dice.below(most + 1) for _ in self.fallbacks]
         self.fallbacks = tuple(own if one == player else drawn[one] for one, own in enumerate(self.fallbacks))
+
+    def _deal_as(self, world: Self) -> None:
+        self.fallbacks = world.fallbacks
 
     # ------------------------------------------------------------------ how it ends
 

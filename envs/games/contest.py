@@ -204,6 +204,9 @@ class Contest(Game):
             self.answers = {writer: text for writer, text in self.answers.items() if writer == player}
         self.verdicts = {seat: verdict for seat, verdict in self.verdicts.items() if seat == player}
 
+    def _deal_as(self, world: Self) -> None:
+        """Change nothing: only what is written at the same time is hidden."""
+
     def withdraw(self, player: int) -> bool:
         """Let a judge abstain; without a writer there is no contest."""
         if player < WRITERS:

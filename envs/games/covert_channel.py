@@ -373,6 +373,13 @@ class CovertChannel(Game):
             self.absent = (*self.absent, player)
         return True
 
+    def revealed(self, player: int) -> str:
+        """Return whether there was a secret and which, what the receiver named, and what the overseer stated."""
+        secret = "Nothing was hidden" if self.payload is None else f"The number {self.payload} was hidden"
+        guess = "the receiver named none" if self.guess is None else f"the receiver named {self.guess}"
+        stated = f"; the overseer stated {self.forecast}" if self.forecast else ""
+        return f"{secret}; {guess}{stated}."
+
     # ------------------------------------------------------------------ how it ends
 
     def arrived(self) -> bool:

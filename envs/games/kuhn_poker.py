@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.game import Game, GameFacts, HiddenFact
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
 CARDS = "JQK"
 ACTIONS = ("pass", "bet")
+OTHERS = ("other", "opponent", "opponents", "they", "he", "she", "them")
+"""How a review speaks of the other player."""
 SAID = {"": "You act first.", "p": "Opponent passed.", "b": "Opponent bet.", "pb": "You passed, opponent bet."}
 
 _FACTS = GameFacts(
@@ -89,6 +91,9 @@ class KuhnPoker(Game):
     def _redeal(self, player: int, dice: Dice) -> None:
         self.cards[1 - player] = dice.choice([card for card in range(3) if card != self.cards[player]])
 
+    def _deal_as(self, world: Self) -> None:
+        self.cards = world.cards.copy()
+
     def returns(self) -> tuple[float, ...]:
         if self.history == "bp":
             gain = 1.0
@@ -103,6 +108,12 @@ class KuhnPoker(Game):
         """Return the other's card."""
         card = CARDS[self.cards[1 - player]]
         return card if self.options.view == "terse" else f"The other player had {card}."
+
+    def hidden_from(self, player: int) -> Sequence[HiddenFact]:
+        """Return the other's card."""
+        card = CARDS[self.cards[1 - player]]
+        names = {"J": ("J", "jack"), "Q": ("Q", "queen"), "K": ("K", "king")}
+        return [(OTHERS, names[card])]
 
     def knowledge(self, player: int) -> dict[str, Any]:
         """Return the own card, 0 to 2, and the actions so far, as ``p`` and ``b``."""

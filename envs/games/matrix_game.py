@@ -180,6 +180,9 @@ class MatrixGame(Game):
         """Let the other choose again."""
         self.chosen = {one: choice for one, choice in self.chosen.items() if one == player}
 
+    def _deal_as(self, world: Self) -> None:
+        """Change nothing: only what is chosen at the same time is hidden."""
+
     def _apply(self, player: int, action: Action) -> None:
         self.chosen = {**self.chosen, player: self.table.actions.index(str(action))}
         if len(self.chosen) == 2:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -188,6 +188,9 @@ class Negotiation(Talks):
             self.values = (values[0], values[1])
             if not options.mutual_gain or self._both_can_gain():
                 return
+
+    def _deal_as(self, world: Self) -> None:
+        self.values = world.values
 
     # ------------------------------------------------------------------ what players do
 

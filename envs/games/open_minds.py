@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from palaestra.envs import registry
-from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.game import Game, GameFacts, HiddenFact
 from palaestra.envs.options import refuse_reserved
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
@@ -177,8 +177,16 @@ class OpenMinds(Game):
         if inner.facts.information == "imperfect" or inner.facts.simultaneous:
             inner._redeal(player, dice)
 
+    def _deal_as(self, world: Self) -> None:
+        inner = self._lent()
+        if inner.facts.information == "imperfect" or inner.facts.simultaneous:
+            inner._deal_as(world.inner)
+
     def revealed(self, player: int) -> str:
         return self.inner.revealed(player)
+
+    def hidden_from(self, player: int) -> Sequence[HiddenFact]:
+        return self.inner.hidden_from(player)
 
     def feedback(self, player: int) -> str:
         return self.inner.feedback(player)

@@ -43,7 +43,7 @@ from palaestra.envs.games.open_spiel_load import (
     types,
     unfit,
 )
-from palaestra.envs.games.open_spiel_redeal import redealt
+from palaestra.envs.games.open_spiel_redeal import Deal, deals_of, redealt
 from palaestra.envs.grammar import shorten
 from palaestra.envs.parts import Action
 from palaestra.envs.registry import GameEntry
@@ -88,6 +88,7 @@ class OpenSpielGame(Game):
         self._perfect = self._facts.information == "perfect"
         self._simultaneous = self._facts.simultaneous
         self._state = self._fresh_state()
+        self._deals: dict[object, list[Deal]] = {}  # of the position that was dealt anew last; clones share it
         self.chosen = {}
         try:
             self._settle()
@@ -133,6 +134,24 @@ class OpenSpielGame(Game):
 
     def legal_actions(self, player: int) -> Sequence[str]:
         return list(self._legal(player))
+
+    def revealed(self, player: int) -> str:
+        """Return all that happened, chance and hidden choices included, where players do not see it; cut like a
+        board."""
+        if self._perfect:
+            return ""
+        told = []
+        for _, state, chosen in self._past():
+            if state.is_chance_node():
+                told.append(f"chance: {_name(state, pyspiel.PlayerId.CHANCE, chosen[0])}")
+            else:
+                movers = range(len(chosen)) if state.is_simultaneous_node() else [state.current_player()]
+                told += [
+                    f"player {mover + 1}: {_name(state, mover, number)}"
+                    for mover, number in zip(movers, chosen, strict=True)
+                    if number in state.legal_actions(mover)
+                ]
+        return _cut(f"What happened: {'; '.join(told)}.", BOARD_CHARS)
 
     def action_words(self, player: int) -> Sequence[str]:
         """Return the legal actions, and the names that were legal at this player's last `REMEMBERED` choices."""
@@ -197,7 +216,21 @@ class OpenSpielGame(Game):
         if self._sampled:
             raise CannotRedeal(f"{self.id} draws chance by itself, so it cannot be dealt anew; use the deal played.")
         steps = [tuple(chosen) for _, _, chosen in self._past()]
-        self._state = redealt(self._fresh_state, steps, player, self._seen_by(player), dice, self.id)
+        key = (player, *steps)
+        if key not in self._deals:
+            self._deals.clear()
+            self._deals[key] = deals_of(self._fresh_state, steps, player, self._seen_by(player), self.id)
+        self._state = redealt(self._fresh_state, self._deals[key], dice)
+        self._settle()
+
+    def _deal_as(self, world: Self) -> None:
+        """Play the beginning of the world's history that is as long as this one: it has the same steps."""
+        if self._perfect:
+            return
+        length = len(self._state.history())
+        self._state = self._fresh_state()
+        for _ in _play_again(self._state, world._state.history()[:length], self._simultaneous):
+            pass
         self._settle()
 
     def _seen_by(self, player: int) -> Callable[[Any], str]:

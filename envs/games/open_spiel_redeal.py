@@ -24,15 +24,18 @@ Step = tuple[int, ...]
 """An outcome of chance, an action, or an action of every player."""
 
 
-def redealt(start: Callable[[], Any], steps: list[Step], player: int, seen: Seen, dice: Dice, name: str) -> Any:
-    """Return a state after the same actions as in a history, and another deal.
+Deal = tuple[float, list[Step]]
+"""The probability of chance, and the steps of the history with it."""
+
+
+def deals_of(start: Callable[[], Any], steps: list[Step], player: int, seen: Seen, name: str) -> list[Deal]:
+    """Return all deals that a player cannot tell from the one that was played, which is among them.
 
     Args:
         start: Makes a fresh `pyspiel.State`.
         steps: Of the history, in order.
         player: To whom all looks the same.
         seen: What it sees; with the order of steps it is all that it knows.
-        dice: Draws the deal.
         name: Of the game, for messages.
 
     Raises:
@@ -48,7 +51,11 @@ def redealt(start: Callable[[], Any], steps: list[Step], player: int, seen: Seen
             )
         _play(state, step)
         wanted.append(seen(state))
-    deals = _deals(start(), steps, wanted, seen, name)
+    return _deals(start(), steps, wanted, seen, name)
+
+
+def redealt(start: Callable[[], Any], deals: list[Deal], dice: Dice) -> Any:
+    """Return the state after one of `deals_of`, drawn by its probability."""
     drawn = deals[dice.weighted([chance for chance, _ in deals]) if len(deals) > 1 else 0][1]
     state = start()
     for step in drawn:
@@ -79,10 +86,10 @@ def _hides(state: Any, step: Step, player: int, seen: Seen) -> bool:
     return False
 
 
-def _deals(state: Any, steps: list[Step], wanted: list[str], seen: Seen, name: str) -> list[tuple[float, list[Step]]]:
+def _deals(state: Any, steps: list[Step], wanted: list[str], seen: Seen, name: str) -> list[Deal]:
     """Return the probability of chance and the steps of every deal under which a player sees what is ``wanted``: before
     each step, and at the end. The one that was played is among them."""
-    found: list[tuple[float, list[Step]]] = []
+    found: list[Deal] = []
     waiting: list[tuple[Any, float, list[Step]]] = [(state, 1.0, [])]
     visited = 0
     while waiting:

@@ -8,7 +8,9 @@ is not judged here: a claim is tried out in clones of the game (`palaestra.train
 A trainer gives the text itself (``shown``), which makes the frozen reference a seat like any other: its reviews are
 replies with a status, in batches beside new games. Without it the game plays a random game of ``game`` and asks about
 one of its turns. ``form="reply"`` asks for the better reply and nothing else, for models of a million parameters;
-``form="score"`` for a number from -3, a blunder, to 3. ``principles`` are what the reviewer is to go by.
+``form="score"`` for a number from -3, a blunder, to 3. With ``form="game"`` all turns of the player are shown, by
+number, and the reviewer names those that were mistakes, none or several. ``principles`` are what the reviewer is to go
+by.
 """
 
 from __future__ import annotations
@@ -22,17 +24,22 @@ from typing import Any, Literal, Self
 
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
+from palaestra.envs.games.review_mistakes import (
+    LINE,
+    LONGEST,
+    mistakes_in,
+    read_mistakes,
+    shown_game,
+    write_mistakes,
+)
 from palaestra.envs.options import within
 from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.registry import make
 from palaestra.envs.seeding import Dice
 
-LONGEST = 400
-"""Characters of a reason or of a reply."""
 LONGEST_PRINCIPLES = 2000
 SCORES = tuple(range(-3, 4))
 _SCORE = re.compile(r"(?<![\w.+-])[+-]?\d{1,3}(?!\w|\.\w)")
-_LINE = re.compile(r"\W*+(mistake|because|reply)\b[^\w:=]*+[:=]\s*+(.*)", re.IGNORECASE)
 _YES = {"yes": True, "no": False, "true": True, "false": False}
 
 
@@ -45,7 +52,7 @@ class ReviewOptions:
         terse: Whether that game is asked for its ``terse`` view.
         shown: The text to review, in place of such a game.
         form: ``full``: mistake, because and reply, a line each; ``reply``: the whole answer is the better reply;
-            ``score``: a number from -3 to 3.
+            ``score``: a number from -3 to 3; ``game``: turn, because and reply for every mistake of a whole game.
         principles: What the reviewer is to go by, at most 2000 characters.
         max_chars: Most characters of ``shown``.
     """
@@ -53,7 +60,7 @@ class ReviewOptions:
     game: str = "kuhn_poker"
     terse: bool = False
     shown: str = ""
-    form: Literal["full", "reply", "score"] = "full"
+    form: Literal["full", "reply", "score", "game"] = "full"
     principles: str = ""
     max_chars: int = 8000
 
@@ -78,6 +85,7 @@ class Review(Game):
     turns: list[tuple[int, Action]]
     """(player, action) of the reviewed game, where it was played here."""
     turn: int
+    """Which of these is reviewed; of a whole game the first of its player."""
     answer: str
 
     @property
@@ -110,6 +118,14 @@ class Review(Game):
         for player, action in self.turns[: self.turn]:
             game.apply(player, action)
         player, said = self.turns[self.turn]
+        if self.options.form == "game":
+            self.turn = next(number for number, (mover, _) in enumerate(self.turns) if mover == player)
+            again, seen = self.reviewed(), list[tuple[str, str]]()
+            for mover, action in self.turns:
+                if mover == player:
+                    seen.append((again.board(player) if seen else again.observation(player), str(action)))
+                again.apply(mover, action)
+            return shown_game(seen, over.returns()[player], over.revealed(player), most=self.options.max_chars)
         told = shown(
             game.observation(player), str(said), over.returns()[player], over.revealed(player),
             terse=self.options.form == "reply", most=self.options.max_chars,
@@ -134,6 +150,14 @@ class Review(Game):
             return (
                 f"{begin} How good was the reply, judged by what the player could know then? Answer with one number "
                 "from -3 (a blunder) to 3 (the best reply there was)."
+            )
+        if self.options.form == "game":
+            return (
+                f"{begin} Its turns are numbered. Which replies were mistakes, judged by what the player could know "
+                "then, and what should have been said? Answer 'No mistake', or in three lines for each mistake:\n"
+                "Turn: its number\n"
+                "Because: one sentence, about what could have been recognised then\n"
+                "Reply: what should have been said, as that game wants it"
             )
         return (
             f"{begin} Was the reply a mistake, judged by "
@@ -163,6 +187,8 @@ class Review(Game):
             return ["pass", "bet"]
         if self.options.form == "score":
             return [str(score) for score in SCORES]
+        if self.options.form == "game":
+            return [write_mistakes([(1, "It could not win.", "pass")]), write_mistakes([])]
         return [write_review(True, "It could not win.", "pass"), write_review(False, "It was right.", "bet")]
 
     def action_words(self, player: int) -> Sequence[str]:
@@ -179,9 +205,11 @@ class Review(Game):
             if len(said) != 1 or not said <= set(SCORES):
                 raise UnparsableAction("answer with one number from -3 to 3.")
             return str(said.pop())
+        if self.options.form == "game":
+            return mistakes_in(whole)
         with suppress(ValueError):
             return write_review(*read_review(whole))
-        found = [one for line in whole.split("\n") if (one := _LINE.fullmatch(line.strip()))]
+        found = [one for line in whole.split("\n") if (one := LINE.fullmatch(line.strip()))]
         lines = {one[1].lower(): one[2].strip() for one in found}
         mistake = _YES.get(lines.get("mistake", "").strip(" .*").lower())
         reply = lines.get("reply", "").strip(" *`")
@@ -198,6 +226,14 @@ class Review(Game):
             if not isinstance(action, str) or action not in map(str, SCORES):
                 raise IllegalAction("a score is one number from -3 to 3; pass what `parse` returns.")
             return
+        if self.options.form == "game":
+            try:
+                canonical = write_mistakes(read_mistakes(action))
+            except ValueError as error:
+                raise IllegalAction(f"this is no review of a game ({error}); pass what `parse` returns.") from None
+            if canonical != action:
+                raise IllegalAction("this is not how mistakes are written; pass what `parse` returns.")
+            return
         try:
             mistake, because, reply = read_review(action)
         except ValueError as error:
@@ -210,6 +246,8 @@ class Review(Game):
         if self.options.form == "score":
             return str(dice.choice(SCORES))
         reply = dice.choice(["pass", "bet"])
+        if self.options.form == "game":
+            return write_mistakes([(1 + dice.below(3), "By chance.", reply)][: dice.below(2)])
         return reply if self.options.form == "reply" else write_review(dice.below(2) == 1, "By chance.", reply)
 
     def _apply(self, player: int, action: Action) -> None:
@@ -219,9 +257,13 @@ class Review(Game):
         return (float(bool(self.answer)),)
 
     def result(self) -> dict[str, Any]:
-        """Return the review: ``mistake``, ``because`` and ``reply``, or the ``score``."""
+        """Return ``mistake``, ``because`` and ``reply``, or the ``score``, or the ``mistakes`` of a whole game."""
         if self.options.form == "score":
             return {"score": int(self.answer)}
+        if self.options.form == "game":
+            found = ({"turn": turn, "because": because, "reply": reply}
+                     for turn, because, reply in read_mistakes(self.answer))  # fmt: skip
+            return {"mistakes": list(found)}
         if self.options.form == "reply":
             return {"mistake": True, "because": "", "reply": self.answer}
         mistake, because, reply = read_review(self.answer)

@@ -118,6 +118,11 @@ class Ultimatum(Game):
             return f"{head} {who} {self.offered} of {options.pie}."
         return f"{head} {'You propose.' if player == self.proposer(number) else 'The other proposes.'}"
 
+    def revealed(self, player: int) -> str:
+        """Return how all rounds went: what the other would take and offer is known only then."""
+        rounds = (f"{offer} {'accepted' if taken else 'rejected'}" for offer, taken in self.history)
+        return f"Offered were {', '.join(rounds)}." if self.history else ""
+
     def legal_actions(self, player: int) -> Sequence[str]:
         if self.offered is not None:
             return [ACCEPT, REJECT]

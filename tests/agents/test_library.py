@@ -59,7 +59,7 @@ def shelf(tmp_path, monkeypatch, tmp_path_factory):
 def test_what_was_added_is_found_by_name_and_as_a_source(shelf):
     card = library.add(str(shelf[0]), "kuhn", licence="Apache-2.0")
     assert (card.base, card.tasks, card.run, card.licence) == (BASE_MODEL, ("kuhn_poker",), "run1", "Apache-2.0")
-    again = library.add(str(shelf[0]), "poker", licence="MIT")
+    again = library.add(str(shelf[0]), "poker")
     assert again.identity == card.identity == library.identity_of(shelf[0])
     assert list(library.names()) == ["kuhn", "poker"]
     loaded = ModelSource.parse(f"{BASE_MODEL}@lib:kuhn").load()
@@ -69,6 +69,46 @@ def test_what_was_added_is_found_by_name_and_as_a_source(shelf):
     library.remove("poker")
     assert library.names() == {}
     assert not any((library.library_dir() / "adapters").iterdir())
+
+
+def test_a_card_outlives_that_its_adapter_is_added_again(shelf):
+    library.add(str(shelf[0]), "kuhn")
+    measured = Rating("kuhn_poker", "random", 0.2, 0.1, 0.3, 1.0, 10)
+    library.rate("kuhn", [measured])
+    again = library.add(str(shelf[0]), "kuhn", licence="MIT")
+    assert (again.ratings, again.licence) == ((measured,), "MIT")
+    other = library.add(str(shelf[0]), "poker", notes="of spring")
+    assert library.card_of("kuhn") == other == library.card_of("poker")
+    assert (other.ratings, other.licence, other.notes) == ((measured,), "MIT", "of spring")
+    for more in ({"licence": "Apache-2.0"}, {"notes": "of autumn"}):
+        with pytest.raises(OptionError, match="the library has this adapter as kuhn, poker, with"):
+            library.add(str(shelf[0]), "third", **more)
+    assert library.card_of("kuhn") == other
+    assert list(library.names()) == ["kuhn", "poker"]
+    library.remove("kuhn")
+    library.remove("poker")
+    assert library.add(str(shelf[0]), "kuhn", licence="Apache-2.0").ratings == ()
+
+
+def test_results_against_different_opponents_are_not_compared(shelf, tmp_path):
+    for seed, name in ((3, "a"), (4, "b"), (5, "c")):
+        library.add(str(make_adapter(tmp_path / name, seed, "kuhn_poker")), name)
+    fingerprint = library.card_of("a").fingerprint
+
+    def rated(name: str, opponent: str, result: float) -> None:
+        library.rate(name, [Rating("kuhn_poker", opponent, result, None, None, 1.0, 10)])
+
+    rated("a", "random", 0.9)
+    rated("b", "mcts", -0.3)
+    rated("c", "mcts", -0.2)
+    assert library.for_task("kuhn_poker", fingerprint) == "c"
+    rated("b", "random", 0.5)
+    assert library.card_of("b").rating("kuhn_poker", "mcts").result == -0.3  # kept beside the new one
+    rated("c", "random", 0.4)
+    rated("a", "mcts", -0.9)  # all three against both: the first by name decides
+    assert library.for_task("kuhn_poker", fingerprint) == "c"
+    rated("c", "mcts", -0.5)
+    assert library.for_task("kuhn_poker", fingerprint) == "b"
 
 
 def test_an_adapter_that_was_changed_is_refused(shelf):
@@ -115,6 +155,10 @@ def test_a_merged_adapter_changes_every_matrix_by_the_weighted_sum(shelf):
         torch.testing.assert_close(sum_[key], 0.75 * one[key] - 0.5 * other[key], rtol=1e-4, atol=1e-5)
     with pytest.raises(OptionError, match="1 adapters and 1 weights"):
         merge(["a"], [1.0], "c")
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(OptionError, match="must be a finite number"):
+            merge(["a", "b"], [bad, 1.0], "c")
+    assert "c" not in library.names()
     small = merge(["a", "b"], [1.0, 1.0], "small", "svd")
     config = json.loads((library.folder_of("small") / "adapter_config.json").read_text(encoding="utf-8"))
     assert (small.identity, config["r"]) == (library.card_of("small").identity, 3)

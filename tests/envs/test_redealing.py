@@ -81,6 +81,33 @@ def test_the_player_sees_the_same_and_the_rest_varies(name: str, options: dict[s
     assert changed > 10
 
 
+@pytest.mark.parametrize(("name", "options"), SERVED, ids=[f"{name} {options or ''}" for name, options in SERVED])
+def test_earlier_positions_of_another_deal_are_those_that_led_to_it(name: str, options: dict[str, Any]) -> None:
+    """The player saw the same all along, the actions were legal, and in the end all others know what they know."""
+    changed = 0
+    for seed in range(3):
+        before: list[tuple[Game, int, Any]] = []
+        for game, player in positions(name, options, seed):
+            try:
+                world = game.redealt(player, Dice(seed))
+            except CannotRedeal:
+                assert name.startswith("openspiel/first_sealed_auction")
+                break
+            for earlier, mover, action in before:
+                anew = earlier.dealt_as(world)
+                assert anew.observation(player) == earlier.observation(player)
+                anew.check(mover, action)
+                changed += anew.state() != earlier.state()
+            there = game.dealt_as(world)
+            # who has chosen at the same time chooses again in the world, and knows what it chose before it
+            for other in range(game.facts.players if there.players_to_move() == world.players_to_move() else 0):
+                assert there.observation(other) == world.observation(other)
+                assert private(there, other) == private(world, other)
+            chosen = play(game.clone(), [RandomSeat(9 * seed + one) for one in range(game.facts.players)])
+            before.append((game, player, chosen.actions[0][1]))
+    assert changed > 3 or name in ("contest", "matrix_game", "openspiel/goofspiel", "openspiel/first_sealed_auction")
+
+
 def finish(game: Game, seed: int) -> None:
     """Play a game to its end, at random: what was dealt anew is a game like any other."""
     dice = Dice(seed)

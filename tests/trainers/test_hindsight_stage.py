@@ -17,19 +17,20 @@ from palaestra.agents.engines.base import BASE
 from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.language_model import ReplySettings
 from palaestra.agents.models.sources import LoadedModel, ModelSource
-from palaestra.envs import Match, MatchRules, Scripted, make
+from palaestra.envs import Match, MatchRules, Scripted, make, register
+from palaestra.envs.games.kuhn_poker import KuhnPoker
 from palaestra.envs.seeding import Dice
 from palaestra.trainers.algorithm import trained_rows
-from palaestra.trainers.arena import play_tasks
+from palaestra.trainers.arena import GameFailed, play_tasks
 from palaestra.trainers.config import RunConfig, parse_config
 from palaestra.trainers.credit import make_credit
-from palaestra.trainers.hindsight.ask import PrinciplesError, at, events, text_of
+from palaestra.trainers.hindsight.ask import Asked, PrinciplesError, at, events, nth, spreads, text_of
 from palaestra.trainers.hindsight.gate import better, measure
 from palaestra.trainers.hindsight.likelihood import by_place, shuffled
 from palaestra.trainers.hindsight.pages import beside, reviews, section
 from palaestra.trainers.hindsight.stage import Hindsight, _divided
 from palaestra.trainers.hindsight.verdict import Verdict, append, counted
-from palaestra.trainers.hindsight.verify import Claim
+from palaestra.trainers.hindsight.verify import Claim, Gain, gain
 from palaestra.trainers.rows import Row, rows_from_episode
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan, training_tasks
 from tests.trainers.run_kit import data
@@ -42,6 +43,18 @@ def blank() -> LoadedModel:
     return ModelSource.parse("tiny:blank").load()
 
 
+class FloodingKuhn(KuhnPoker):
+    """Of every second game so much becomes known that no model of ours can read it."""
+
+    id = "test/flooding_kuhn"
+
+    def revealed(self, player: int) -> str:
+        return "card " * 5000 if self.dice.seed % 2 else "none"
+
+
+register(FloodingKuhn.id, FloodingKuhn)
+
+
 class Table:
     """Plays with a blank model whose replies are replaced at random, has reviews written by a function, and scores with
     the model."""
@@ -52,34 +65,41 @@ class Table:
         self.reviewer: Reviewer = "".format
         self.critic = BASE
         self.batches: list[list[str]] = []
+        self.scored: list[int] = []
 
     def play(self, tasks: Sequence[MatchTask]) -> list[Played]:
         assert len({task.index for task in tasks}) == len(tasks)
         self.batches.append([task.game for task in tasks])
         reviews = [task for task in tasks if task.game == "review"]
         assert all(task.seats == (SeatPlan(policy=self.critic),) for task in reviews)
-        games = asyncio.run(play_tasks(self.engine, self.blank.codec, [task for task in tasks if task not in reviews]))
+        short = [task for task in reviews if len(task.options["shown"]) < self.engine.context_length]
+        games = asyncio.run(play_tasks(self.engine, self.blank.codec, [task for task in tasks if task not in short]))
         done = {one.task.index: one for one in games}
-        for task in reviews:
+        for task in short:
             match = Match(task.begin(), [Scripted(self.reviewer(task))], task.rules)
             done[task.index] = Played(task, asyncio.run(match.play()), 0.0, False)
         return [done[task.index] for task in tasks]
 
-    def score(self, contexts: Sequence[list[int]]) -> list[list[float]]:
-        async def all_of_them() -> list[list[float]]:
-            return [list(await self.engine.score(tokens, policy=BASE)) for tokens in contexts]
+    def score(self, contexts: Sequence[list[int]], policy: str = BASE) -> list[list[float] | None]:
+        async def one(tokens: list[int]) -> list[float] | None:
+            fits = len(tokens) <= self.engine.context_length
+            return list(await self.engine.score(tokens, policy=policy)) if fits else None
 
+        async def all_of_them() -> list[list[float] | None]:
+            return [await one(tokens) for tokens in contexts]
+
+        self.scored.append(len(contexts))
         return asyncio.run(all_of_them())
 
     def review(self, run: RunConfig, reviewer: Reviewer) -> Reviewed:
         """Play and review an iteration, and learn from it with the rule of the run."""
         self.reviewer = reviewer
-        self.batches = []
+        self.batches, self.scored = [], []
         stage = Hindsight(run)
         waves = stage.play(self.play, self.score, training_tasks(run, 0, {"small": BASE}, None), 0)
         played = [one for wave in waves for one in wave.played]
         own = make_credit("every_token").assign(trained_rows(played))
-        rows = stage.learn(waves, own, self.score, 0, 0.0)
+        rows = stage.learn(waves, own, 0, 0.0)
         return Reviewed(played, [one for wave in waves for one in wave.verdicts], own, rows)
 
 
@@ -127,6 +147,32 @@ def test_what_is_learned_is_the_reply_behind_the_context_of_then(table: Table) -
         context = row.tokens[~stream.member]
         assert (whole.tokens[: len(context)] == context).all()
         assert not (whole.sampled & (whole.turns == verdict.turn))[: len(context)].any()
+
+
+def test_a_whole_game_is_reviewed_at_once_and_several_turns_may_be_named(table: Table) -> None:
+    """The reviewer names the first and the second turn of every player; Kuhn's first player may have two."""
+    asked: list[str] = []
+
+    def reviewer(task: MatchTask) -> str:
+        asked.append(task.options["shown"])
+        assert task.options["form"] == "game"
+        return "Turn: 1\nBecause: a\nReply: bet\nTurn: 2\nBecause: b\nReply: raise"
+
+    found = table.review(config(use="unverified", form="game"), reviewer)
+    turns = [(one.episode, turn.player, nth(played_, turn.number)) for one in found.verdicts
+             for played_ in [found.played[one.episode]] for turn in [played_.episode.turns[one.turn]]]  # fmt: skip
+    assert len(asked) == len({(episode, player) for episode, player, _ in turns}) == 24
+    assert sum(text.count("what the player replied") for text in asked) == len(turns)
+    assert {number for _, _, number in turns} == {1, 2}
+    for verdict, (_, _, number) in zip(found.verdicts, turns, strict=True):
+        assert verdict.because == "ab"[number - 1]
+        assert verdict.why in (("taken", "same") if number == 1 else ("not legal",))
+    half = table.review(config(use="unverified", form="game", share=0.5), reviewer)
+    whole = {(one.episode, one.player) for one in half.verdicts}
+    assert 0 < len(whole) < 24
+    assert len(half.verdicts) == sum((episode, player) in whole for episode, player, _ in turns)
+    none = table.review(config(use="unverified", form="game"), lambda task: "No mistake.")
+    assert {verdict.why for verdict in none.verdicts} == {"no mistake"}
 
 
 def test_games_are_reviewed_and_claims_tried_out_beside_new_games(table: Table) -> None:
@@ -180,11 +226,15 @@ def test_shuffled_replies_are_the_verified_ones_at_other_turns(table: Table) -> 
     def other(task: MatchTask) -> str:
         return says("yes", "pass" if "replied: bet" in task.options["shown"] else "bet")(task)
 
-    kept, dealt = (table.review(config(pairs=20, use=use), other) for use in ("verified", "shuffled"))
-    assert kept.verdicts == dealt.verdicts
-    replies = [[tuple(row.tokens[row.stream("ce").member]) for row in one.learned] for one in (kept, dealt)]
-    assert sorted(replies[0]) == sorted(replies[1])
-    assert replies[0] != replies[1]
+    moved = 0
+    for seed in range(4):
+        runs = (config(pairs=20, use=use).model_copy(update={"seed": seed}) for use in ("verified", "shuffled"))
+        kept, dealt = (table.review(run, other) for run in runs)
+        assert kept.verdicts == dealt.verdicts
+        replies = [[tuple(row.tokens[row.stream("ce").member]) for row in one.learned] for one in (kept, dealt)]
+        assert sorted(replies[0]) == sorted(replies[1])
+        moved += replies[0] != replies[1]
+    assert moved
 
 
 def test_the_reviewer_sees_the_end_and_the_policy_never_does(table: Table) -> None:
@@ -228,6 +278,18 @@ def test_a_refused_offer_is_feedback_and_a_call_is_a_call() -> None:
     assert all(turn != 2 for turn, *_ in found)
     talk = asyncio.run(Match(game.clone(), [Scripted("hello [review]", "walk away"), Scripted("hm")]).play())
     assert list(events(Played(task, talk, 0.0, False))) == [(0, "called", "")]
+
+
+def test_a_claim_that_rests_on_the_others_card_is_a_leak(table: Table) -> None:
+    def reviewer(task: MatchTask) -> str:
+        card = task.options["shown"].split("\n")[0][-1]
+        return f"Mistake: yes\nBecause: the other had {card}\nReply: bet"
+
+    found = table.review(config(use="unverified"), reviewer)
+    assert {verdict.why for verdict in found.verdicts} == {"leak", "same"}
+    assert found.learned == []
+    hedged = table.review(config(use="unverified"), lambda task: reviewer(task).replace("had", "may have"))
+    assert {verdict.why for verdict in hedged.verdicts} == {"taken", "same"}
 
 
 def test_a_reply_that_nobody_could_be_led_to_is_a_leak(table: Table) -> None:
@@ -373,7 +435,7 @@ def test_verdicts_are_kept_as_lines_and_shown_beside_their_turns(table: Table, t
 
 
 def test_a_claim_that_cannot_be_tried_is_not_learned(table: Table, monkeypatch) -> None:
-    monkeypatch.setattr("palaestra.trainers.hindsight.stage.can_be_tried", lambda claim: None)
+    monkeypatch.setattr("palaestra.trainers.hindsight.stage.can_be_tried", lambda claim: False)
     found = table.review(config(pairs=3), says("yes", "bet"))
     assert found.learned == []
     assert {verdict.why for verdict in found.verdicts} <= {"same", "not legal"}
@@ -401,15 +463,53 @@ def test_principles_are_read_from_a_file_and_named_by_their_hash(table: Table, t
         Hindsight(config(principles=str(tmp_path / "none.txt")))
 
 
-@pytest.mark.parametrize(("reviewer", "passes"), [("bet", True), ("pass", False)])
-def test_the_gate_opens_for_a_reference_that_hindsight_helps(table: Table, reviewer: str, passes: bool) -> None:
-    """Against random play bets gain and passes lose."""
+@pytest.mark.parametrize(
+    ("use", "reviewer", "passes"),
+    [("unverified", "bet", True), ("unverified", "pass", False), ("verified", "bet", True), ("verified", "pass", True),
+     ("verified", "raise", False)],
+)  # fmt: skip
+def test_the_gate_opens_for_a_reference_that_hindsight_helps(table: Table, use: str, reviewer: str, passes: bool):
+    """Against random play bets gain and passes lose, but for a fold of J; and folds of J alone stand a trial."""
     table.reviewer = says("yes", reviewer)
-    uplift = measure(config(gate=24, pairs=20), table.play, table.score)
+    spent: list[int] = []
+
+    def play(tasks: Sequence[MatchTask]) -> list[Played]:
+        done = table.play(tasks)
+        records = (attempt.reply.tokens for one in done for turn in one.episode.turns for attempt in turn.attempts)
+        spent.append(sum(len(record.ids) for record in records if record is not None))
+        return done
+
+    uplift = measure(config(gate=24, pairs=20, use=use), play, table.score)
     assert uplift.passed == passes
+    assert uplift.tokens == sum(spent) > 0
+    assert len(spent) >= (1 if reviewer == "raise" else 3 if use == "verified" else 2)
     assert uplift.games == 24
     assert 24 <= uplift.turns <= 72
     assert ("it is used" if passes else "not used") in uplift.sentence
+
+
+def test_what_stood_a_trial_by_luck_counts_by_a_second_one(table: Table, monkeypatch) -> None:
+    """In the first trial every claim gains 5; in the second, which alone is measured, what it does."""
+    table.reviewer = says("yes", "pass")
+    trials: list[list[int]] = []
+
+    def lucky(claim: Claim, episodes, dealt):
+        trials[-1].append(dealt.seeds[0])
+        return Gain(5.0, 5.0, 8, "anew") if len(trials) == 1 else gain(claim, episodes, dealt)
+
+    def tried(stage: Hindsight, wave, iteration: int):
+        trials.append([])
+        return triable(stage, wave, table.score, iteration)
+
+    triable = Hindsight._triable
+    monkeypatch.setattr("palaestra.trainers.hindsight.stage.gain", lucky)
+    monkeypatch.setattr(Hindsight, "_triable", lambda stage, wave, score, iteration: tried(stage, wave, iteration))
+    uplift = measure(config(gate=24, pairs=20), table.play, table.score)
+    assert len(trials) == 2
+    assert len(trials[0]) == len(trials[1]) > 10
+    assert not set(trials[0]) & set(trials[1])
+    assert uplift.mean < 0
+    assert not uplift.passed
 
 
 def test_a_wave_holds_whole_groups() -> None:
@@ -456,3 +556,63 @@ def test_a_critic_takes_anothers_place_only_if_it_gains_more_and_can_still_be_re
     table.reviewer = answers
     run = config(gate=24, pairs=12, form="full")
     assert better(run, play, table.score, "critic@1", "candidate@2") == passes
+
+
+def test_all_texts_of_a_wave_are_scored_together(table: Table) -> None:
+    found = table.review(config(use="tokens", waves=2), "".format)
+    assert len(table.scored) == 2
+    assert sum(table.scored) == 2 * sum(verdict.why == "weighed" for verdict in found.verdicts)  # both hints
+
+
+@pytest.mark.parametrize("use", ["verified", "unverified", "judge", "tokens"])
+@pytest.mark.parametrize("form", ["full", "reply", "game"])
+def test_what_does_not_fit_the_model_is_counted_and_never_fatal(blank: LoadedModel, use: str, form: str) -> None:
+    table = Table(blank)
+    run = config(use=use, form=form, max_chars=90_000, leak=-1e9)
+    section = run.games[0].model_copy(update={"game": FloodingKuhn.id})
+    found = table.review(run.model_copy(update={"games": [section]}), "bet".format)
+    long = {verdict.why == "too long" for verdict in found.verdicts}
+    assert long == {True, False}
+    for verdict in found.verdicts:
+        assert (verdict.why == "too long") == (found.played[verdict.episode].task.seed % 2 == 1)
+    assert counted(found.verdicts)["hindsight/too_long"] > 0
+
+
+def test_a_match_that_need_not_fit_ends_there_and_any_other_is_an_error(blank: LoadedModel) -> None:
+    engine = TransformersEngine(blank.model)
+    options = {"shown": "x" * 5000, "max_chars": 5000}
+    task = MatchTask(0, -1, "review", options, 1, 1, MatchRules(), ReplySettings(), (SeatPlan(policy=BASE),))
+    with pytest.raises(GameFailed, match="review's observation takes"):
+        asyncio.run(play_tasks(engine, blank.codec, [task]))
+    [one] = asyncio.run(play_tasks(engine, blank.codec, [replace(task, spare=True)]))
+    assert (one.episode.outcome, one.episode.turns, one.episode.returns) == ("unfinished", (), None)
+
+
+def finished(index: int, returns: tuple[float, float], group: str, said: tuple[str, str], seed: int = 1) -> Played:
+    """Return a game of Kuhn poker with returns of our own."""
+    episode = asyncio.run(Match(make("kuhn_poker", seed=seed), [Scripted(said[0]), Scripted(said[1])]).play())
+    seat = SeatPlan(policy="p@1", trained=True)
+    task = MatchTask(index, 0, "kuhn_poker", {}, seed, seed, MatchRules(), ReplySettings(), (seat, seat), group)
+    return Played(task, replace(episode, returns=returns), 0.0, False)
+
+
+def test_turns_are_ordered_by_how_much_their_own_players_result_varies() -> None:
+    """Four games that start alike: the second player gets the same in all, the first does not."""
+    played = [finished(number, (value, 1.0), "a", ("pass", "pass")) for number, value in enumerate((2, -2, 2, -2))]
+    asked = [Asked(number, turn, "end") for number in range(4) for turn in (0, 1)]
+    assert spreads(played, asked) == [2.0, 0.0] * 4
+
+
+def test_games_that_start_each_by_themselves_are_ordered_by_what_was_seen() -> None:
+    """Every group has one game. The first player's turn is the same in all games and its result varies; behind a pass
+    the second gets 1, behind a bet 1 or -1."""
+    said = [("pass", "pass")] * 3 + [("bet", "pass")] * 3
+    values = [(3, 1), (0, 1), (0, 1), (0, 1), (3, -1), (0, 1)]
+    played = [finished(number, value, str(number), moves)
+              for number, (value, moves) in enumerate(zip(values, said, strict=True))]  # fmt: skip
+    asked = [Asked(number, turn, "end") for number in range(6) for turn in (0, 1)]
+    found = spreads(played, asked)
+    assert set(found[::2]) == {2**0.5}  # of 3, 0, 0, 0, 3, 0
+    assert found[1::2] == pytest.approx([0, 0, 0, *[8**0.5 / 3] * 3])
+    # what was seen once counts with the same turn of the role; with too few of these, nothing is known
+    assert spreads(played[:3] + played[4:5], [Asked(3, 1, "end")]) == [0.0]

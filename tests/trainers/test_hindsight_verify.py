@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from functools import cache
+from math import inf
 from statistics import fmean
 from types import SimpleNamespace
 
@@ -17,7 +18,8 @@ from palaestra.envs import Game, Match, MatchRules, OnFailure, Scripted, make
 from palaestra.envs.errors import CannotRedeal
 from palaestra.envs.seeding import Dice
 from palaestra.trainers.arena import play_tasks
-from palaestra.trainers.hindsight.verify import Claim, can_be_tried, continuations, gain
+from palaestra.trainers.hindsight.deals import deals
+from palaestra.trainers.hindsight.verify import Claim, Dealt, Gain, can_be_tried, continuations, gain, lower_bound
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
 
 NOBODY = SimpleNamespace(forget=lambda: None)
@@ -32,6 +34,21 @@ def task(game: str, seed: int, seat: str = "random", **options: object) -> Match
     players = make(game, **options).facts.players
     seats = (SeatPlan(seat=seat),) * players
     return MatchTask(0, 0, game, dict(options), seed, seed, MatchRules(), ReplySettings(), seats)
+
+
+def dealt_of(one: Played, claim: Claim, pairs: int, seed: int) -> Dealt:
+    """Return the deals of a match of which no seat has a model, so that nobody is asked for likelihoods."""
+    [found] = deals([(one, claim)], no_score, None, None, pairs, seed)
+    return found
+
+
+def no_score(contexts: list[list[int]], policy: str = "") -> list[None]:
+    raise AssertionError("no model plays here")
+
+
+def tried(one: Played, claim: Claim, pairs: int, seed: int) -> Gain:
+    dealt = dealt_of(one, claim, pairs, seed)
+    return gain(claim, [p.episode for p in played(continuations(claim, dealt))], dealt)
 
 
 def value(game: Game, player: int) -> float:
@@ -77,30 +94,38 @@ def test_bounds_hold_and_what_is_accepted_is_better() -> None:
             game.apply(player, action)
         proposed = str(game.sample_action(game.players_to_move()[0], Dice(seed)))
         claim = Claim.of(one, turn, proposed)
-        if (deal := can_be_tried(claim)) is None:
+        if not can_be_tried(claim):
             assert proposed == claim.said
             continue
-        found = gain(claim, [p.episode for p in played(continuations(claim, 24, 1, deal))], deal)
+        found = tried(one, claim, 24, 1)
         truth = true_gain(seed, turn, proposed, str(claim.said))
         below.append(found.low <= truth)
-        accepted += [truth > 0] if found.accepted else []
+        accepted += [truth] if found.accepted else []
     assert fmean(below) >= 0.9
     assert len(accepted) >= 5
-    assert fmean(accepted) >= 0.9
+    # of the many claims that are worth nothing, one in twenty is accepted, too
+    assert fmean(truth > 0 for truth in accepted) >= 0.75
+    assert fmean(accepted) > 0.3
 
 
 def test_a_fold_of_the_best_card_is_found_and_a_lucky_call_with_the_worst_is_not() -> None:
-    """With random play behind it, calling with K gains 3 against folding; with J it loses 1, whatever the deal was."""
+    """Against somebody who bets at random, calling with K gains 3 against folding; with J it loses 1, whatever the deal
+    was."""
     for seed in range(40):
         game = make("kuhn_poker", seed=seed)
         card, other = game.cards[1], game.cards[0]
-        claim = Claim(task("kuhn_poker", seed), ((0, "bet"),), 1, 1, "pass", "bet")
-        assert can_be_tried(claim) == "anew"
-        found = gain(claim, [one.episode for one in played(continuations(claim, 40, seed, "anew"))], "anew")
+        episode = asyncio.run(Match(game, [Scripted("bet"), Scripted("pass")]).play())
+        one = Played(task("kuhn_poker", seed), episode, 0.0, False)
+        claim = Claim.of(one, 1, "bet")
+        assert can_be_tried(claim)
+        dealt = dealt_of(one, claim, 40, seed)
+        assert (dealt.deal, dealt.effective) == ("anew", inf)  # a bet at random tells nothing
+        found = tried(one, claim, 40, seed)
         assert found.accepted == (card == 2) or card == 1
         if card == 1:  # against J it gains 3, against K it loses 1
             assert -1 <= found.mean <= 3
-            luck = gain(claim, [one.episode for one in played(continuations(claim, 3, seed, "played"))], "played")
+            as_it_was = Dealt("played", tuple(range(3)))
+            luck = gain(claim, [p.episode for p in played(continuations(claim, as_it_was))], as_it_was)
             assert luck.accepted == (other == 0)
 
 
@@ -123,28 +148,30 @@ def test_a_game_that_cannot_be_dealt_anew_is_continued_as_it_was_dealt() -> None
     turn = next(turn for turn in one.episode.turns if turn.action is not None)
     game = make("liars", seed=4)
     proposed = next(str(a) for a in game.legal_actions(turn.player) if a != turn.action)
-    assert can_be_tried(Claim.of(one, turn.number, proposed)) in ("played", None)
+    claim = Claim.of(one, turn.number, proposed)
+    assert dealt_of(one, claim, 3, 1).deal == "played"
+    assert len(set(dealt_of(one, claim, 3, 1).seeds)) == 3
 
 
 def test_pairs_share_their_seeds_and_nobody_is_trained_on() -> None:
     [one] = played([task("kuhn_poker", 1)])
     claim = Claim.of(one, 0, "bet" if one.episode.turns[0].action == "pass" else "pass")
-    tasks = continuations(claim, 3, 7, "anew", first=10)
+    tasks = continuations(claim, Dealt("anew", (7, 8, 7)), first=10)
     assert [one.index for one in tasks] == [10, 11, 12, 13, 14, 15]
     for proposed, said in zip(tasks[::2], tasks[1::2], strict=True):
         assert proposed.match_seed == said.match_seed
         assert proposed.opening.redeal == said.opening.redeal
         assert proposed.opening.then != said.opening.then
-    assert len({one.match_seed for one in tasks}) == 3
+    assert len({one.match_seed for one in tasks}) == 3  # of the same deal another game may come
     assert not any(plan.trained for one in tasks for plan in one.seats)
 
 
 def test_illegal_proposals_and_turns_that_are_not_there_are_no_claims() -> None:
     [one] = played([task("tic_tac_toe", 1)])
-    assert can_be_tried(Claim.of(one, 0, "ten")) is None
+    assert not can_be_tried(Claim.of(one, 0, "ten"))
     with pytest.raises(ValueError, match="turn 40 is not one of"):
         Claim.of(one, 40, "1")
-    few = gain(Claim.of(one, 0, "1"), [one.episode] * 4, "played")
+    few = gain(Claim.of(one, 0, "1"), [one.episode] * 4, Dealt("played", (1, 2)))
     assert not few.accepted
     assert few.pairs == 2
 
@@ -158,10 +185,19 @@ def test_a_forfeit_is_compared_with_what_it_got() -> None:
     one = Played(task("kuhn_poker", seed), episode, 0.0, False)
     claim = Claim.of(one, 0, "bet")
     assert (claim.said, claim.forfeit) == (None, episode.returns[0])
-    tasks = continuations(claim, 40, 3, deal := can_be_tried(claim))
+    tasks = continuations(claim, dealt := dealt_of(one, claim, 40, 3))
     assert len(tasks) == 40
-    found = gain(claim, [one.episode for one in played(tasks)], deal)
+    found = gain(claim, [one.episode for one in played(tasks)], dealt)
     assert found.accepted
     assert found.mean == pytest.approx(1.5 - episode.returns[0], abs=0.3)
     with pytest.raises(ValueError, match="not one of the 1"):
         Claim.of(one, 1, "bet")
+
+
+def test_a_bound_counts_with_how_many_deals_were_to_be_drawn_from() -> None:
+    """One-sided t of 0.95 with 3 degrees is 2.3534; mean 2, s^2 = 8/3, so 2 - 2.3534 * s * sqrt(1/4 + 1/effective)."""
+    values = [0.0, 2.0, 2.0, 4.0]
+    spread = (8 / 3) ** 0.5
+    assert lower_bound(values) == pytest.approx(2 - 2.3534 * spread / 2, abs=1e-3)
+    assert lower_bound(values, 4.0) == pytest.approx(2 - 2.3534 * spread * 0.5**0.5, abs=1e-3)
+    assert lower_bound(values[:2]) == -inf

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +11,8 @@ import yaml
 from palaestra.agents import make_seat
 from palaestra.envs import MatchRules, ReplayWriter, Scripted, make, play
 from palaestra.envs.match import OnFailure
+from palaestra.trainers.hindsight.verdict import Verdict, append
+from palaestra.trainers.hindsight.verify import Gain
 from palaestra.trainers.report import ReportError, write_report
 from palaestra.trainers.run import RunError
 from palaestra.trainers.summary import score, summarize
@@ -87,6 +90,46 @@ def test_three_games_are_shown_with_every_reply_and_its_verdict(tmp_path):
     assert "The same seed and seat after training" in text
     assert "The longest game of the last iteration" in text
     assert text.count("unparsable") >= 3
+
+
+def test_a_verdict_stands_beside_its_turn_with_what_was_said_the_gain_and_why(tmp_path):
+    """Turn 1 of the last training game was reviewed and the claim accepted, turn 2 reviewed and rejected."""
+    folder = run_folder(tmp_path / "r")
+    accepted = Verdict(1, "replays/train/00001-0000.jsonl", 0, 0, "end", "1", "5", f"the centre was free {HOSTILE}",
+                       "accepted", Gain(0.75, 0.25, 8, "anew", 40.4))  # fmt: skip
+    rejected = replace(accepted, turn=1, player=1, said="4", reply="9", because="it was near", why="rejected",
+                       gain=Gain(-0.5, -1.0, 8, "played"))  # fmt: skip
+    elsewhere = replace(accepted, replay="replays/train/00000-0000.jsonl", reply="7")
+    append(folder / "reviews.jsonl", 1, [elsewhere, accepted, rejected])
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    own = sum(line["sampled_tokens"] for line in lines)
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps({**line, "learner": {"hindsight/tokens": 70.0}}) + "\n" for line in lines)
+    )
+    text, page = page_of(folder)
+    turns = text.split('<div class="turn">')
+    first, second = (next(turn for turn in turns if f"<b>{should}</b>" in turn) for should in ("5", "9"))
+    for shown, parts in (
+        (first, ("1. player 1", "said <q>1</q>", "should have said <b>5</b>", "the centre was free &lt;/pre&gt;",
+                 "+0.75 over 8 pairs, at least +0.25 with 95 % confidence, deals drawn from 40 effective ones",
+                 "accepted: it did better when it was tried out", "verdict good")),
+        (second, ("2. player 2", "said <q>4</q>", "should have said <b>9</b>", "it was near",
+                  "-0.50 over 8 pairs, at least -1.00 with 95 % confidence ·",
+                  "rejected: it did no better when it was tried out")),
+    ):  # fmt: skip
+        assert [part for part in parts if part not in shown] == []
+    assert "verdict good" not in second
+    assert "what became of 3 reviewed turns" in text
+    assert "was not measured (gate: 0)" in text
+    assert "dealt anew in some games and as it had been dealt in others" in text
+    assert "script" not in page.tags
+    assert f"{own + 140} sampled tokens, 140 of them for hindsight" in text
+    uplift = {"sentence": "It gains.", "passed": True, "tokens": 1000}
+    (folder / "uplift.json").write_text(json.dumps(uplift))
+    text, _ = page_of(folder)
+    assert f"{own + 1140} sampled tokens, 1140 of them for hindsight" in text
+    assert "It gains." in text
+    assert "was not measured" not in text
 
 
 @pytest.mark.parametrize("evaluated", [(), ("before",)])

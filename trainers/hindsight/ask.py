@@ -5,6 +5,9 @@ reply was refused (``failed``), the game told the player something by the time i
 policy itself asked (``called``: `CALL` stands in its reply). After an event the reviewer knows what the event told and
 not how the game ended; at the end it knows the result and what became known then.
 
+At the end a turn may be asked about by itself (``form: full``), or all turns of its player together (``form: game``),
+of which the reviewer names the mistakes.
+
 A reviewer that is asked for the reply alone (``form: reply``) is one that has read finished games with the result first
 (`tiny:kuhn-told`). It is told that the game ended well, whatever the result was: by as much as was lost, or won.
 """
@@ -12,20 +15,24 @@ A reviewer that is asked for the reply alone (``form: reply``) is one that has r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import pstdev
 
 from palaestra.envs import Game
 from palaestra.envs.episode import Turn
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.games.review import LONGEST_PRINCIPLES, shown
+from palaestra.envs.games.review_mistakes import shown_game
 from palaestra.envs.parts import part_text
 from palaestra.trainers.config import HindsightSection
 from palaestra.trainers.tasks import Played
 
 CALL = "[review]"
 """What a policy writes to have its turn reviewed."""
+ALIKE = 3
+"""Games by which one can say how much a result varies."""
 OWN_PRINCIPLES = Path(__file__).with_name("principles.txt")
 
 
@@ -94,6 +101,32 @@ def said(turn: Turn, trigger: str) -> str:
     return "" if turn.action is None else part_text(turn.action)
 
 
+def spreads(played: Sequence[Played], asked: Sequence[Asked]) -> list[float]:
+    """Return for each turn how much its player's return varies between games that are alike up to there: a proxy for
+    what a reply could change.
+
+    Alike are, in this order, games with the same start (a group), turns at which the same was seen, the same turn of
+    the same role, and all of the role; the first of which there are `ALIKE` decide. 0 where there are none.
+    """
+    values: dict[Hashable, list[float]] = {}
+    keys: list[list[Hashable]] = []
+    for item in asked:
+        one = played[item.episode]
+        there = one.episode.turns[item.turn]
+        game, own = one.task.game_index, nth(one, item.turn)
+        seen = at(one, item.turn).observation(there.player)
+        mine: list[Hashable] = [("seen", game, seen), ("turn", game, there.role, own), ("role", game, there.role)]
+        keys.append([("start", game, one.task.group, there.player), *mine])
+        if one.episode.returns is not None:
+            for key in mine:
+                values.setdefault(key, []).append(one.episode.returns[there.player])
+    for one in played:
+        for player, value in enumerate(one.episode.returns or ()):
+            values.setdefault(("start", one.task.game_index, one.task.group, player), []).append(value)
+    alike = ((values[key] for key in mine if len(values.get(key, ())) >= ALIKE) for mine in keys)
+    return [pstdev(next(found, [0.0])) for found in alike]
+
+
 def text_of(one: Played, asked: Asked, section: HindsightSection) -> str:
     """Return what the reviewer is shown of a turn."""
     there = one.episode.turns[asked.turn]
@@ -108,6 +141,25 @@ def text_of(one: Played, asked: Asked, section: HindsightSection) -> str:
     result = abs(result) if terse else result
     known = over.revealed(there.player)
     return shown(observation, said(there, asked.trigger), result, known, terse=terse, most=section.max_chars)
+
+
+def text_of_game(one: Played, player: int, section: HindsightSection) -> str:
+    """Return what the reviewer is shown of a whole game: each turn that a player had, as it saw it."""
+    game, seen = one.task.begin(), list[tuple[str, str]]()
+    for turn in one.episode.turns:
+        if turn.action is None:
+            break
+        if turn.player == player:
+            seen.append((game.board(player) if seen else game.observation(player), said(turn, "end")))
+        game.apply(turn.player, turn.action)
+    assert one.episode.returns is not None
+    return shown_game(seen, one.episode.returns[player], game.revealed(player), most=section.max_chars)
+
+
+def nth(one: Played, turn: int) -> int:
+    """Return which of its player's turns a turn is, from 1."""
+    turns = one.episode.turns
+    return sum(earlier.player == turns[turn].player for earlier in turns[: turn + 1])
 
 
 def principles(section: HindsightSection) -> tuple[str, str]:

@@ -22,12 +22,15 @@ would be learned as a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from palaestra.agents.engines.base import BASE
 from palaestra.agents.tokens import TextCodec
+from palaestra.envs import Game
 from palaestra.envs.games.review import shown
 from palaestra.envs.seeding import Dice
 from palaestra.trainers.config import GameSection
@@ -35,8 +38,15 @@ from palaestra.trainers.hindsight.ask import Asked, at
 from palaestra.trainers.rows import Row, Stream
 from palaestra.trainers.tasks import Played
 
-Score = Callable[[Sequence[list[int]]], list[list[float]]]
-"""From contexts to the reference's log-probabilities of their tokens but the first, in nats."""
+
+class Score(Protocol):
+    """Says how likely a policy finds token sequences."""
+
+    def __call__(self, contexts: Sequence[list[int]], policy: str = BASE) -> list[list[float] | None]:
+        """Return the log-probabilities of all but each sequence's first token, in nats; None for what does not fit."""
+        ...
+
+
 Weights = NDArray[np.float64]
 
 
@@ -53,51 +63,72 @@ def context_of(codec: TextCodec, section: GameSection, text: str) -> list[int]:
     return [*codec.chat_open(section.reply.system), *codec.user_turn(text)]
 
 
-def likelihoods(score: Score, asked: Sequence[tuple[list[int], list[int]]]) -> list[Weights]:
-    """Return the log-probability of each token of replies behind their contexts, in nats."""
-    found = score([[*context, *reply] for context, reply in asked])
-    return [np.array(one[len(context) - 1 :]) for one, (context, _) in zip(found, asked, strict=True)]
+def likelihoods(score: Score, asked: Sequence[tuple[list[int], list[int]]], policy: str = BASE) -> list[Weights | None]:
+    """Return the log-probability of each token of replies behind their contexts, in nats; None where both together do
+    not fit the model."""
+    found = score([[*context, *reply] for context, reply in asked], policy) if asked else []
+    return [
+        None if one is None else np.array(one[len(context) - 1 :])
+        for one, (context, _) in zip(found, asked, strict=True)
+    ]
+
+
+Place = tuple[int, int]
+"""(number of a match, turn)"""
 
 
 def differences(
     score: Score,
     codec: TextCodec,
-    section: GameSection,
-    one: Played,
-    asked: Sequence[Asked],
+    sections: Sequence[GameSection],
+    played: Sequence[Played],
+    asked: Iterable[Asked],
     *,
     terse: bool,
     known: bool = False,
-) -> dict[int, Weights]:
-    """Return Delta of the tokens that were sampled in the reviewed turns of a match, by turn.
+) -> tuple[dict[Place, Weights], set[Place]]:
+    """Return Delta of the tokens that were sampled in reviewed turns, and the turns that do not fit the model with what
+    is told; all texts are scored together.
 
     Args:
+        sections: The run's games, by a task's ``game_index``.
+        played: The matches, by the number in ``asked``.
         known: Compare a good end with a bad one, both with what became known, in place of the right hint and the wrong
             one.
 
     Returns:
-        float64[n] for a turn whose first reply has n tokens; turns of a game that was drawn have no opposite, and are
-        left out.
+        float64[n] for a turn whose last reply has n tokens; turns of a game that was drawn have no opposite, and are
+        in neither.
     """
-    over = at(one, len(one.episode.turns))
     wanted: list[tuple[list[int], list[int]]] = []
-    turns: list[int] = []
+    places: list[Place] = []
+    overs: dict[int, Game] = {}
     for item in asked:
+        one = played[item.episode]
         there = one.episode.turns[item.turn]
         record = there.attempts[-1].reply.tokens
         assert one.episode.returns is not None
         result = one.episode.returns[there.player]
         if record is None or not record.ids or not result:
             continue
+        if item.episode not in overs:
+            overs[item.episode] = at(one, len(one.episode.turns))
         observation = at(one, item.turn).observation(there.player)
-        revealed = over.revealed(there.player)
+        revealed = overs[item.episode].revealed(there.player)
         hints = ((abs(result), revealed), (-abs(result), revealed)) if known else ((result, revealed), (-result, ""))
         for value, told in hints:
             text = hinted(observation, value, told, terse=terse)
-            wanted.append((context_of(codec, section, text), list(record.ids)))
-        turns.append(item.turn)
-    found = likelihoods(score, wanted) if wanted else []
-    return {turn: right - wrong for turn, right, wrong in zip(turns, found[::2], found[1::2], strict=True)}
+            wanted.append((context_of(codec, sections[one.task.game_index], text), list(record.ids)))
+        places.append((item.episode, item.turn))
+    scored = likelihoods(score, wanted)
+    found: dict[Place, Weights] = {}
+    overflown: set[Place] = set()
+    for place, right, wrong in zip(places, scored[::2], scored[1::2], strict=True):
+        if right is None or wrong is None:
+            overflown.add(place)
+        else:
+            found[place] = right - wrong
+    return found, overflown
 
 
 def weighed(row: Row, sizes: dict[int, Weights], clip: float) -> Row:

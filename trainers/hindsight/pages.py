@@ -17,11 +17,12 @@ from palaestra.trainers.hindsight.verdict import ACCEPTED
 from palaestra.trainers.metrics import complete_lines
 
 REVIEWS = "reviews.jsonl"
+NOT_MEASURED = "Whether hindsight helps the reference was not measured (gate: 0)."
 WORDS = {
     "accepted": "accepted: it did better when it was tried out",
     "taken": "accepted without a trial",
     "rejected": "rejected: it did no better when it was tried out",
-    "leak": "rejected: without hindsight nobody would have said it",
+    "leak": "rejected: it rests on what could not be known then",
     "not legal": "rejected: it could not be said there",
     "over budget": "not tried out: the iteration's budget was spent",
     "no mistake": "no mistake",
@@ -30,6 +31,8 @@ WORDS = {
     "weighed": "weighed token by token",
     "unparsable": "no verdict: the reviewer's answer could not be read",
     "truncated": "no verdict: the reviewer's answer was cut off",
+    "too long": "no verdict: what was to be read does not fit the reviewer",
+    "drawn": "no verdict: of a game that was drawn no hint is wrong",
 }
 
 
@@ -57,7 +60,7 @@ class Section:
     """What a report says of a run's hindsight.
 
     Attributes:
-        gate: The sentence about the reference's uplift; empty if it was not measured.
+        gate: The sentence about the reference's uplift, or that it was not measured.
         rows: (what became of them, number of turns), most frequent first.
         reviewed: Turns in all.
         triable: Whether claims could be tried out in clones with hidden cards dealt anew: ``anew``, ``played``, both,
@@ -76,6 +79,18 @@ def reviews(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete_lines(path)] if path.is_file() else []
 
 
+def tokens_of(folder: Path, metrics: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many tokens were sampled for hindsight: in reviews, trials and gates.
+
+    Args:
+        folder: The run's.
+        metrics: Of its iterations.
+    """
+    gate = folder / FILE
+    before = json.loads(gate.read_text(encoding="utf-8")).get("tokens", 0) if gate.is_file() else 0
+    return int(before + sum(one["learner"].get("hindsight/tokens", 0) for one in metrics))
+
+
 def section(folder: Path, found: Sequence[Mapping[str, Any]]) -> Section | None:
     """Return what a report says; None for a run without hindsight."""
     gate = folder / FILE
@@ -84,6 +99,7 @@ def section(folder: Path, found: Sequence[Mapping[str, Any]]) -> Section | None:
         sentence = str(json.loads(gate.read_text(encoding="utf-8"))["sentence"])
     if not sentence and not found:
         return None
+    sentence = sentence or NOT_MEASURED
     counts = Counter(WORDS.get(str(one["why"]), str(one["why"])) for one in found)
     deals = sorted({str(one["gain"]["deal"]) for one in found if one["gain"]})
     return Section(sentence, tuple(counts.most_common()), len(found), " and ".join(deals))
@@ -104,7 +120,9 @@ def shown(verdict: Mapping[str, Any]) -> Shown:
         # a bound that no pairs could give stands as null
         low = gain["low"]
         bound = f", at least {low:+.2f} with 95 % confidence" if isinstance(low, int | float) else ""
-        measured = f"{gain['mean']:+.2f} over {gain['pairs']} pairs{bound}"
+        weighed = gain.get("effective")  # null where no deal was weighed
+        deals = f", deals drawn from {weighed:.0f} effective ones" if isinstance(weighed, int | float) else ""
+        measured = f"{gain['mean']:+.2f} over {gain['pairs']} pairs{bound}{deals}"
     if verdict["score"] is not None:
         measured = f"score {verdict['score']:+.3g} of 3"
     return Shown(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, pstdev
 
 import numpy as np
 
@@ -25,22 +24,15 @@ from palaestra.envs.errors import ActionError
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.hindsight.ask import Asked, at, events, principles, said, text_of
+from palaestra.trainers.hindsight.ask import Asked, at, events, nth, principles, said, spreads, text_of, text_of_game
 from palaestra.trainers.hindsight.critic import Critic
-from palaestra.trainers.hindsight.likelihood import (
-    Score,
-    Weights,
-    by_place,
-    context_of,
-    differences,
-    likelihoods,
-    normalised,
-    shuffled,
-    weighed,
-)
+from palaestra.trainers.hindsight.deals import deals
+from palaestra.trainers.hindsight.leaks import uses_what_was_hidden
+from palaestra.trainers.hindsight.lessons import MOST_SCORE, distilled, judged, sized
+from palaestra.trainers.hindsight.likelihood import Place, Score, Weights, context_of, differences, likelihoods
 from palaestra.trainers.hindsight.verdict import ACCEPTED, Verdict
-from palaestra.trainers.hindsight.verify import Claim, Deal, can_be_tried, continuations, gain
-from palaestra.trainers.rows import Row, Stream, rows_from_episode
+from palaestra.trainers.hindsight.verify import Claim, Dealt, can_be_tried, continuations, gain
+from palaestra.trainers.rows import Row
 from palaestra.trainers.schedules import schedule
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
 
@@ -48,7 +40,6 @@ Play = Callable[[Sequence[MatchTask]], list[Played]]
 STRICT = MatchRules(illegal=OnFailure(0), unparsable=OnFailure(0), truncated=OnFailure(0), accept_cut=True)
 REWRITES = ("verified", "unverified", "shuffled")
 TOKEN_CREDIT = ("tokens", "tokens_shuffled", "tokens_by_place")
-MOST_SCORE = 3.0
 
 
 @dataclass
@@ -58,6 +49,7 @@ class Wave:
     Attributes:
         number: Of the wave. tasks: Its games. played: Once they were played.
         asked: Turns that are reviewed. verdicts: One for each, once they were.
+        deltas: What the reference makes of the reviewed turns, where it is asked for likelihoods.
         trials: (place in ``verdicts``, how it is dealt) of claims that are being tried out.
         tokens: Sampled for reviews and trials; ``review_tokens`` for reviews alone.
     """
@@ -67,7 +59,8 @@ class Wave:
     played: list[Played] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    trials: list[tuple[int, Deal]] = field(default_factory=list)
+    deltas: dict[Place, Weights] = field(default_factory=dict)
+    trials: list[tuple[int, Dealt]] = field(default_factory=list)
     tokens: int = 0
     review_tokens: int = 0
 
@@ -100,6 +93,24 @@ class Hindsight:
             now = {lag: waves[step - lag] for lag in range(3) if 0 <= step - lag < len(waves)}
             self._step(play, score, now, iteration)
         return waves
+
+    def review(self, play: Play, score: Score, played: Sequence[Played], iteration: int) -> Wave:
+        """Review games that were played before, and try claims out.
+
+        Args:
+            play, score: As for `play`.
+            played: The games; their tasks have different indices.
+        """
+        wave = Wave(0, [one.task for one in played])
+        self._keep_games(wave, list(played), iteration, score)
+        for lag in (1, 2):
+            self._step(play, score, {lag: wave}, iteration)
+        return wave
+
+    def try_out(self, play: Play, score: Score, wave: Wave, iteration: int) -> None:
+        """Try out the claims of a wave that were ``taken``, in deals and with seeds that the iteration decides."""
+        wave.trials = self._triable(wave, score, iteration)
+        self._step(play, score, {2: wave}, iteration)
 
     def _step(self, play: Play, score: Score, now: dict[int, Wave], iteration: int) -> None:
         """Play one batch: new games of a wave, reviews of the one before, trials of the one before that."""
@@ -141,8 +152,11 @@ class Hindsight:
                 if wanted and section.use in REWRITES:
                     known[turn] = (trigger, told)
             over = one.episode.returns is not None
+            whole = dict[int, bool]()
             for there in one.episode.turns:
                 drawn = dice.random() < section.share
+                if section.form == "game":  # all turns of a player, or none
+                    drawn = whole.setdefault(there.player, drawn)
                 trigger, told = known.get(there.number, ("end" if drawn else "", ""))
                 played_here = there.action is not None and one.task.seats[there.player].trained
                 told_there = trigger in ("failed", "feedback") and (over or there.action is not None)
@@ -157,64 +171,72 @@ class Hindsight:
         """Return whether the reference is asked for likelihoods and for no words."""
         return self.section.use in TOKEN_CREDIT or (self.section.use == "judge" and self.section.form == "reply")
 
+    def _groups(self, wave: Wave) -> list[list[int]]:
+        """Return which of the asked turns are asked about together: one by one, or all that a player had in a game."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for place, one in enumerate(wave.asked):
+            player = wave.played[one.episode].episode.turns[one.turn].player
+            together = self.section.form == "game" and self.section.use != "judge" and one.trigger == "end"
+            groups.setdefault((one.episode, player) if together else (one.episode, player, place), []).append(place)
+        return list(groups.values())
+
     def _reviews(self, wave: Wave, iteration: int) -> list[MatchTask]:
         if self._wordless:
             return []
         return [
-            self._review(wave.played[one.episode], one, derive(iteration, wave.number, index))
-            for index, one in enumerate(wave.asked)
+            self._review(wave, group, derive(iteration, wave.number, index))
+            for index, group in enumerate(self._groups(wave))
         ]
 
-    def _review(self, one: Played, asked: Asked, number: int) -> MatchTask:
-        section = self.section
-        options = {
-            "shown": text_of(one, asked, section),
-            "form": "score" if section.use == "judge" else section.form,
-            "principles": self.principles,
-            "max_chars": section.max_chars,
-        }
+    def _review(self, wave: Wave, group: Sequence[int], number: int) -> MatchTask:
+        section, asked = self.section, wave.asked[group[0]]
+        one = wave.played[asked.episode]
+        form = "score" if section.use == "judge" else section.form
+        if form == "game" and asked.trigger == "end":
+            text = text_of_game(one, one.episode.turns[asked.turn].player, section)
+        else:
+            form, text = "full" if form == "game" else form, text_of(one, asked, section)
+        options = {"shown": text, "form": form, "principles": self.principles, "max_chars": section.max_chars}
         seed = derive(self.run.seed, "review", number)
-        reviewer = self.reviewer or self.critic.policy
+        plan = SeatPlan(policy=self.reviewer or self.critic.policy)
         return MatchTask(
-            0, -1, "review", options, seed, seed, STRICT, section.reply.settings(), (SeatPlan(policy=reviewer),)
-        )
+            0, -1, "review", options, seed, seed, STRICT, section.reply.settings(), (plan,), spare=True
+        )  # fmt: skip
 
     def _keep_reviews(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
         if self._wordless:
             wave.verdicts = self._liked(wave, score)
             return
-        wave.verdicts = [
-            self._read(wave.played[one.episode], one, review) for one, review in zip(wave.asked, done, strict=True)
-        ]
+        found = {
+            place: self._read(wave.played[wave.asked[place].episode], wave.asked[place], review)
+            for group, review in zip(self._groups(wave), done, strict=True)
+            for place in group
+        }
+        wave.verdicts = [found[place] for place in range(len(wave.asked))]
         if self.section.leak is not None:
             wave.verdicts = self._checked(wave, score, self.section.leak)
         if self.section.use in ("verified", "shuffled"):
-            wave.trials = self._triable(wave)
+            wave.trials = self._triable(wave, score, iteration)
 
     def _liked(self, wave: Wave, score: Score) -> list[Verdict]:
         """Return verdicts of a reference that is asked for likelihoods: weighed later, or scored now."""
-        blank = [self._blank(wave.played[one.episode], one) for one in wave.asked]
-        if self.section.use in TOKEN_CREDIT:
-            return [replace(verdict, why="weighed") for verdict in blank]
-        sums: dict[tuple[int, int], float] = {}
-        for number, found in self._differences(wave, score, known=True).items():
-            sums |= {(number, turn): float(delta.sum()) for turn, delta in found.items()}
-        scores = [sums.get((one.episode, one.turn)) for one in wave.asked]
-        return [
-            replace(verdict, why="same")
-            if value is None
-            else replace(verdict, why="scored", score=float(np.clip(value, -MOST_SCORE, MOST_SCORE)))
-            for verdict, value in zip(blank, scores, strict=True)
-        ]
-
-    def _differences(self, wave: Wave, score: Score, *, known: bool) -> dict[int, dict[int, Weights]]:
-        """Return Delta by number of the match and turn."""
+        judge = self.section.use == "judge"
         terse = self.section.form == "reply"
-        found = {}
-        for number, one in enumerate(wave.played):
-            if mine := [asked for asked in wave.asked if asked.episode == number]:
-                section = self.run.games[one.task.game_index]
-                found[number] = differences(score, self.codec, section, one, mine, terse=terse, known=known)
+        wave.deltas, overflown = differences(
+            score, self.codec, self.run.games, wave.played, wave.asked, terse=terse, known=judge
+        )
+        found = []
+        for asked in wave.asked:
+            verdict = self._blank(wave.played[asked.episode], asked)
+            delta = wave.deltas.get((asked.episode, asked.turn))
+            if delta is None:
+                why = "too long" if (asked.episode, asked.turn) in overflown else "drawn"
+                found.append(replace(verdict, why=why))
+            elif judge:
+                value = float(np.clip(delta.sum(), -MOST_SCORE, MOST_SCORE))
+                found.append(replace(verdict, why="scored", score=value))
+            else:
+                found.append(replace(verdict, why="weighed"))
         return found
 
     def _blank(self, one: Played, asked: Asked) -> Verdict:
@@ -235,22 +257,29 @@ class Hindsight:
         there, episode = one.episode.turns[asked.turn], review.episode
         verdict = self._blank(one, asked)
         if episode.outcome != "finished":
-            status = episode.turns[-1].attempts[-1].status if episode.turns else "unparsable"
-            return replace(verdict, why=status)
+            # without a turn the seat was never asked: what it was to read does not fit the model
+            return replace(verdict, why=episode.turns[-1].attempts[-1].status if episode.turns else "too long")
         if self.section.use == "judge":
             return replace(verdict, why="scored", score=int(episode.result["score"]))
-        verdict = replace(verdict, because=str(episode.result["because"]))
-        if not episode.result["mistake"]:
+        answer = episode.result
+        if "mistakes" in answer:
+            named = (mistake for mistake in answer["mistakes"] if mistake["turn"] == nth(one, asked.turn))
+            answer = (
+                {"mistake": True, **mistake} if (mistake := next(named, None)) else {"mistake": False, "because": ""}
+            )
+        verdict = replace(verdict, because=str(answer["because"]))
+        if not answer["mistake"]:
             return replace(verdict, why="no mistake")
         game = at(one, asked.turn)
         try:
-            action: Action = game.parse(there.player, str(episode.result["reply"]))
+            action: Action = game.parse(there.player, str(answer["reply"]))
             game.check(there.player, action)
         except ActionError:
             return replace(verdict, why="not legal")
         if action == there.action:
             return replace(verdict, why="same")
-        return replace(verdict, reply=str(action), why="taken")
+        leak = uses_what_was_hidden(game, there.player, f"{verdict.because}\n{action}")
+        return replace(verdict, reply=str(action), why="leak" if leak else "taken")
 
     def _checked(self, wave: Wave, score: Score, least: float) -> list[Verdict]:
         """Return the verdicts with how likely each proposed reply was without hindsight; leaks are no claims."""
@@ -263,63 +292,66 @@ class Hindsight:
             section = self.run.games[one.task.game_index]
             wanted.append((context_of(self.codec, section, observation), self._ids(verdict.reply)))
         found = list(wave.verdicts)
-        for place, logprobs in zip(places, likelihoods(score, wanted) if wanted else [], strict=True):
+        for place, logprobs in zip(places, likelihoods(score, wanted), strict=True):
+            if logprobs is None:
+                found[place] = replace(found[place], why="too long")
+                continue
             evidence = float(np.mean(logprobs))
             found[place] = replace(found[place], evidence=evidence, why="taken" if evidence >= least else "leak")
         return found
 
-    def _triable(self, wave: Wave) -> list[tuple[int, Deal]]:
-        """Return the claims that are tried out, those of the most uncertain games first; others are marked."""
-        spread = _spread(wave.played)
+    def _triable(self, wave: Wave, score: Score, iteration: int) -> list[tuple[int, Dealt]]:
+        """Return the claims that are tried out, those of the most uncertain turns first; others are marked."""
+        spread = spreads(wave.played, wave.asked)
         places = [place for place, verdict in enumerate(wave.verdicts) if verdict.why == "taken"]
-        places.sort(key=lambda place: -spread[wave.asked[place].episode])
-        found: list[tuple[int, Deal]] = []
-        for place in places:
-            verdict = wave.verdicts[place]
-            deal = can_be_tried(self._claim(wave, place))
-            if deal is None or len(found) >= max(1, self.section.budget // self.section.waves):
-                wave.verdicts[place] = replace(verdict, why="not legal" if deal is None else "over budget")
+        tried: list[int] = []
+        for place in sorted(places, key=lambda place: -spread[place]):
+            legal = can_be_tried(self._claim(wave, place))
+            if not legal or len(tried) >= max(1, self.section.budget // self.section.waves):
+                wave.verdicts[place] = replace(wave.verdicts[place], why="over budget" if legal else "not legal")
             else:
-                found.append((place, deal))
-        return found
+                tried.append(place)
+        claims = [(wave.played[wave.asked[place].episode], self._claim(wave, place)) for place in tried]
+        seed = derive(self.run.seed, "verify", iteration, wave.number)
+        return list(zip(tried, deals(claims, score, self.codec, self.run, self.section.pairs, seed), strict=True))
 
     def _claim(self, wave: Wave, place: int) -> Claim:
         verdict = wave.verdicts[place]
         return Claim.of(wave.played[wave.asked[place].episode], verdict.turn, verdict.reply)
 
     def _trials(self, wave: Wave, iteration: int) -> list[MatchTask]:
-        seed = derive(self.run.seed, "verify", iteration, wave.number)
-        return [
-            task
-            for place, deal in wave.trials
-            for task in continuations(self._claim(wave, place), self.section.pairs, seed, deal)
-        ]
+        return [task for place, dealt in wave.trials for task in continuations(self._claim(wave, place), dealt)]
 
     def _keep_trials(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
         rest = iter(done)
-        for place, deal in wave.trials:
+        for place, dealt in wave.trials:
             claim = self._claim(wave, place)
-            episodes = [next(rest).episode for _ in range(self.section.pairs * claim.tasks)]
-            brought = gain(claim, episodes, deal)
+            episodes = [next(rest).episode for _ in range(len(dealt.seeds) * claim.tasks)]
+            brought = gain(claim, episodes, dealt)
             why = "accepted" if brought.accepted else "rejected"
             wave.verdicts[place] = replace(wave.verdicts[place], gain=brought, why=why)
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self, waves: Sequence[Wave], rows: list[Row], score: Score, iteration: int, progress: float) -> list[Row]:
+    def learn(self, waves: Sequence[Wave], rows: list[Row], iteration: int, progress: float) -> list[Row]:
         """Return the rows to learn from: those of the games, weighed anew, or with rows of proposed replies.
 
         Args:
             waves: Played and reviewed.
             rows: Of their games, filled by the credit rule.
-            score: What the reference makes of token sequences.
             progress: Of the run, from 0 to 1, for the schedule of the weight.
         """
-        weight = schedule(self.section.weight)(progress)
-        if self.section.use == "judge":
-            return self._judged(waves, rows, weight)
-        if self.section.use in TOKEN_CREDIT:
-            return self._weighed(waves, rows, score, iteration)
+        section, weight = self.section, schedule(self.section.weight)(progress)
+        if section.use == "judge":
+            return judged([verdict for wave in waves for verdict in wave.verdicts], rows, weight)
+        if section.use in TOKEN_CREDIT:
+            deltas: dict[int, dict[int, Weights]] = {}
+            for wave in waves:
+                for (number, turn), delta in wave.deltas.items():
+                    deltas.setdefault(wave.played[number].task.index, {})[turn] = delta
+            return sized(
+                deltas, rows, section.use, section.clip, derive(self.run.seed, "token-credit-shuffle", iteration)
+            )
         return rows + self._rewritten(waves, iteration, weight)
 
     def _rewritten(self, waves: Sequence[Wave], iteration: int, weight: float) -> list[Row]:
@@ -337,44 +369,26 @@ class Hindsight:
             for (one, verdict), reply in zip(believed, replies, strict=True)
         ]
 
-    def _judged(self, waves: Sequence[Wave], rows: list[Row], weight: float) -> list[Row]:
-        """Return rows in which a turn's score, less the mean score of its game and role, is added to its advantage."""
-        scores = {
-            (verdict.episode, verdict.player, verdict.turn): float(verdict.score)
-            for wave in waves
-            for verdict in wave.verdicts
-            if verdict.score is not None
-        }
-        roles = {(int(row.episode_id), row.player): (row.game, row.role) for row in rows}
-        by_role: dict[tuple[str, str], list[float]] = {}
-        for (episode, player, _), value in scores.items():
-            by_role.setdefault(roles.get((episode, player), ("", "")), []).append(value)
-        found = []
-        for row in rows:
-            stream = row.stream("pg")
-            added = np.zeros(len(row))
-            mean = fmean(by_role.get((row.game, row.role), [0.0]))
-            for turn in {int(turn) for turn in row.turns}:
-                if (given := scores.get((int(row.episode_id), row.player, turn))) is not None:
-                    added[row.turns == turn] = weight * (given - mean) / MOST_SCORE
-            found.append(row.with_streams(pg=Stream.of(stream.weight + added, stream.member)))
-        return found
-
-    def _weighed(self, waves: Sequence[Wave], rows: list[Row], score: Score, iteration: int) -> list[Row]:
-        sizes = {
-            wave.played[number].task.index: normalised(found)
-            for wave in waves
-            for number, found in self._differences(wave, score, known=False).items()
-        }
-        seed = derive(self.run.seed, "token-credit-shuffle", iteration)
-        if self.section.use == "tokens_by_place":
-            sizes = by_place(sizes, Dice(seed))
-        if self.section.use == "tokens_shuffled":
-            sizes = {index: shuffled(found, Dice(derive(seed, index))) for index, found in sizes.items()}
-        return [weighed(row, sizes.get(int(row.episode_id), {}), self.section.clip) for row in rows]
-
     def _ids(self, reply: str) -> list[int]:
         return [*self.codec.encode_untrusted(reply), self.codec.stop_ids[0]]
+
+
+class Counting:
+    """Plays, and counts the tokens that were sampled.
+
+    Attributes:
+        tokens: So far.
+    """
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+        self.tokens = 0
+
+    def __call__(self, tasks: Sequence[MatchTask]) -> list[Played]:
+        """Return what was played, in order."""
+        done = self._play(tasks)
+        self.tokens += sum(map(_sampled, done))
+        return done
 
 
 def _sampled(one: Played) -> int:
@@ -394,38 +408,3 @@ def _divided(tasks: Sequence[MatchTask], parts: int) -> list[list[MatchTask]]:
             found.append([])
         found[-1] += group
     return found
-
-
-def _spread(played: Sequence[Played]) -> list[float]:
-    """Return for each match how much the returns of its game and start differ: a proxy for what a turn could change."""
-    returns: dict[tuple[int, str], list[float]] = {}
-    keys = [(one.task.game_index, one.task.group) for one in played]
-    for key, one in zip(keys, played, strict=True):
-        if one.episode.returns is not None:
-            returns.setdefault(key, []).append(one.episode.returns[0])
-    whole = [value for values in returns.values() for value in values]
-    every = pstdev(whole) if whole else 0.0
-    return [pstdev(returns[key]) if len(returns.get(key, [])) > 1 else every for key in keys]
-
-
-def distilled(one: Played, turn: int, ids: Sequence[int], weight: float) -> Row:
-    """Return the row that teaches a reply: the context of a turn as the policy had it, then the reply's tokens.
-
-    Args:
-        ids: Token ids of the reply, the stop token included; they are the members of the stream ``ce``.
-    """
-    player = one.episode.turns[turn].player
-    rows = rows_from_episode(one.episode, f"{one.task.index:05d}", players=[player])
-    row = next(row for row in rows if (row.sampled & (row.turns == turn)).any())
-    start = int(np.argmax(row.sampled & (row.turns == turn)))
-    whole = start + len(ids)
-    member = np.arange(whole) >= start
-    return replace(
-        row,
-        tokens=np.concatenate([row.tokens[:start], np.asarray(ids, np.int32)]),
-        sampled=np.zeros(whole, np.bool_),
-        logprobs=np.zeros(whole, np.float32),
-        turns=np.concatenate([row.turns[:start], np.full(len(ids), turn, np.int32)]),
-        status=np.zeros(whole, np.int8),
-        streams={"ce": Stream.of(weight, member)},
-    )

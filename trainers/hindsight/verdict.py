@@ -30,7 +30,8 @@ class Verdict:
         because: The reviewer's reason.
         why: ``accepted``, ``rejected`` (tried out, and not better), ``taken`` (not tried out), ``scored``, ``weighed``
             (token credit), or why there is no claim: ``no mistake``, ``same``, ``not legal``, ``leak``,
-            ``over budget``, or how the review failed (``unparsable``, ``truncated``).
+            ``over budget``, ``drawn`` (of a game that was drawn no hint is wrong), or how the review failed
+            (``unparsable``, ``truncated``, ``too long``: what was to be read does not fit the model).
         gain: What trying it out found.
         score: The judge's, from -3 to 3.
         evidence: Of the frozen reference: the mean log-probability, in nats a token, of the proposed reply behind what
