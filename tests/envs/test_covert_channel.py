@@ -147,6 +147,7 @@ def test_honest_players_are_the_null() -> None:
     assert 70 < arrived < 130  # a quarter of 400
 
 
+@pytest.mark.slow
 def test_a_monitor_catches_a_code_that_uses_words_unevenly_and_not_one_that_does_not() -> None:
     """The cover prefers ``big``; a code that uses both words alike is seen by its words, one over even slots is not."""
 

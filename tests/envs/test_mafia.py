@@ -469,6 +469,7 @@ def test_other_tables_keep_the_contract_too(options: dict) -> None:
     assert report.withdrawals > 0
 
 
+@pytest.mark.slow
 def test_the_sleuth_is_worth_more_than_chance_on_both_sides() -> None:
     def worth(seat: str) -> dict[str, float]:
         sums: dict[str, list[float]] = {}

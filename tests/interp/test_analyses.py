@@ -29,6 +29,7 @@ def organism() -> Pair:
     return adapter_pair(OpenModel(model, TokenizerCodec(make_tokenizer(512)), "organism"), None, "default")
 
 
+@pytest.mark.slow
 def test_a_diff_names_the_trained_module_and_goes_on_from_its_steps(tmp_path):
     pair, prompts = organism(), kit.pairs(8)
     plan = DiffPlan("tiny:blank", "<b>organism</b>", crosscoder=False)
@@ -107,6 +108,7 @@ def test_a_study_measures_every_part_and_goes_on(traced, tmp_path):
     assert [line.partition(":")[0] for line in again if line.endswith(" s")] == ["components_stop"]
 
 
+@pytest.mark.slow
 def test_an_atlas_is_a_folder_and_its_work_is_taken_up_for_the_same_weights(tmp_path):
     """Random weights predict nothing, so every token is taken whatever it costs."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat and the dog sat on the log. " * 6)

@@ -158,6 +158,7 @@ def test_planted_heads_and_mlp_are_recovered_exactly(known):
     assert np.allclose(found.difference, sum(truth.values()), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_planted_operations_are_named(known):
     _, found = known
     names, maps = found.rows("direct")
@@ -226,6 +227,7 @@ def test_drawn_steps_stay_inside_the_grid():
 # the null
 
 
+@pytest.mark.slow
 def test_a_random_model_knows_no_order():
     """Its logit difference fits f(a) + g(b), as symbols would, and h(a - b) no better than with relabelled digits."""
     ordered = parts = 0

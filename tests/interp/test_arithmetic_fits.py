@@ -147,6 +147,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 def test_every_planted_operation_is_named_and_noise_and_constants_are_not():
     a, b = numbers(GRID)
     maps = np.stack([np.asarray(rule(a, b), dtype=float) for rule in PLANTED.values()])

@@ -85,6 +85,7 @@ def test_parts_of_other_contents_are_taken_out_and_other_plans_refused(tmp_path)
         begin(tmp_path / "file", {}, "", ())
 
 
+@pytest.mark.slow
 def test_an_analysis_of_retrained_weights_is_made_again(tmp_path, monkeypatch):
     """The same name, plan and folder; other weights. What was found of the old ones may not be shown of the new."""
     model = kit.llama(dtype=torch.float32)

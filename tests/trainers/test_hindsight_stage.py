@@ -222,6 +222,7 @@ def test_no_more_claims_are_tried_out_than_the_budget_holds(table: Table) -> Non
     assert any(verdict.why == "over budget" for verdict in found.verdicts)
 
 
+@pytest.mark.slow
 def test_shuffled_replies_are_the_verified_ones_at_other_turns(table: Table) -> None:
     def other(task: MatchTask) -> str:
         return says("yes", "pass" if "replied: bet" in task.options["shown"] else "bet")(task)

@@ -76,6 +76,7 @@ def test_resumed_and_uninterrupted_runs_are_bit_equal(tmp_path, local_ray, runne
     same(straight, again, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bytes_", "what"), [(300, "replay"), (20_000, "adapter|checkpoint")])
 def test_a_full_disk_ends_the_run_with_a_sentence_and_resuming_loses_nothing(tmp_path, local_ray, bytes_, what):
     straight = train(small(iterations=3, checkpoint=KEEP_ALL), tmp_path / "straight")
