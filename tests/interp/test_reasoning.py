@@ -407,11 +407,11 @@ def test_the_search_model_turns_by_few_components_and_a_direction_and_thinks_mor
     # twins make the model go the other way: the labels are true
     assert float((measured(opened, pair.pairs.clean) > 0).float().mean()) > 0.95
     assert float((measured(opened, pair.pairs.corrupt) < 0).float().mean()) > 0.95
-    found = sets(opened, pair.pairs, pair.groups, randoms=8, sizes=(1,))
-    # one of three MLPs is found; a random one is now and then the same, so the null's mean would say little
-    for one, null in ((found.necessity[0], found.necessity_null[0]), (found.sufficiency[0], found.sufficiency_null[0])):
-        assert one.mean() > null.max() - 0.01
-        assert one.mean() > null.min() + 0.1
+    # one of three MLPs is as good as another where it was not ranked; two that are found do more than any random two
+    found = sets(opened, pair.pairs, pair.groups, randoms=8, sizes=(2, 4))
+    for one, null in ((found.necessity, found.necessity_null), (found.sufficiency, found.sufficiency_null)):
+        assert one[0].mean() > max(null[0].max(), null[0].mean() + 0.1)
+        assert one[1].mean() > 0.95
 
 
 def test_dice_make_the_same_problems_everywhere() -> None:
