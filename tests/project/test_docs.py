@@ -258,8 +258,10 @@ def _experiments_said() -> Iterator[str]:
     curve = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]["s3_shown"]["curves"]["0"][0]
     before = dict(zip(curve["step"], curve["answer"], strict=True))[1100]
     assert before < 0.1, "reinforcement begins at step 1120"
-    yield "of S3 falls below 0.1 nats before reinforcement begins, which then keeps it,"
-    yield f"at {shown:.3f} | without thoughts {plain:.2f}, which is chance (ln 6), four times as long as well;"
+    taught = _means("thinktoks", "s3_taught")["answer"]
+    yield "of S3 falls below 0.1 nats before reinforcement begins, which then takes"
+    yield f"it to {shown:.3f} (imitation to the end: {taught:.3f}) | without"
+    yield f"| without thoughts {plain:.2f}, which is chance (ln 6), four times as long as well;"
     yield f"Z7 {_means('thinktoks', 'z7_shown')['answer']:.3f} and {other:.2f} (ln 7)"
 
 
