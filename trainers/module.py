@@ -22,6 +22,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from palaestra.agents.engines.canary import plain_score
+from palaestra.agents.models.heads import head_is_plain
 from palaestra.agents.thinking import ADVANCE, thinking_of
 from palaestra.agents.thinking_adapter import token_fields
 from palaestra.envs.seeding import derive
@@ -78,19 +79,8 @@ class PolicyModule(TorchRLModule):
             if _trained(name):
                 parameter.data = parameter.data.float()
                 parameter.requires_grad_(not _belongs(name, REFERENCE))
-        self._plain_head = self._head_is_plain()
-
-    def _head_is_plain(self) -> bool:
-        """Return whether the model's logits are its head applied to its last hidden state: Granite scales them, Gemma
-        caps them, and then the shorter way of `score_hidden` would train another policy than the one that plays."""
-        model = self.peft.get_base_model()
-        size = model.config.get_text_config().vocab_size
-        ids = torch.arange(CANARY_TOKENS, device=next(model.parameters()).device)[None] % size
-        with torch.no_grad(), self.peft.disable_adapter():
-            whole = model(input_ids=ids, use_cache=False).logits.float()
-            body = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            plain = model.get_output_embeddings()(body).float()
-        return bool(torch.allclose(whole, plain, rtol=1e-3, atol=1e-4))
+        with self.peft.disable_adapter():
+            self._plain_head = head_is_plain(self.peft.get_base_model())
 
     # ------------------------------------------------------------------ forward
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from palaestra.agents.models.heads import head_is_plain
 from palaestra.agents.reader import Batch, Reading, Scores, score
 from palaestra.agents.thinking import Thinking
 from palaestra.envs.documents.vocabulary import Encoded
@@ -70,12 +71,7 @@ class Reader:
         Raises:
             ValueError: They are scaled or capped, so that a learner that applies the head itself would be wrong.
         """
-        ids = torch.arange(8, device=self.device)[None] % self.thinking.real
-        with torch.no_grad():
-            whole = self.model(input_ids=ids, use_cache=False).logits.float()
-            hidden = self.base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            plain = self.base.get_output_embeddings()(hidden).float()
-        if not torch.allclose(whole, plain, rtol=1e-3, atol=1e-3):
+        if not head_is_plain(self.base):
             raise ValueError(
                 f"{type(self.base).__name__} does more to its logits than its head does; use plain, pause, thoughts or "
                 "rlp"
