@@ -19,6 +19,9 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests run side by side. Threads of one matrix product that wait for each other on cores which others use spin there:
+# the same tests take up to seven times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell without job control starts background jobs with Ctrl-C ignored, and children inherit that: tests that press
 # Ctrl-C must not depend on how they were started.

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # small matrices: threads that wait for each other cost more than they compute
 
 from palaestra.agents.engines import conformance as c  # noqa: E402
 from palaestra.agents.engines.base import BASE, ContextOverflow  # noqa: E402

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # small matrices: threads that wait for each other cost more than they compute
 
 from palaestra.agents.engines.base import Sampling  # noqa: E402
 from palaestra.agents.engines.sampling import Sampler, gumbel  # noqa: E402

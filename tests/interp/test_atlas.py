@@ -26,7 +26,6 @@ SETTINGS = Settings(most_groups=5, deepest=3)
 
 @pytest.fixture(scope="module")
 def words():
-    torch.set_num_threads(1)
     return grammar()
 
 
