@@ -21,7 +21,6 @@ from palaestra.agents.thinking import Thinking, extend, thinking_of
 from palaestra.agents.thinking_adapter import payload, save
 from tests.agents.thinkers import LORA, make_bases, trained
 
-
 BASES = ["tied", "scaled", "untied"]
 CONTEXTS = [[1, 2, 3], [7, 260, 8], [9, 4, 261], [5, 262, 260], [6, 260, 261, 262, 11, 12, 13]]
 

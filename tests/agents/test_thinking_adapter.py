@@ -25,7 +25,6 @@ from palaestra.agents.thinking import Thinking, decide, extend, thinking_of
 from palaestra.agents.thinking_adapter import load, prepare, recorded, save, token_fields
 from tests.agents.thinkers import LORA, make_bases, trained
 
-
 BASES = ["tied", "scaled", "untied"]
 
 

@@ -69,8 +69,8 @@ def blocks(text: str) -> list[Block]:
 def run(page: str, chosen: list[Block], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run blocks of a page in one process of their own.
 
-    What it says goes to a file: a pipe would be waited for as long as any process that it started, a Ray for one, lives.
-    A Ray is started there and none is joined: one that somebody runs beside the tests may have no core to give.
+    What it says goes to a file: a pipe would be waited for as long as any process that it started (Ray) lives.
+    A Ray is started there, none is joined: one that somebody runs beside the tests may have no core to give.
     """
     payload = [(page, block.line, block.source, block.printed) for block in chosen]
     with (folder / "said.txt").open("w+") as said:
