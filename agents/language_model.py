@@ -42,6 +42,9 @@ class ReplySettings:
         choose: Answer with the likeliest of the words that the game knows (`View.action_words`) in place of a drawn
             text, as benchmarks of multiple choice do; one pass for each. Where there are none, a text is drawn. It is
             for measuring: the recorded log-probabilities are those of the word as a text.
+        structured: Draw only replies of the form that the game gives (`View.reply_pattern`), if it gives one and the
+            engine can; else they are drawn freely and read as they are. Not for a policy that learns from them: the
+            recorded log-probabilities are of the tokens that the form leaves open.
     """
 
     max_tokens: int = 64
@@ -49,6 +52,7 @@ class ReplySettings:
     context: Literal["growing", "fresh"] = "growing"
     system: str | None = None
     choose: bool = False
+    structured: bool = False
 
 
 class LanguageModelSeat:
@@ -98,6 +102,7 @@ class LanguageModelSeat:
                 temperature=settings.temperature,
                 seed=view.seed,
                 stop_ids=self.codec.stop_ids,
+                pattern=view.reply_pattern() if settings.structured and self.engine.capabilities.patterns else "",
             )
             done = await self.engine.generate(self._context, sampling, policy=self.policy, session=self._session)
         self._context += done.token_ids

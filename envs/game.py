@@ -248,6 +248,15 @@ class Game(ABC):
         """
         return ""
 
+    def reply_pattern(self, player: int) -> str:
+        """Return a regular expression, the whole of which a reply in the asked form matches; by default none.
+
+        What matches it can be parsed, and not all that can be parsed matches it. An engine that supports structured
+        output draws only such replies where a seat is asked for it (`palaestra.agents.language_model.ReplySettings`).
+        It is read by Rust's regular expressions, too: no look-around and no back-references.
+        """
+        return ""
+
     def feedback(self, player: int) -> str:
         """Return what has just shown ``player`` that its last move may have been wrong (a refused offer, an error of a
         tool, a card that was turned up), in a sentence; by default nothing."""

@@ -136,6 +136,10 @@ class View:
         """Return the words that replies are searched for (`Game.action_words`); none where they are texts."""
         return tuple(self._game.action_words(self.player))
 
+    def reply_pattern(self) -> str:
+        """Return a regular expression of the replies that can be read (`Game.reply_pattern`), empty for none."""
+        return self._game.reply_pattern(self.player)
+
     def spelled_actions(self) -> tuple[str, ...]:
         """Return `legal_actions`, in the same order, as a person would write them."""
         return tuple(self._game.spelled_actions(self.player))

@@ -73,7 +73,7 @@ class MatchRunner(EnvRunner, Checkpointable):
     def renew(self) -> None:
         """Make a new engine, which knows no version: after a checkpoint was loaded, a name may mean other weights."""
         rows = min(self.run_config.resources.concurrent_games, MOST_ROWS)
-        self.engine: Engine = TransformersEngine(self.base.loaded.model, max_rows=rows)
+        self.engine: Engine = TransformersEngine(self.base.loaded.model, max_rows=rows, tokenizer=self.codec.tokenizer)
         self.reader = DocumentReader(self.base.loaded.model, ModelVocabulary(self.codec).start)
         self.reference = BASE
         if self.base.loaded.adapter is not None:

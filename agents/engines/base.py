@@ -67,12 +67,15 @@ class Sampling:
         temperature: Divides the logits; 0 is greedy.
         seed: Key of the noise. Equal (policy, context, sampling) give equal replies; give every turn its own.
         stop_ids: A sampled token among these ends the reply and is part of it.
+        pattern: A regular expression that the whole reply matches, its stop token aside, unless `max_tokens` cut it;
+            drawn from the tokens that can still lead to a match, and so are the log-probabilities. Empty for none.
     """
 
     max_tokens: int
     temperature: float = 1.0
     seed: int = 0
     stop_ids: tuple[int, ...] = ()
+    pattern: str = ""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -108,11 +111,13 @@ class Capabilities:
         exact_seeds: A seeded reply does not depend on the batch it was computed in, up to near-ties.
         prefill_block: Reuse of a session's cache is rounded down to multiples of this many tokens.
         logprob_tolerance: Largest difference to the same model computed in float32.
+        patterns: Replies can be held to a pattern (`Sampling.pattern`); else a request for it is refused.
     """
 
     exact_seeds: bool = True
     prefill_block: int = 1
     logprob_tolerance: float = 1e-3
+    patterns: bool = False
 
 
 @runtime_checkable
@@ -138,6 +143,7 @@ class Engine(Protocol):
         Raises:
             ContextOverflow: `len(context) + max_tokens` exceeds `context_length`, or the context is empty.
             UnknownPolicy: no policy of this name was added.
+            ValueError: a pattern that is no regular expression, or that the engine or the policy cannot keep.
         """
         ...
 

@@ -15,6 +15,7 @@ from itertools import count, islice
 import torch
 
 from palaestra.agents.engines.base import Sampling
+from palaestra.agents.engines.patterns import Matcher
 
 SHARED = 16
 """Tokens of a head: fewest that are copied from somebody else's context."""
@@ -48,6 +49,7 @@ class Row:
         sampling: How to draw, or None to score the context instead.
         session: The seat that the keys and values are kept for.
         future: Resolved when `tokens` and `logprobs` are complete.
+        matcher: What the reply is held to, if anything.
     """
 
     policy: str
@@ -55,6 +57,7 @@ class Row:
     sampling: Sampling | None
     session: str | None
     future: asyncio.Future[None]
+    matcher: Matcher | None = None
     context: int = field(init=False)
     computed: int = 0
     prefilled: int = 0

@@ -37,6 +37,7 @@ from palaestra.agents.engines.base import (
     UnknownPolicy,
 )
 from palaestra.agents.engines.kv import Workspace
+from palaestra.agents.engines.patterns import Matcher, Patterns
 from palaestra.agents.engines.prefixes import PrefixStore, Row, find_source
 from palaestra.agents.engines.sampling import Sampler
 from palaestra.agents.engines.weights import Weights
@@ -77,6 +78,7 @@ class TransformersEngine:
         cache_bytes: Most bytes of keys and values kept for waiting seats.
         share_prefixes: Copy the common beginning of contexts instead of computing it for each.
         context_length: Longest context; by default what the model's configuration says.
+        tokenizer: The model's fast tokenizer, for replies that are held to a pattern; without it these are refused.
 
     Example:
         engine = TransformersEngine.load("path/to/model")
@@ -94,6 +96,7 @@ class TransformersEngine:
         cache_bytes: int = 1 << 30,
         share_prefixes: bool = True,
         context_length: int | None = None,
+        tokenizer: Any = None,
     ) -> None:
         if max_rows < 1 or step_tokens < 1:
             raise ValueError(f"max_rows ({max_rows}) and step_tokens ({step_tokens}) must be at least 1.")
@@ -102,7 +105,10 @@ class TransformersEngine:
         config = self._weights.model.config.get_text_config()
         self.context_length = context_length or int(config.max_position_embeddings)
         precise = self._weights.kv.dtype == torch.float32
-        self.capabilities = Capabilities(exact_seeds=precise, logprob_tolerance=1e-3 if precise else 0.15)
+        self._patterns = None if tokenizer is None else Patterns(tokenizer, self.vocab_size)
+        self.capabilities = Capabilities(
+            exact_seeds=precise, logprob_tolerance=1e-3 if precise else 0.15, patterns=tokenizer is not None
+        )
         self.max_rows = max_rows
         self.step_tokens = step_tokens
         self.share_prefixes = share_prefixes
@@ -215,8 +221,9 @@ class TransformersEngine:
         if min(tokens) < 0 or max(tokens) >= known:
             bad = min(tokens) if min(tokens) < 0 else max(tokens)
             raise ValueError(f"token id {bad} is outside the model's vocabulary of {known} under policy {policy!r}.")
+        matcher = self._matcher(sampling, thinking) if sampling is not None and sampling.pattern else None
         loop = asyncio.get_running_loop()
-        row = Row(policy, tokens, sampling, session, loop.create_future())
+        row = Row(policy, tokens, sampling, session, loop.create_future(), matcher)
         if row.finished:  # the score of a single token
             row.future.set_result(None)
             return row
@@ -229,6 +236,13 @@ class TransformersEngine:
         if self._driver is None or self._driver.done():
             self._driver = loop.create_task(self._drive())
         return row
+
+    def _matcher(self, sampling: Sampling, thinking: Thinking | None) -> Matcher:
+        if self._patterns is None:
+            raise ValueError("a pattern needs the model's tokenizer; make the engine with tokenizer=...")
+        if thinking is not None:
+            raise ValueError("a policy with thinking tokens cannot be held to a pattern; ask it without one.")
+        return self._patterns.matcher(sampling)
 
     async def _drive(self) -> None:
         """Step while there is work. Ends with it, so that no task outlives the caller's `asyncio.run`."""
@@ -305,11 +319,20 @@ class TransformersEngine:
                 own = thinking.joint(own[:, : thinking.size], _room(thinking, runs, own.device))
             elif logits.shape[-1] > self.vocab_size:
                 own = own[:, : self.vocab_size].contiguous()
+            held = [place for place, (row, _) in enumerate(members) if row.matcher is not None]
+            if held:
+                own = own.float()  # a copy, or what was computed for this step alone
+                for place in held:
+                    matcher = members[place][0].matcher
+                    assert matcher is not None
+                    own[place].masked_fill_(~matcher.open(own.shape[-1]).to(own.device), -torch.inf)
             samplings = [row.sampling for row, _ in members if row.sampling is not None]
             tokens, logprobs = self._sampler.draw(own, samplings, [len(row.logprobs) for row, _ in members])
             for (row, _), token, logprob in zip(members, tokens, logprobs, strict=True):
                 row.tokens.append(token)
                 row.logprobs.append(logprob)
+                if row.matcher is not None:
+                    row.matcher.consume(token)
         self._stats.sampled += len(drawn)
 
     def _read_scores(self, row: Row, logits: torch.Tensor) -> None:

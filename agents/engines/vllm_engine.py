@@ -54,6 +54,7 @@ class VllmEngine:
         max_adapters: Most adapters in one step; others wait.
         max_rank: Largest rank of an adapter: 1, 8, 16, 32, 64, ...
         kv_gib: Memory for keys and values on a CPU.
+        patterns: Load the folder's tokenizer, so that replies can be held to a pattern.
         options: Further arguments of vLLM's `AsyncEngineArgs`.
 
     Raises:
@@ -70,6 +71,7 @@ class VllmEngine:
         max_adapters: int = 4,
         max_rank: int = 16,
         kv_gib: int = 1,
+        patterns: bool = False,
         **options: Any,
     ) -> None:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(kv_gib))
@@ -94,7 +96,10 @@ class VllmEngine:
         self.context_length = context_length or int(text.max_position_embeddings)
         precise = (str(text.dtype) if dtype == "auto" else dtype).removeprefix("torch.") == "float32"
         self.capabilities = Capabilities(
-            exact_seeds=precise, prefill_block=_BLOCK, logprob_tolerance=1e-3 if precise else 0.15
+            exact_seeds=precise,
+            prefill_block=_BLOCK,
+            logprob_tolerance=1e-3 if precise else 0.15,
+            patterns=patterns,
         )
         self._max_rank = max_rank
         self._options = {
@@ -116,7 +121,7 @@ class VllmEngine:
             "block_size": _BLOCK,
             "enable_prefix_caching": True,
             "enforce_eager": True,
-            "skip_tokenizer_init": True,
+            "skip_tokenizer_init": not patterns,
             "logprobs_mode": "processed_logprobs",
             "enable_log_requests": False,
             "disable_log_stats": True,
@@ -145,6 +150,7 @@ class VllmEngine:
     ) -> Completion:
         """See `Engine.generate`."""
         tokens = self._checked(context, sampling.max_tokens, policy)
+        held = self._held(sampling)
         output = await self._request(
             tokens,
             policy,
@@ -153,6 +159,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             stop_token_ids=list(sampling.stop_ids),
             logprobs=0,
+            **held,
         )
         reply = output.outputs[0]
         return Completion(
@@ -248,6 +255,18 @@ class VllmEngine:
             bad = min(tokens) if min(tokens) < 0 else max(tokens)
             raise ValueError(f"token id {bad} is outside the model's vocabulary of {self.vocab_size}.")
         return tokens
+
+    def _held(self, sampling: Sampling) -> dict[str, Any]:
+        """Return vLLM's parameter that holds a reply to its pattern."""
+        if not sampling.pattern:
+            return {}
+        if not self.capabilities.patterns:
+            raise ValueError("a pattern needs the model's tokenizer; make the engine with patterns=True.")
+        if not sampling.stop_ids:
+            raise ValueError("a reply with a pattern ends with a stop token; give stop_ids.")
+        from vllm.sampling_params import StructuredOutputsParams
+
+        return {"structured_outputs": StructuredOutputsParams(regex=sampling.pattern)}
 
     def _keep(self, name: str, adapter: Adapter, folder: Path) -> None:
         """Write the adapter to a folder of our own, as vLLM reads it."""

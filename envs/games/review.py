@@ -27,6 +27,7 @@ from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games.review_mistakes import (
     LINE,
     LONGEST,
+    MOST_MISTAKES,
     mistakes_in,
     read_mistakes,
     shown_game,
@@ -38,6 +39,7 @@ from palaestra.envs.registry import make
 from palaestra.envs.seeding import Dice
 
 LONGEST_PRINCIPLES = 2000
+MOST_REPLIES = 64
 SCORES = tuple(range(-3, 4))
 _SCORE = re.compile(r"(?<![\w.+-])[+-]?\d{1,3}(?!\w|\.\w)")
 _YES = {"yes": True, "no": False, "true": True, "false": False}
@@ -55,6 +57,7 @@ class ReviewOptions:
             ``score``: a number from -3 to 3; ``game``: turn, because and reply for every mistake of a whole game.
         principles: What the reviewer is to go by, at most 2000 characters.
         max_chars: Most characters of ``shown``.
+        replies: The replies that may be proposed, where they can be listed; for engines that hold replies to a form.
     """
 
     game: str = "kuhn_poker"
@@ -63,9 +66,12 @@ class ReviewOptions:
     form: Literal["full", "reply", "score", "game"] = "full"
     principles: str = ""
     max_chars: int = 8000
+    replies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         within(self, max_chars=(100, 100_000))
+        if len(self.replies) > MOST_REPLIES or not all(one and one.isprintable() for one in self.replies):
+            raise ValueError(f"replies are up to {MOST_REPLIES} lines of text, none of them empty")
         if len(self.shown) > self.max_chars:
             raise ValueError(f"shown has {len(self.shown)} characters; {self.max_chars} are allowed (max_chars)")
         if len(self.principles) > LONGEST_PRINCIPLES:
@@ -193,6 +199,19 @@ class Review(Game):
 
     def action_words(self, player: int) -> Sequence[str]:
         return ()
+
+    def reply_pattern(self, player: int) -> str:
+        form = self.options.form
+        if form == "reply":
+            return ""
+        if form == "score":
+            return "-?[1-3]|0"
+        reply = "|".join(map(re.escape, self.options.replies)) or "[^\\n]{1,100}"
+        claim = f"Because: [^\\n]{{1,200}}\\nReply: ({reply})"
+        if form == "game":
+            turn = f"Turn: [1-9][0-9]{{0,2}}\\n{claim}"
+            return f"No mistake|{turn}(\\n{turn}){{0,{MOST_MISTAKES - 1}}}"
+        return f"Mistake: (no|yes\\n{claim})"
 
     def parse(self, player: int, text: str) -> Action:
         whole = well_formed(text).strip()

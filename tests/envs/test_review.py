@@ -1,12 +1,15 @@
 """Review: what a reviewer writes is read as far as it says one thing, whatever stands around it, and in linear time."""
 
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from palaestra.envs import Scripted, make, play
 from palaestra.envs.conformance import check_game
-from palaestra.envs.errors import IllegalAction, UnparsableAction
+from palaestra.envs.errors import IllegalAction, OptionError, UnparsableAction
 from palaestra.envs.games.review import read_review, shown
 from palaestra.envs.games.review_mistakes import read_mistakes, shown_game, write_mistakes
 from palaestra.envs.seeding import Dice
@@ -179,3 +182,27 @@ def test_of_a_poker_hand_all_cards_are_told() -> None:
     assert [deal.split(":")[0] for deal in deals] == ["chance", "chance", "player 1"]
     assert deals[2] == "player 1: Call"
     assert make("openspiel/tic_tac_toe").revealed(0) == ""
+
+
+@pytest.mark.parametrize("form", ["full", "score", "game"])
+@pytest.mark.parametrize("replies", [(), ("pass", "bet"), ("a.b|c", "(2, 3)")])
+@given(data=st.data())
+def test_what_has_the_form_can_be_read(form: str, replies: tuple[str, ...], data: st.DataObject) -> None:
+    game = make("review", seed=0, form=form, replies=list(replies))
+    text = data.draw(st.from_regex(game.reply_pattern(0), fullmatch=True))
+    try:
+        action = game.parse(0, text)
+    except UnparsableAction:  # a reply or a reason of white space alone says nothing
+        assert re.search(r"(Because|Reply):[\s*`.]*(\n|$)", text)
+        return
+    game.check(0, action)
+    if form == "full" and replies and (said := read_review(action))[0]:
+        assert said[2] in replies
+    if form == "game" and replies:
+        assert {reply for _, _, reply in read_mistakes(action)} <= set(replies)
+
+
+@pytest.mark.parametrize("replies", [("",), ("a\nb",), ("x",) * 65])
+def test_replies_that_are_no_lines_are_refused(replies: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError, match="up to 64 lines of text"):
+        make("review", replies=list(replies))

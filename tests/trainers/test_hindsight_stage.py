@@ -28,7 +28,7 @@ from palaestra.trainers.hindsight.ask import Asked, PrinciplesError, at, events,
 from palaestra.trainers.hindsight.gate import better, measure
 from palaestra.trainers.hindsight.likelihood import by_place, shuffled
 from palaestra.trainers.hindsight.pages import beside, reviews, section
-from palaestra.trainers.hindsight.stage import Hindsight, _divided
+from palaestra.trainers.hindsight.stage import Hindsight, Wave, _divided
 from palaestra.trainers.hindsight.verdict import Verdict, append, counted
 from palaestra.trainers.hindsight.verify import Claim, Gain, gain
 from palaestra.trainers.rows import Row, rows_from_episode
@@ -462,6 +462,31 @@ def test_principles_are_read_from_a_file_and_named_by_their_hash(table: Table, t
             Hindsight(config(principles=str(file)))
     with pytest.raises(PrinciplesError, match="cannot be read"):
         Hindsight(config(principles=str(tmp_path / "none.txt")))
+
+
+def test_reviews_are_drawn_in_their_form_and_propose_what_was_legal(table: Table) -> None:
+    """A blank model says nothing that can be read; held to the form, every review can be read and none is illegal."""
+    held = config(use="unverified", reply={"max_tokens": 900, "context": "fresh"})
+    stage = Hindsight(held)
+    found = table.review(held, says("yes", "bet"))
+    wave = Wave(0, [], found.played, stage._chosen(found.played, 0))
+    tasks = [replace(task, index=number) for number, task in enumerate(stage._reviews(wave, 0))]
+    assert {task.reply.structured for task in tasks} == {True}
+    assert {tuple(task.options["replies"]) for task in tasks} == {("pass", "bet")}
+    tokenizer = table.blank.codec.tokenizer
+    for engine, read in (
+        (TransformersEngine(table.blank.model, max_rows=64, tokenizer=tokenizer), True),
+        (table.engine, False),
+    ):
+        done = asyncio.run(play_tasks(engine, table.blank.codec, tasks))
+        assert [one.episode.outcome == "finished" for one in done] == [read] * len(tasks)
+        if read:
+            stage._keep_reviews(wave, done, 0, table.score)
+            assert {one.why for one in wave.verdicts} <= {"taken", "same", "no mistake"}
+            assert len(wave.verdicts) == len(tasks)
+    free = Hindsight(config(structured=False))._reviews(wave, 0)
+    assert {task.reply.structured for task in free} == {False}
+    assert not any("replies" in task.options for task in free)
 
 
 @pytest.mark.parametrize(

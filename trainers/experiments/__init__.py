@@ -18,6 +18,7 @@ _MODULES = (
     "hindsight",
     "kuhn",
     "open_minds",
+    "principles",
     "steganography",
     "surprise",
     "thinktoks",

@@ -23,7 +23,7 @@ from statistics import pstdev
 from palaestra.envs import Game
 from palaestra.envs.episode import Turn
 from palaestra.envs.errors import PalaestraError
-from palaestra.envs.games.review import LONGEST_PRINCIPLES, shown
+from palaestra.envs.games.review import LONGEST_PRINCIPLES, MOST_REPLIES, shown
 from palaestra.envs.games.review_mistakes import shown_game
 from palaestra.envs.parts import part_text
 from palaestra.trainers.config import HindsightSection
@@ -63,6 +63,13 @@ def at(one: Played, turns: int) -> Game:
             break
         game.apply(turn.player, turn.action)
     return game
+
+
+def listed(one: Played, turn: int) -> list[str]:
+    """Return what could have been replied at a turn, where that can be listed and a review can be held to it."""
+    game, player = at(one, turn), one.episode.turns[turn].player
+    replies = list(game.legal_actions(player)) if game.facts.enumerable else []
+    return replies if len(replies) <= MOST_REPLIES and all(map(str.isprintable, replies)) else []
 
 
 def events(one: Played) -> Iterator[tuple[int, str, str]]:

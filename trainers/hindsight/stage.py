@@ -24,7 +24,18 @@ from palaestra.envs.errors import ActionError
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice, derive
 from palaestra.trainers.config import RunConfig
-from palaestra.trainers.hindsight.ask import Asked, at, events, nth, principles, said, spreads, text_of, text_of_game
+from palaestra.trainers.hindsight.ask import (
+    Asked,
+    at,
+    events,
+    listed,
+    nth,
+    principles,
+    said,
+    spreads,
+    text_of,
+    text_of_game,
+)
 from palaestra.trainers.hindsight.critic import Critic
 from palaestra.trainers.hindsight.deals import deals
 from palaestra.trainers.hindsight.leaks import uses_what_was_hidden
@@ -197,11 +208,12 @@ class Hindsight:
         else:
             form, text = "full" if form == "game" else form, text_of(one, asked, section)
         options = {"shown": text, "form": form, "principles": self.principles, "max_chars": section.max_chars}
+        if section.structured and form == "full" and (replies := listed(one, asked.turn)):
+            options["replies"] = replies
         seed = derive(self.run.seed, "review", number)
         plan = SeatPlan(policy=self.reviewer or self.critic.policy)
-        return MatchTask(
-            0, -1, "review", options, seed, seed, STRICT, section.reply.settings(), (plan,), spare=True
-        )  # fmt: skip
+        how = replace(section.reply.settings(), structured=section.structured)
+        return MatchTask(0, -1, "review", options, seed, seed, STRICT, how, (plan,), spare=True)
 
     def _keep_reviews(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
         if self._wordless:
