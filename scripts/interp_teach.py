@@ -87,7 +87,7 @@ def _arithmetic(
         **{"steps": 600, "batch": 160 if tiny else 16, "rate": 3e-3 if tiny else 5e-4, **how},
     )
     loaded: LoadedModel = ModelSource.parse(resolved(model, _say)).load(dtype)
-    result = teach(loaded, loaded.codec.tokenizer, plan, to, _say, model)  # type: ignore[attr-defined]
+    result = teach(loaded, loaded.codec.tokenizer, plan, to, _say, model)
     shown = table("right on held-out numbers", "before", "after", right=(1, 2))
     for name in result["after"]["accuracy"]:
         shown.add_row(untrusted(name), *(_interval(result[when]["accuracy"][name]) for when in ("before", "after")))

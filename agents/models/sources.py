@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from palaestra.agents.models import adapters, packaged, tiny
 from palaestra.agents.models.cache import ModelError, Say, say_to_stderr
 from palaestra.agents.models.fingerprint import fingerprint
-from palaestra.agents.tokens import TextCodec, TokenizerCodec
+from palaestra.agents.tokens import TokenizerCodec
 from palaestra.envs.errors import UnknownName, install_command
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class LoadedModel:
     """
 
     model: Any
-    codec: TextCodec
+    codec: TokenizerCodec
     fingerprint: str
     source: ModelSource
     folder: Path
@@ -143,7 +143,7 @@ class ModelSource:
         adapters.check(found, base, fingerprint(base), str(self.base))
         return found
 
-    def codec(self) -> TextCodec:
+    def codec(self) -> TokenizerCodec:
         """Return the base's text codec without loading its weights."""
         return load_codec(self.fetch())
 
@@ -196,7 +196,7 @@ def _load(folder: Path, dtype: str | torch.dtype, name: str) -> Any:
     return model
 
 
-def load_codec(folder: Path) -> TextCodec:
+def load_codec(folder: Path) -> TokenizerCodec:
     """Return the codec of the model in ``folder``; its weights are not read.
 
     Raises:
