@@ -19,11 +19,10 @@ space may stand wherever a value may:
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -37,10 +36,8 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.envs import write_replay
-from palaestra.envs.errors import PalaestraError
 from palaestra.trainers import checkpoint
 from palaestra.trainers.adapters import AdapterWeights
-from palaestra.trainers.arena import GameFailed
 from palaestra.trainers.averages import Averages, policy_of
 from palaestra.trainers.cluster import check_room
 from palaestra.trainers.config import RunConfig, parse_config
@@ -51,15 +48,20 @@ from palaestra.trainers.learner import TokenLearner
 from palaestra.trainers.module import PolicyModule
 from palaestra.trainers.reviewing import refresh, scored
 from palaestra.trainers.rows import Row, rows_from_episode
-from palaestra.trainers.runner import ATTEMPTS, HERE, Failed, MatchRunner, RunnersLost
+from palaestra.trainers.runner import ATTEMPTS, HERE, MatchRunner, RunnersLost
 from palaestra.trainers.schedules import schedule
 from palaestra.trainers.settle import settle
 from palaestra.trainers.summary import Summary, summarize
-from palaestra.trainers.tasks import MatchTask, Played, split, training_tasks
-
-
-class LearnersLost(PalaestraError, RuntimeError):
-    """A learner process died."""
+from palaestra.trainers.tasks import MatchTask, Played, training_tasks
+from palaestra.trainers.workers import (
+    ask_learners,
+    learn,
+    play_round,
+    runner_handles,
+    set_training_state,
+    training_state,
+    weights_of,
+)
 
 
 class SelfPlayConfig(AlgorithmConfig):
@@ -146,7 +148,7 @@ class SelfPlay(Algorithm):
             gpus = needs.runners * needs.gpus_per_runner + needs.learners * needs.gpus_per_learner
             check_room(needs.runners + learner_cpus, gpus)
         super().setup(config)
-        self._handles = self._runner_handles()
+        self._handles = runner_handles(self.env_runner_group)
         self.run = self.config.run_config()
         self.credit = make_credit(self.run.credit.rule, **self.run.credit.options)
         self.hindsight = Hindsight(self.run) if self.run.hindsight else None
@@ -214,7 +216,10 @@ class SelfPlay(Algorithm):
         done: dict[int, Played] = {}
         fruitless = 0
         while len(done) < len(tasks) and fruitless < ATTEMPTS:
-            found = self._round([task for task in tasks if task.index not in done])
+            left = [task for task in tasks if task.index not in done]
+            call = {"policies": self.references, "here": self.here}
+            timeout_s = self.run.resources.sample_timeout_s
+            found = play_round(self.env_runner_group, self._handles, left, self.folder, timeout_s, **call)
             done |= {played.task.index: played for played in found}
             fruitless = 0 if found else fruitless + 1
             if (missing := len(tasks) - len(done)) and fruitless < ATTEMPTS:
@@ -247,32 +252,6 @@ class SelfPlay(Algorithm):
             restore=self.restore_env_runners,
         )
 
-    def _round(self, tasks: Sequence[MatchTask]) -> list[Played]:
-        """Have all runners that are alive play a share each; return what was finished."""
-        call = {"policies": self.references, "here": self.here}
-        group = self.env_runner_group
-        if group.num_remote_env_runners() == 0:
-            return _played(group.local_env_runner.sample(tasks=tasks, **call), self.folder)
-        healthy = sorted(group.healthy_env_runner_ids())
-        if not healthy:
-            return []
-        silent = set(healthy)
-        found: list[Played] = []
-        answers = group.foreach_env_runner(
-            [_sample] * len(healthy),
-            kwargs=[{"tasks": part, **call} for part in split(tasks, len(healthy))],
-            remote_worker_ids=healthy,
-            local_env_runner=False,
-            timeout_seconds=self.run.resources.sample_timeout_s,
-        )
-        for number, answer in answers:
-            silent.discard(number)
-            found += _played(answer, self.folder)
-        for number in silent & set(group.healthy_env_runner_ids()):  # no answer, and no news of its death either
-            ray.kill(self._handles[number], no_restart=False)
-            group.foreach_env_runner("ping", remote_worker_ids=[number], local_env_runner=False, timeout_seconds=5.0)
-        return found
-
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """Take runners that Ray has started again back into service; there is no state to give them.
 
@@ -283,7 +262,7 @@ class SelfPlay(Algorithm):
 
     def _update(self, rows: list[Row], progress: float, iteration: int) -> dict[str, float]:
         reference = ray.put(rows) if self.learner_group.is_remote else rows
-        return dict(self._learners(_learn, rows=reference, progress=progress, iteration=iteration)[0])
+        return dict(self._learners(learn, rows=reference, progress=progress, iteration=iteration)[0])
 
     def _learners(self, function: Any, **kwargs: Any) -> list[Any]:
         """Return what ``function`` gives for every learner.
@@ -291,28 +270,7 @@ class SelfPlay(Algorithm):
         Raises:
             LearnersLost: A remote learner died.
         """
-        results = []
-        for answer in self.learner_group.foreach_learner(function, **kwargs):
-            if not answer.ok:
-                error = answer.get()
-                cause = getattr(error, "cause", None)
-                if isinstance(cause, Exception):
-                    raise cause from error
-                raise LearnersLost(
-                    f"a learner was lost ({' '.join(str(error).split())[:300]}); see that the machine has memory left; "
-                    "`palaestra resume` then goes on from the last checkpoint."
-                ) from error
-            results.append(answer.get())
-        return results
-
-    def _runner_handles(self) -> dict[int, Any]:
-        """Return each remote runner's actor handle by RLlib's number for it."""
-        group = self.env_runner_group
-        return {
-            number: handle
-            for number in group.healthy_env_runner_ids()
-            for handle in group.foreach_env_runner("handle", remote_worker_ids=[number], local_env_runner=False)
-        }
+        return ask_learners(self.learner_group, function, **kwargs)
 
     # ------------------------------------------------------------------ versions
 
@@ -322,7 +280,7 @@ class SelfPlay(Algorithm):
 
     def weights(self, name: str) -> AdapterWeights:
         """Return one adapter's current weights."""
-        weights: AdapterWeights = self._learner(_weights_of, name=name)
+        weights: AdapterWeights = self._learner(weights_of, name=name)
         return weights
 
     def publish(self, iteration: int = 0) -> None:
@@ -396,7 +354,7 @@ class SelfPlay(Algorithm):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write adapters, optimizers and the driver's state into a folder."""
-        training = self._learner(_training_state)
+        training = self._learner(training_state)
         critic = self.hindsight.critic.tensors() if self.hindsight else {}
         training = replace(training, adapters={**training.adapters, **self.averages.tensors(), **critic})
         checkpoint.write(Path(checkpoint_dir), self.state(), training)
@@ -413,7 +371,7 @@ class SelfPlay(Algorithm):
                 f"checkpoint {checkpoint_dir} holds the adapters {', '.join(sorted(state['versions']))}, but this run "
                 f"trains {', '.join(sorted(self.numbers))}; resume it with the configuration that it was made with."
             )
-        self._learners(_set_training_state, state=training)
+        self._learners(set_training_state, state=training)
         self._iteration = state["iteration"]
         # Schedules are those that the run began with, also if it is prolonged.
         self.horizon = int(state.get("horizon", self.run.iterations))
@@ -440,37 +398,3 @@ def trained_rows(played: Sequence[Played]) -> list[Row]:
         found = rows_from_episode(one.episode, f"{one.task.index:05d}", players=trained)
         rows += [replace(row, thoughts=one.task.seats[row.player].thoughts) for row in found]
     return rows
-
-
-def _sample(runner: MatchRunner, **call: Any) -> tuple[int, list[Played] | Failed]:
-    return runner.number(), runner.sample(**call)
-
-
-def _played(answer: list[Played] | Failed, folder: Path | None) -> list[Played]:
-    """Return a runner's games, or raise what kept it from playing them."""
-    if isinstance(answer, list):
-        return answer
-    error = GameFailed(answer.sentence)
-    error.add_note(answer.details)
-    if folder:
-        with contextlib.suppress(OSError):  # the sentence stands without it
-            (folder / "failure.log").write_text(answer.details, encoding="utf-8")
-    raise error
-
-
-def _learn(learner: TokenLearner, rows: Any, progress: float, iteration: int) -> Mapping[str, float]:
-    if isinstance(rows, ray.ObjectRef):
-        rows = ray.get(rows)
-    return learner.update_rows(rows, progress=progress, iteration=iteration)
-
-
-def _weights_of(learner: TokenLearner, name: str) -> AdapterWeights:
-    return learner.policy.weights(name)
-
-
-def _training_state(learner: TokenLearner) -> Any:
-    return learner.training_state()
-
-
-def _set_training_state(learner: TokenLearner, state: Any) -> None:
-    learner.set_training_state(state)

@@ -394,8 +394,8 @@ def test_a_contest_is_trained_with_its_judges_frozen(tmp_path):
 
 
 def test_games_are_reviewed_by_the_reference_and_what_it_said_is_kept(tmp_path):
-    """A blank reference says nothing sensible, which is counted and trains nothing."""
-    folder = train(small(iterations=1, hindsight={"share": 1.0, "gate": 0}), tmp_path / "r")
+    """A blank reference, drawn freely, says nothing sensible, which is counted and trains nothing."""
+    folder = train(small(iterations=1, hindsight={"share": 1.0, "gate": 0, "structured": False}), tmp_path / "r")
     [line] = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     reviews = [json.loads(line) for line in (folder / "reviews.jsonl").read_text().splitlines()]
     learner = line["learner"]
