@@ -181,9 +181,9 @@ class HindsightSection(Section):
     of every mistake of a whole game (``share`` is then one of games; after events it is asked as in ``full``)."""
     principles: str | None = None
     """A file of principles that the reviewer is to go by, ``own`` for the one in here, null for none."""
-    structured: bool = True
+    structured: bool | None = None
     """Whether reviews are drawn in the form that is asked for, proposing only replies that were legal where these can
-    be listed. Otherwise, and in the form ``reply``, they are drawn freely and read as they are."""
+    be listed; otherwise they are drawn freely and read as they are. Null: yes, but not in the form ``reply``."""
     leak: float | None = Field(None, lt=0)
     """Least mean log-probability, in nats a token, that the reference gives a proposed reply behind what was known at
     the time; a reply to which it could not be led without hindsight is a leak. Null: no such check."""

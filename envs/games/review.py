@@ -202,11 +202,12 @@ class Review(Game):
 
     def reply_pattern(self, player: int) -> str:
         form = self.options.form
-        if form == "reply":
-            return ""
         if form == "score":
             return "-?[1-3]|0"
-        reply = "|".join(map(re.escape, self.options.replies)) or "[^\\n]{1,100}"
+        listed = "|".join(map(re.escape, self.options.replies))
+        if form == "reply":
+            return listed
+        reply = listed or "[^\\n]{1,100}"
         claim = f"Because: [^\\n]{{1,200}}\\nReply: ({reply})"
         if form == "game":
             turn = f"Turn: [1-9][0-9]{{0,2}}\\n{claim}"

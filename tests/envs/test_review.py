@@ -184,11 +184,14 @@ def test_of_a_poker_hand_all_cards_are_told() -> None:
     assert make("openspiel/tic_tac_toe").revealed(0) == ""
 
 
-@pytest.mark.parametrize("form", ["full", "score", "game"])
+@pytest.mark.parametrize("form", ["full", "score", "game", "reply"])
 @pytest.mark.parametrize("replies", [(), ("pass", "bet"), ("a.b|c", "(2, 3)")])
 @given(data=st.data())
 def test_what_has_the_form_can_be_read(form: str, replies: tuple[str, ...], data: st.DataObject) -> None:
     game = make("review", seed=0, form=form, replies=list(replies))
+    if form == "reply" and not replies:
+        assert game.reply_pattern(0) == ""
+        return
     text = data.draw(st.from_regex(game.reply_pattern(0), fullmatch=True))
     try:
         action = game.parse(0, text)

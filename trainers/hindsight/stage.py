@@ -208,11 +208,12 @@ class Hindsight:
         else:
             form, text = "full" if form == "game" else form, text_of(one, asked, section)
         options = {"shown": text, "form": form, "principles": self.principles, "max_chars": section.max_chars}
-        if section.structured and form == "full" and (replies := listed(one, asked.turn)):
+        structured = form != "reply" if section.structured is None else section.structured
+        if structured and form in ("full", "reply") and (replies := listed(one, asked.turn)):
             options["replies"] = replies
         seed = derive(self.run.seed, "review", number)
         plan = SeatPlan(policy=self.reviewer or self.critic.policy)
-        how = replace(section.reply.settings(), structured=section.structured)
+        how = replace(section.reply.settings(), structured=structured)
         return MatchTask(0, -1, "review", options, seed, seed, STRICT, how, (plan,), spare=True)
 
     def _keep_reviews(self, wave: Wave, done: list[Played], iteration: int, score: Score) -> None:
