@@ -9,16 +9,17 @@ import typer
 
 from palaestra.scripts.console import console, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, tell
 
 EXAMPLES = examples(
-    "palaestra interp arithmetic deals@runs/deals --to runs/deals/arithmetic",
+    "palaestra interp arithmetic deals@runs/deals",
     "palaestra interp arithmetic smollm2@runs/deals-smollm2 --to arithmetic --decades 2 --batch 16",
 )
 
 
 def arithmetic(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model that answers, such as deals@runs/deals.")],
-    to: Annotated[Path, typer.Option(help="The folder that gets the analysis; a cut one goes on there.")],
+    to: Annotated[Path | None, typer.Option(help="The folder that gets it, where a cut one goes on.")] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option("--kind", metavar="NAME", help="Of problem; repeatable. Of itself what the adapter was taught."),
@@ -61,10 +62,11 @@ def arithmetic(
     )
     opened = open_model(source, device=device)
     opened.name = model
-    result = analyse(opened, plan, to, _say)
-    write_summary(result, to)
+    folder = folder_for("arithmetic", source, to)
+    result = analyse(opened, plan, folder, _say)
+    write_summary(result, folder)
     _show(result)
-    console().print(untrusted(f"Page: {write_page(to)}", "dim"))
+    tell(write_page(folder))
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, table, untrusted
 from palaestra.scripts.errors import examples
+from palaestra.scripts.interp_folder import folder_for, run_of, tell
 
 EXAMPLES = examples(
     "palaestra interp relays tiny:relay-uses tiny:relay-half tiny:relay-ignores",
@@ -25,17 +26,21 @@ def relays(
     items: Annotated[int, typer.Option(min=2, help="How many.")] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Prompts a pass.")] = 16,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    to: Annotated[Path, typer.Option(help="Folder; cells that are there are kept.")] = Path("runs") / "relays",
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder; cells that are there are kept. Else that of the first model that is a run's."),
+    ] = None,
 ) -> None:
     """Hand thoughts with a planted error to models: do answers go by it, and which heads read its step?"""
     from palaestra.interp.relays import REFERENCE
     from palaestra.interp.relays import relays as measure
 
+    folder = folder_for("relays", next(filter(run_of, receivers), receivers[0]), to)
     found = measure(
-        receivers, to, providers=provider or [REFERENCE], task=task, items=items, batch=batch, seed=seed, say=_say
+        receivers, folder, providers=provider or [REFERENCE], task=task, items=items, batch=batch, seed=seed, say=_say
     )
     _show(found)
-    console().print(untrusted(f"Page: {to / 'index.html'}", "dim"))
+    tell(folder / "index.html")
 
 
 def _say(line: str) -> None:
