@@ -249,12 +249,15 @@ def _experiments_said() -> Iterator[str]:
     yield f"reader {trained:.2f} more of its right answers than an outsider; an honest twin {signed} |"
     machine, chat = _means("surprise", "machine"), _means("surprise", "programs")
     yield (
-        f"`tiny:machine` Brier {machine['brier']:.3f}; `smollm2` says the shown rate, {chat['brier_start']:.3f} before "
-        f"and {chat['brier']:.3f} after | the exact posterior {machine['brier_oracle']:.3f}, the shown rate "
-        f"{machine['brier_rate']:.3f}"
+        f"`tiny:machine` Brier {machine['brier_start']:.3f} → {machine['brier']:.3f} on programs it was not trained on; "
+        f"`smollm2` says the shown rate, {chat['brier_start']:.3f} before and {chat['brier']:.3f} after | the exact "
+        f"posterior {machine['brier_oracle']:.3f}, the shown rate {machine['brier_rate']:.3f}: within 5 %"
     )
-    yield f"for `smollm2` the shown rate {chat['brier_rate']:.3f}, and the same with shuffled credit |"
-    assert f"{_means('surprise', 'programs_shuffled')['brier']:.3f}" == f"{chat['brier']:.3f}"
+    yield (
+        f"for `smollm2` the shown rate {chat['brier_rate']:.3f}, and with shuffled credit "
+        f"{_means('surprise', 'programs_shuffled')['brier']:.3f}; `tiny:machine` with shuffled credit "
+        f"{_means('surprise', 'machine_shuffled')['brier']:.3f} |"
+    )
     verified = _means("hindsight", "verified")
     ways = ("verified", "outcome", "tokens", "tokens_by_place")
     takes = [f"{_means('hindsight', arm)['tokens_to_target'] / 1000:.0f} thousand" for arm in ways]
