@@ -249,8 +249,8 @@ def _experiments_said() -> Iterator[str]:
     yield f"reader {trained:.2f} more of its right answers than an outsider; an honest twin {signed} |"
     machine, chat = _means("surprise", "machine"), _means("surprise", "programs")
     yield (
-        f"`tiny:machine` Brier {machine['brier_start']:.3f} → {machine['brier']:.3f} on programs it was not trained on; "
-        f"`smollm2` says the shown rate, {chat['brier_start']:.3f} before and {chat['brier']:.3f} after | the exact "
+        f"`tiny:machine` Brier {machine['brier_start']:.3f} → {machine['brier']:.3f} on programs it was not trained "
+        f"on; `smollm2` says the shown rate, {chat['brier_start']:.3f} before and {chat['brier']:.3f} after | the exact "
         f"posterior {machine['brier_oracle']:.3f}, the shown rate {machine['brier_rate']:.3f}: within 5 %"
     )
     yield (
