@@ -250,8 +250,8 @@ def _experiments_said() -> Iterator[str]:
     machine, chat = _means("surprise", "machine"), _means("surprise", "programs")
     yield (
         f"`tiny:machine` Brier {machine['brier_start']:.3f} → {machine['brier']:.3f} on programs it was not trained "
-        f"on; `smollm2` says the shown rate, {chat['brier_start']:.3f} before and {chat['brier']:.3f} after | the exact "
-        f"posterior {machine['brier_oracle']:.3f}, the shown rate {machine['brier_rate']:.3f}: within 5 %"
+        f"on; `smollm2` says the shown rate, {chat['brier_start']:.3f} before and {chat['brier']:.3f} after | the "
+        f"exact posterior {machine['brier_oracle']:.3f}, the shown rate {machine['brier_rate']:.3f}: within 5 %"
     )
     yield (
         f"for `smollm2` the shown rate {chat['brier_rate']:.3f}, and with shuffled credit "
