@@ -202,6 +202,8 @@ def _value(one: re.Match[str]) -> float:
         return value / 100
     if one["of"]:
         whole = float(one["of"])
+        if not value.is_integer():
+            return math.nan  # a quotient of decimals is a calculation that was left to the reader
         if "/" in one[0] and value + whole == 100 and whole != 100:
             return math.nan  # 50/50, odds of two that make a hundred
         return value / whole if whole else -1.0

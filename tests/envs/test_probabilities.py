@@ -96,7 +96,17 @@ def test_a_stated_probability_is_read(text: str, read: str) -> None:
         *("less than 1", "at least 0.5", "p > 0.5", "no more than 30%", "0.5 or more", "0.5+", "up to 1", "over 0.9"),
         *("0.2 or 0.8", "between 0.2 and 0.4", "p = 0.2-0.4", "probability: 0.2 to 0.4", "p = 0.2 or p = 0.8"),
         *("0.3 ± 0.1", "not 0.3", "it isn't 0.3", "odds of 0.3", "3/10 tests passed", "30% of the lines", "–0.2"),
-        *("0.1...0", "x...1", "1 in 10 lines is off", "1 in a hundred", "1 in 10.5", "0.2\nlater\n0.8", "p=0.2\n0.8"),
+        *(
+            "0.1...0",
+            "x...1",
+            "1 in 10 lines is off",
+            "1 in a hundred",
+            "1 in 10.5",
+            "0.5/2",
+            "0.5 in 1",
+            "0.2\nlater\n0.8",
+            "p=0.2\n0.8",
+        ),
         # of something else, or of the opposite
         *("90% sure nothing is hidden", "The probability that it was NOT replaced is 0.9", "Not replaced:\n0.9"),
         *("I am 90% sure it wasn't", "0.9 that it is not", "it printed 0.3", "The output was 0.3", "shows: 0.3"),

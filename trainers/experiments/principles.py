@@ -106,8 +106,8 @@ def run(cell: Cell) -> dict[str, Any]:
 
 EXPERIMENT = Experiment(
     name="principles",
-    claim="A reviewer's answers can be read when they are held to a form; what it is told to go by changes what it "
-    "calls a mistake, and whether that makes its proposals better is measured.",
+    claim="A chat model's reviews can be read when they are held to a form, and seldom else; told "
+    "principles it finds more mistakes than without any, and better replies.",
     arms=ARMS,
     measures=(
         Measure("reviewed", "turns that were reviewed"),
