@@ -264,6 +264,12 @@ def _experiments_said() -> Iterator[str]:
     yield f"| {verified['uplift']:+.2f} a reviewed turn; but to an exploitability of 0.12 it takes {takes[0]} sampled"
     yield f"alone {takes[1]} (three seeds); by the reference's likelihoods {takes[2]}, and the null that only"
     yield f"that only keeps their places {takes[3]}: what helps"
+    told, alone, bread, free = (_means("principles", arm) for arm in ("principles", "none", "elsewhere", "free"))
+    assert told["read"] == alone["read"] == bread["read"] == 1
+    yield f"claims a mistake in {100 * (1 - told['no_mistake']):.0f} % of them, without any in "
+    yield f"without any in {100 * (1 - alone['no_mistake']):.0f} % | told of baking bread it does in "
+    yield f"it does in {100 * (1 - bread['no_mistake']):.0f} %: that there is a text matters, not what it says; answering "
+    yield f"answering freely {100 * free['read']:.0f} % can be read"
     live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
     yield (
         f"{live['approval_first']:.2f} → {live['approval']:.2f} | frozen {frozen['approval_first']:.2f} → "

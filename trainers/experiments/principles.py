@@ -107,7 +107,7 @@ def run(cell: Cell) -> dict[str, Any]:
 EXPERIMENT = Experiment(
     name="principles",
     claim="A chat model's reviews can be read when they are held to a form, and seldom else; told "
-    "principles it finds more mistakes than without any, and better replies.",
+    "principles it finds more mistakes than without any, and better replies than told of something else.",
     arms=ARMS,
     measures=(
         Measure("reviewed", "turns that were reviewed"),
