@@ -268,7 +268,7 @@ def _experiments_said() -> Iterator[str]:
     assert told["read"] == alone["read"] == bread["read"] == 1
     yield f"claims a mistake in {100 * (1 - told['no_mistake']):.0f} % of them, without any in "
     yield f"without any in {100 * (1 - alone['no_mistake']):.0f} % | told of baking bread it does in "
-    yield f"it does in {100 * (1 - bread['no_mistake']):.0f} %: that there is a text matters, not what it says; answering "
+    yield f"it does in {100 * (1 - bread['no_mistake']):.0f} %: that there is a text matters, not what it says; "
     yield f"answering freely {100 * free['read']:.0f} % can be read"
     live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
     yield (
