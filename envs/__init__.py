@@ -25,6 +25,7 @@ _VERSIONS = {
     "hindsight_bias": 3,
     "mafia": 1,
     "recovery": 1,
+    "review": 1,
     "terminal_surprise": 3,
 }
 """Of games that are not at version 0, so that they can be listed without being imported."""

@@ -84,6 +84,7 @@ class Review(Game):
     """One seat, one turn."""
 
     id = "review"
+    version = 1
     summary = "what should have been said, asked of somebody who knows how it ended"
     Options = ReviewOptions
 
