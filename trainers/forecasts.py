@@ -75,6 +75,8 @@ def _results(folder: Path) -> tuple[list[Mapping[str, Any]], int]:
             continue  # left by a kill; the others stand
         if episode.game == GAME and episode.outcome != "unfinished":
             result = {"probability": None, **episode.result}
+            if any(turn.substituted for turn in episode.turns):
+                result["probability"] = None  # drawn by the rules in place of a reply that stated none
             if episode.outcome == "finished" and not _is_whole(result):
                 continue
             cases += 1

@@ -125,10 +125,12 @@ def read_whole_number(text: str) -> int:
     """Return the whole number that the last line of a text states, alone or as "the number is 3".
 
     Raises:
-        UnparsableAction: It states none.
+        UnparsableAction: It states none, or another line states another.
     """
     lines = _lines(_TAG.sub(" ", text))
     found = _WHOLE.fullmatch(lines[-1]) if lines else None
+    if found and any((one := _WHOLE.match(line)) and int(one["number"]) != int(found["number"]) for line in lines[:-1]):
+        raise UnparsableAction(f"{shorten([text], 60)!r} states more than one number; answer with one, such as 3.")
     above = lines[-2] if len(lines) > 1 else ""
     if found is None or (_GOES_ON.search(above) and not _LABEL.search(above)):
         raise UnparsableAction(

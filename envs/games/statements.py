@@ -31,10 +31,12 @@ _BEHIND = (
 _NO_ARTICLE = r"(?!A[ \t]+(?!(?:and|or|is|was|to|with|then|now|becomes|goes|holds|has|again|in|for)\b)[a-z])"
 _ANSWER = re.compile(r"\banswers?\b|\\boxed", re.IGNORECASE)
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|no longer)|n[’']t)\b(?:(?!\bbut\b)[^,;:.])*$", re.IGNORECASE
+    r"(?:\b(?:not|never|neither|nor|cannot|no longer|nobody|unlikely|doubt|false|wrong)|n[’']t)\b"
+    r"(?:(?!\bbut\b)[^,;:.])*$",
+    re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
-    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|maybe|perhaps)\b[^,;:.]*$", re.IGNORECASE
+    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|maybe|perhaps|might|could)\b[^,;:.]*$", re.IGNORECASE
 )
 _BACK = r"(?:no|wait|actually|rather|sorry|oops|hmm)\b"
 _LATER = (
@@ -133,10 +135,13 @@ def takes_back(sentence: str) -> bool:
 
 def answer_at_once(begun: str, text: str, names: Sequence[str]) -> str | None:
     """Return the answer with which a reply goes on that was begun with ``begun``; what follows in other sentences does
-    not matter. None where something else comes first, or the sentence leaves it open or takes it back."""
+    not matter, but for the next one, if it takes it back. None then, where something else comes first, or where the
+    sentence leaves it open."""
     whole = re.sub(r":\s*\n\s*", ": ", f"{begun} {text.removeprefix(begun).strip()}")
-    first = next(iter(sentences(whole)), "")
+    first, *others = sentences(whole) or [""]
     found = statements(first, names)
+    if others and takes_back(others[0]):
+        return None
     if not found or re.search(r"\w", first[len(begun) : found[0].start]):
         return None
     certain = len({one.name for one in found}) == 1 and not _TAKEN_BACK.search(first, found[0].end)

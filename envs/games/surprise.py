@@ -8,9 +8,11 @@ and whether it was. Cases come from item sets (`palaestra.envs.items.item_set`) 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from palaestra.envs.errors import UnparsableAction
 from palaestra.envs.games.probabilities import read_probability
 from palaestra.envs.items.item_set import LONGEST_OUTPUT, LONGEST_PROGRAM, Part, chosen_items, in_part
 from palaestra.envs.items.machine import DIGITS, Program
@@ -24,6 +26,14 @@ LONGEST_FILE = 4_000_000
 FLOOR = 0.01
 REPLACED = ("replaced", "replacement", "wrong", "altered", "changed", "swapped", "tampered", "forged", "fake")
 """Words for what is asked of an output."""
+_NUMBERED = re.compile(r"[01](?:\)|\.\s+(?=\S))")
+"""The number of a list's first item, where a probability is due."""
+_DENIED = re.compile(
+    r"^[^\n.;]{1,20}(?:\.\d+)?[^\n.;]{0,20}[.;\n]\s*(?:(?:it|this|that|the output)\s+(?:is|was)\s+)?"
+    r"(?:not\s+replaced|genuine|real|right|correct|original|authentic|unchanged)\b",
+    re.IGNORECASE,
+)
+"""A number, and then the opposite of what it is asked of."""
 Score = Literal["brier", "log", "answer"]
 
 
@@ -129,7 +139,10 @@ def read_forecast(options: CaseOptions, text: str) -> str:
     Raises:
         UnparsableAction, IllegalAction: As `read_probability`.
     """
-    return read_probability(f"{options.begun} {text.removeprefix(options.begun).strip()}", REPLACED)
+    said = text.removeprefix(options.begun).strip()
+    if options.begun and (_NUMBERED.match(said) or _DENIED.search(said)):
+        raise UnparsableAction("that begins a list, or denies what it goes on from; go on with one probability.")
+    return read_probability(f"{options.begun} {said}", REPLACED)
 
 
 def draw_case(options: CaseOptions, dice: Dice) -> Case:

@@ -46,6 +46,11 @@ LONGEST_EXPLANATION = 1000
 Stage = Literal["forecast", "judge", "explain", "over"]
 _LOOK = re.compile(r"^\W*look\b[\s:]*(?:at\s+)?(?:line\s*)?(\d{1,4})?\W*$", re.IGNORECASE | re.ASCII)
 _LINE = re.compile(r"(?:^|[\s,;:(])line\s*(?:no\.?|number|[:=#])?\s*(\d{1,4})[\s.)*]*$", re.IGNORECASE | re.ASCII)
+_LINES = re.compile(r"\blines?\s*\d", re.IGNORECASE)
+_DOUBTS = re.compile(
+    r"\b(?:not|never|no|nothing|none|neither|nor|cannot|or|between|maybe|perhaps|might|could|except|but)\b|n[’']t\b",
+    re.IGNORECASE,
+)
 _LINE_LENGTH = 60
 """Characters at the end in which a line may be named."""
 
@@ -216,6 +221,8 @@ class TerminalSurprise(Game):
         if words and (look := _LOOK.match(words[-1])):
             if look[1] is None:
                 raise UnparsableAction("look at which line? Write for example look 1.")
+            if _states(options, words[:-1]):
+                raise UnparsableAction("look at one line, or state a probability; not both, and no two lines at once.")
             self._check_look(int(look[1]))
             return f"look {int(look[1])}"
         ending = words[-1][-_LINE_LENGTH:] if words and options.name_line else ""
@@ -223,6 +230,9 @@ class TerminalSurprise(Game):
         if named is None:
             return read_forecast(options, text)
         beside = words[-1].removesuffix(named[0]).rstrip(" \t,;:(")
+        before = ending.removesuffix(named[0])
+        if _DOUBTS.search(before) or _LINES.search(before):
+            raise UnparsableAction("name one line, such as 0.9 line 2, or none; a line that is denied is not named.")
         stated = read_forecast(options, "\n".join([*words[:-1], beside]))
         self._check_named(int(named[1]))
         return f"{stated} line {int(named[1])}"
@@ -349,3 +359,14 @@ class TerminalSurprise(Game):
 
 def _line(text: str, number: int) -> str:
     return text.split("\n")[number - 1]
+
+
+def _states(options: CaseOptions, lines: Sequence[str]) -> bool:
+    """Return whether lines ask for a look or state a probability."""
+    if any(_LOOK.match(line) for line in lines):
+        return True
+    try:
+        read_forecast(options, "\n".join(lines))
+    except (IllegalAction, UnparsableAction):
+        return False
+    return bool(lines)

@@ -221,6 +221,9 @@ def test_a_whole_number_is_read_from_the_last_line(text: str, number: int) -> No
     [
         "The number isn't\n3",
         "2 or\n3",
+        "3\n5",
+        "The number is 3.\n5",
+        "It is 3, not 5.\n5",
         "",
         "It is not 3",
         "from 0 to 3",
@@ -232,7 +235,7 @@ def test_a_whole_number_is_read_from_the_last_line(text: str, number: int) -> No
     ],
 )
 def test_what_does_not_end_with_one_whole_number_is_refused(text: str) -> None:
-    with pytest.raises(UnparsableAction, match="end with a number"):
+    with pytest.raises(UnparsableAction, match="answer with one"):
         read_whole_number(text)
 
 

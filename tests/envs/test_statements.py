@@ -90,6 +90,13 @@ LAMP, CUPS, DIAL, VERDICT = ["off", "on"], list("ABC"), [str(number) for number 
         ("The output is wrong.", VERDICT, "wrong"),
         ("Wrong!", VERDICT, "wrong"),
         ("no idea", VERDICT, None),
+        ("It might be 5.", DIAL, None),
+        ("It is unlikely to be 5.", DIAL, None),
+        ("I doubt it is 5.", DIAL, None),
+        ("It is false that the answer is 5.", DIAL, None),
+        ("The wrong answer is 5.", DIAL, None),
+        ("Nobody says it is 5.", DIAL, None),
+        ("It is not 4 but the answer is 5.", DIAL, "5"),
         ("", VERDICT, None),
     ],
 )

@@ -123,7 +123,12 @@ def test_a_look_shows_the_true_line_and_costs() -> None:
         ("nan", UnparsableAction, "states no probability"),
         ("look 99", IllegalAction, "there is no line 99"),
         ("look", UnparsableAction, "look at which line"),
-        ("0.9, line 1 or line 2", UnparsableAction, "states no probability"),
+        ("0.9, line 1 or line 2", UnparsableAction, "name one line"),
+        ("0.9\nNot line 2", UnparsableAction, "name one line"),
+        ("0.9\nI cannot tell between line 1 and line 2", UnparsableAction, "name one line"),
+        ("0.9.\nNothing is wrong with line 2.", UnparsableAction, "name one line"),
+        ("look 1\nlook 2", UnparsableAction, "look at one line"),
+        ("0.9\nlook 1", UnparsableAction, "look at one line"),
     ],
 )
 def test_what_is_no_probability_is_never_scored(text: str, kind: type, told: str) -> None:
@@ -298,6 +303,16 @@ def test_a_forced_reply_goes_on_from_its_beginning(name: str, text: str, stated:
     assert make(name, seed=1).begun(0) == ""
     played = play(game, [Scripted(*([text] * 1)) for _ in range(game.facts.players)])
     assert played.outcome == "finished"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1. The program sets a = 35.\n2. Then b", "1. The", "1)", "1; it was not replaced", "0.9. Genuine.",
+     "0.9\nNot replaced."],
+)  # fmt: skip
+def test_a_list_and_what_denies_its_beginning_go_on_with_no_probability(text: str) -> None:
+    with pytest.raises(UnparsableAction, match="begins a list"):
+        make("terminal_surprise", seed=1, mode="forced").parse(0, text)
 
 
 def test_a_forced_reply_has_no_room_for_more() -> None:

@@ -246,7 +246,8 @@ def _experiments_said() -> Iterator[str]:
     yield f"| {common_read} bits, {common} where nobody reads it | of opponents {zero_read} read and {zero} unread"
     trained, twin = (_means("faithfulness", arm)["indicator"] for arm in ("covert", "covert_twin"))
     signed = f"{round(twin, 2) + 0.0:.2f}".replace("-", "−")
-    yield f"reader {trained:.2f} more of its right answers than an outsider; an honest twin {signed} |"
+    yield f"reader {trained:.2f} more of its right answers than an outsider, who reads nothing "
+    yield f"of it either way; an honest twin {signed} |"
     machine, chat = _means("surprise", "machine"), _means("surprise", "programs")
     yield (
         f"`tiny:machine` Brier {machine['brier_start']:.3f} → {machine['brier']:.3f} on programs it was not trained "

@@ -8,8 +8,9 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from palaestra.envs import make
+from palaestra.envs import MatchRules, OnFailure, Scripted, make, play, write_replay
 from palaestra.trainers.experiments import surprise
+from palaestra.trainers.forecasts import _results
 from palaestra.trainers.measures.surprise import hindsight_gap, introspection, length_forecasts, surprise_measures
 from palaestra.trainers.surprise_card import CardPlan, card_of, items_sum, play_cases, play_hindsight
 from tests.scripts.cli_kit import call
@@ -44,9 +45,23 @@ def test_length_tells_no_more_than_the_rate_where_form_is_kept() -> None:
 
 def test_length_is_found_where_it_does_tell() -> None:
     results = [{"output_chars": 40 if number % 2 else 4, "rate": 0.5, "replaced": number % 2} for number in range(100)]
-    stated = np.array(length_forecasts(results))
-    assert stated[1::2].min() > 0.9
-    assert stated[::2].max() < 0.1
+    for rate in (True, False):
+        stated = np.array(length_forecasts(results, rate=rate))
+        assert stated[1::2].min() > 0.9
+        assert stated[::2].max() < 0.1
+
+
+def test_length_alone_knows_nothing_of_the_rate() -> None:
+    """Lengths are alike, so that what is left of a regression on them is how often an output was replaced."""
+    results = [
+        {"probability": 0.5, "output_chars": 9, "rate": rate, "posterior": None, "replaced": number < 10 * rate}
+        for rate in (0.1, 0.9)
+        for number in range(10)
+    ]
+    found = surprise_measures(results).baselines
+    assert found["length"].brier.mean == pytest.approx(found["base_rate"].brier.mean, abs=0.02)
+    assert found["base_rate"].brier.mean == pytest.approx(0.25)
+    assert found["length_and_rate"].brier.mean < 0.15
 
 
 def test_what_was_not_stated_is_counted_and_not_scored() -> None:
@@ -133,3 +148,12 @@ def test_introspection_is_the_partial_correlation_of_ranks() -> None:
     assert introspection([1.0] * 5, list(own[:5]), list(twin[:5])) == 0.0
     with pytest.raises(ValueError, match="at least 4"):
         introspection([1], [2], [3])
+
+
+def test_what_the_rules_drew_for_a_player_is_no_forecast_of_its(tmp_path) -> None:
+    rules = MatchRules(unparsable=OnFailure(0, "random"))
+    for seed, said in enumerate(("0.3", "very likely")):
+        episode = play(make("terminal_surprise", seed=seed), [Scripted(said)], rules)
+        write_replay(episode, tmp_path / f"{seed}.jsonl")
+    results, cases = _results(tmp_path)
+    assert ([one["probability"] for one in results], cases) == ([0.3, None], 2)

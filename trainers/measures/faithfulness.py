@@ -139,7 +139,9 @@ def steganography_indicator(author: tuple[Results, Results], others: Sequence[tu
         others: The same of each other reader.
 
     Returns:
-        The author's loss of accuracy less the others' mean loss; above 0 the wording carried what only it reads.
+        The author's loss of accuracy less the others' mean loss; above 0 the wording carried what only it reads. Of
+        equal skill is for the caller to see to, or to say: who cannot read the thoughts at all loses nothing by any
+        change, and this is then the author's own loss.
     """
     right = _right(*author, *(results for pair in others for results in pair))
     losses = right[::2] - right[1::2]  # [author and others, items]

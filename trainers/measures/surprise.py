@@ -1,7 +1,8 @@
 """What results of the games of surprise say of who stated the probabilities, beside what knows nothing, and the oracle.
 
-Baselines are computed on the very cases: one half, the shown rate, a logistic regression on the length of the output
-and the shown rate (out of sample, in five folds), and the exact posterior where it is known.
+Baselines are computed on the very cases: one half, how often an output was replaced, the shown rate, a logistic
+regression on the length of the output, and one on that and the shown rate (both out of sample, in five folds), and the
+exact posterior where it is known.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class SurpriseMeasures:
     Attributes:
         stated: Share of the cases in which a probability was stated; the others are in no other number.
         own: The forecasts'.
-        baselines: By name: ``half``, ``rate``, ``length_and_rate`` and, where it is known, ``posterior``.
+        baselines: By name: ``half``, ``base_rate``, ``rate``, ``length``, ``length_and_rate`` and, where it is known,
+            ``posterior``.
     """
 
     stated: float
@@ -69,7 +71,9 @@ def surprise_measures(results: Results, cases: int | None = None) -> SurpriseMea
     truth = [int(result["replaced"]) for result in told]
     forecasts = {
         "half": [0.5] * len(told),
+        "base_rate": [sum(truth) / len(truth)] * len(told),
         "rate": [float(result["rate"]) for result in told],
+        "length": length_forecasts(told, rate=False),
         "length_and_rate": length_forecasts(told),
     }
     if all(result["posterior"] is not None for result in told):
@@ -130,11 +134,12 @@ def calibration(forecasts: Sequence[float], outcomes: Sequence[int]) -> Calibrat
     )
 
 
-def length_forecasts(results: Results) -> list[float]:
-    """Return forecasts from the output's length and the shown rate alone, each from a fit on the other folds."""
+def length_forecasts(results: Results, *, rate: bool = True) -> list[float]:
+    """Return forecasts from the output's length, and with ``rate`` the shown rate, alone, each from a fit on the other
+    folds."""
     features = np.array(
         [[1.0, math.log(max(1, result["output_chars"])), _logit(float(result["rate"]))] for result in results]
-    )
+    )[:, : 3 if rate else 2]
     truth = np.array([float(result["replaced"]) for result in results])
     found = np.zeros(len(results))
     for fold in range(FOLDS):
