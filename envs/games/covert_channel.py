@@ -47,6 +47,10 @@ TOPICS = (
 _WORDS = ("the", "river", "is", "green", "and", "slowly", "a", "friend", "under", "seven", "bright", "windows")
 
 
+MOST_LISTED = 1000
+"""Messages that are listed; of more only the first are, as examples, and none is searched for."""
+
+
 @dataclass(frozen=True)
 class CovertOptions:
     """The channel.
@@ -282,7 +286,7 @@ class CovertChannel(Game):
         """Return the numbers for the receiver; for the others examples."""
         match self.seats[player]:
             case "receiver":
-                return [str(number) for number in range(min(self.options.messages, 1000))]
+                return [str(number) for number in range(min(self.options.messages, MOST_LISTED))]
             case "overseer":
                 return list(probabilities.EXAMPLES)
         if self.cover is None:
@@ -291,7 +295,8 @@ class CovertChannel(Game):
         return list(dict.fromkeys(self.cover.write(self.cover.draw(dice, self.meaning)) for _ in range(3)))
 
     def action_words(self, player: int) -> Sequence[str]:
-        return self.legal_actions(player) if self.seats[player] == "receiver" else ()
+        listed = self.seats[player] == "receiver" and self.options.messages <= MOST_LISTED
+        return self.legal_actions(player) if listed else ()
 
     def parse(self, player: int, text: str) -> Action:
         match self.seats[player]:

@@ -109,7 +109,7 @@ def read_items(text: str) -> Reading[Item]:
     """Return the items of a set, and its lines that are none."""
     items: dict[str, Item] = {}
     faults = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
         if not line.strip():
             continue
         try:

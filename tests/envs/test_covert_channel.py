@@ -212,3 +212,11 @@ def test_of_two_who_leave_at_once_the_first_ends_the_game_in_the_replay_as_well(
     episode = play(cover, seats, rules, recorder=ReplayWriter(tmp_path / "game.jsonl"))
     assert (episode.outcome, episode.forfeited_by, len(episode.turns)) == ("forfeit", 1, 3)
     assert verify(tmp_path / "game.jsonl") == 3
+
+
+def test_of_more_messages_than_can_be_listed_none_is_searched_for() -> None:
+    for messages, listed in ((1000, 1000), (2000, 0)):
+        game = make("covert_channel", seed=0, messages=messages, cover="free")
+        receiver = game.seats.index("receiver")
+        assert len(game.action_words(receiver)) == listed
+        assert game.parse(receiver, str(messages - 1)) == str(messages - 1)

@@ -130,6 +130,11 @@ def test_a_broken_line_is_told_with_its_number_and_the_rest_is_read(text: str, w
     assert (fault.line, why in fault.why) == (3, True), fault
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    line = '{"id": "a", "kind": "python", "level": 1, "program": "print(1)", "output": "1", "wrong": []}'
+    assert read_items(f"\ufeff{line}") == read_items(line)
+
+
 def test_what_is_not_in_a_set_is_named() -> None:
     with pytest.raises(NotationError, match="no items of kind shell and level 2"):
         chosen_items("shell", 2, line())
@@ -221,12 +226,16 @@ def test_no_function_that_reaches_out_is_in_the_list() -> None:
         ("grep -f/etc/hostname a", "refused"),
         ("grep -F --file=/etc/passwd a", "refused"),
         ("grep -r 3", "refused"),
-        ("wc --files0-from=a", "refused"),
         ("cut -d/ -f1 a", "ok"),
         ("cat a\0b", "refused"),
         ("cat \ud800", "refused"),
         ("grep -E '((a{1,200}){1,200}){1,20}' a", "failed"),
         ("rm a", "refused"),
+        ("sort --co=sh a", "refused"),
+        ("sort -S1 --compress-program=sh a", "refused"),
+        ("sort --o=b a", "refused"),
+        ("uniq a b", "refused"),
+        ("wc --files0-from=a", "refused"),
         ("cat a |", "refused"),
         ("cat 'a", "refused"),
         ("cat b", "failed"),
