@@ -26,8 +26,28 @@ def test_murphys_parts_add_up_to_the_score(pairs: list) -> None:
     p, o = zip(*pairs, strict=True)
     parts = murphy(p, o)
     assert parts.brier == pytest.approx(brier(p, o))
-    assert 0 <= parts.resolution <= parts.uncertainty + 1e-12
+    assert -1e-12 <= parts.resolution <= parts.uncertainty + 1e-12
     assert parts.reliability >= 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=60))
+def test_the_parts_of_finely_graded_forecasts_add_up_to_the_score(pairs: list) -> None:
+    p, o = zip(*pairs, strict=True)
+    parts = murphy(p, o)
+    assert parts.brier == pytest.approx(brier(p, o), abs=1e-12)
+    assert parts.reliability >= 0
+
+
+def test_noise_has_no_resolution_and_who_is_calibrated_has_some_and_is_reliable() -> None:
+    """Of events with chances spread evenly over 0 to 1 the truth resolves their variance, 1/12."""
+    dice = np.random.default_rng(0)
+    chance = dice.random(5000)
+    happened = (dice.random(5000) < chance).astype(int)
+    true, noise = murphy(chance, happened), murphy(dice.random(5000), happened)
+    assert true.resolution == pytest.approx(1 / 12, abs=0.01)
+    assert true.reliability < 0.002
+    assert noise.resolution < 0.002
+    assert noise.reliability == pytest.approx(1 / 12, abs=0.01)
 
 
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=50))

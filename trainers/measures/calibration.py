@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
+BINS = 10
 
 
 def brier(forecasts: Sequence[float], outcomes: Sequence[int]) -> float:
@@ -43,8 +44,9 @@ class Murphy:
     """The Brier score taken apart: ``reliability - resolution + uncertainty`` (A. H. Murphy, 1973).
 
     Attributes:
-        reliability: How far, within groups of equal forecasts, words and outcomes are apart; 0 is calibrated.
-        resolution: How far the groups' outcomes lie from the base rate; more is better.
+        reliability: How far, within groups of forecasts, words and outcomes are apart; 0 is calibrated.
+        resolution: How far the groups' outcomes lie from the base rate, and what forecasts tell within a group; more is
+            better, and below 0 they tell less than nothing.
         uncertainty: b(1 - b) of the base rate b, which no forecaster changes.
     """
 
@@ -54,12 +56,17 @@ class Murphy:
 
     @property
     def brier(self) -> float:
-        """Return the score that the parts add up to; exact, because groups hold equal forecasts."""
+        """Return the score that the parts add up to, exactly."""
         return self.reliability - self.resolution + self.uncertainty
 
 
 def murphy(forecasts: Sequence[float], outcomes: Sequence[int]) -> Murphy:
-    """Return the parts of the Brier score; forecasts are grouped where they are equal, so the identity is exact.
+    """Return the parts of the Brier score.
+
+    Up to ten different forecasts are groups of their own. More are put into ten of (nearly) equal counts: one for each
+    would find that every forecast tells all there is to know. What differs within a group, variance less twice the
+    covariance with the outcomes, then counts with the resolution, so that the identity stays exact (D. B. Stephenson,
+    C. A. S. Coelho & I. T. Jolliffe, Two extra components in the Brier score decomposition, 2008).
 
     Raises:
         ValueError: As for `brier`.
@@ -67,10 +74,14 @@ def murphy(forecasts: Sequence[float], outcomes: Sequence[int]) -> Murphy:
     p, o = _checked(forecasts, outcomes)
     base = o.mean()
     values, group = np.unique(p, return_inverse=True)
-    counts = np.bincount(group)
-    means = np.bincount(group, weights=o) / counts
+    if len(values) > BINS:
+        group = _places(np.bincount(group), BINS)[group]
+    _, group, counts = np.unique(group, return_inverse=True, return_counts=True)
+    said, means = (np.bincount(group, weights=one) / counts for one in (p, o))
     share = counts / len(p)
-    reliability, resolution = (share * (values - means) ** 2).sum(), (share * (means - base) ** 2).sum()
+    reliability, resolution = (share * (said - means) ** 2).sum(), (share * (means - base) ** 2).sum()
+    apart = p - said[group]
+    resolution -= (apart**2).mean() - 2 * (apart * (o - means[group])).mean()
     return Murphy(float(reliability), float(resolution), float(base * (1 - base)))
 
 
@@ -83,7 +94,14 @@ class Bin:
     count: int
 
 
-def reliability_bins(forecasts: Sequence[float], outcomes: Sequence[int], *, bins: int = 10) -> list[Bin]:
+def _places(counts: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """Return which of so many bins of (nearly) equal counts each value falls into, in the values' order."""
+    middle = np.cumsum(counts) - counts / 2
+    found: NDArray[np.int64] = np.minimum((middle * bins / counts.sum()).astype(np.int64), bins - 1)
+    return found
+
+
+def reliability_bins(forecasts: Sequence[float], outcomes: Sequence[int], *, bins: int = BINS) -> list[Bin]:
     """Return the points of a reliability diagram, with (nearly) equal counts; equal forecasts stay together.
 
     Raises:
@@ -93,8 +111,7 @@ def reliability_bins(forecasts: Sequence[float], outcomes: Sequence[int], *, bin
     values, group = np.unique(p, return_inverse=True)
     counts = np.bincount(group)
     events = np.bincount(group, weights=o)
-    middle = np.cumsum(counts) - counts / 2
-    place = np.minimum((middle * bins / len(p)).astype(int), bins - 1)
+    place = _places(counts, bins)
     found = []
     for number in np.unique(place):
         chosen = place == number
@@ -104,7 +121,7 @@ def reliability_bins(forecasts: Sequence[float], outcomes: Sequence[int], *, bin
     return found
 
 
-def calibration_error(forecasts: Sequence[float], outcomes: Sequence[int], *, bins: int = 10) -> float:
+def calibration_error(forecasts: Sequence[float], outcomes: Sequence[int], *, bins: int = BINS) -> float:
     """Return the expected calibration error over bins of equal counts: the mean distance of words and outcomes.
 
     Raises:
