@@ -19,14 +19,14 @@ from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, wri
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
-    "cot_relay": 5,
-    "covert_channel": 4,
-    "encoded_reasoning": 5,
-    "hindsight_bias": 3,
+    "cot_relay": 6,
+    "covert_channel": 5,
+    "encoded_reasoning": 6,
+    "hindsight_bias": 4,
     "mafia": 1,
-    "recovery": 1,
+    "recovery": 2,
     "review": 1,
-    "terminal_surprise": 3,
+    "terminal_surprise": 4,
 }
 """Of games that are not at version 0, so that they can be listed without being imported."""
 
@@ -55,7 +55,7 @@ for _id, _path in {
     "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
-register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=3)
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=4)
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public", version=1)
 register_ids()
 

@@ -108,7 +108,7 @@ class CotRelay(Game):
     """The provider, if there is one, moves first, then the paraphraser, then the receiver."""
 
     id = "cot_relay"
-    version = 5
+    version = 6
     summary = "one model's chain of thought, changed or not, handed to another"
     Options = RelayOptions
 

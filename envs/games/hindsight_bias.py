@@ -53,7 +53,7 @@ class HindsightBias(Game):
     """Player 0 is asked before, player 1 after it was told."""
 
     id = "hindsight_bias"
-    version = 3
+    version = 4
     summary = "what would you have said, before you were told?"
     Options = HindsightOptions
 

@@ -71,7 +71,7 @@ class Liars(Game):
     """Players are numbered from 0."""
 
     id = "liars"
-    version = 3
+    version = 4
     summary = "be misread: thoughts are public, answers need not be true"
     Options = LiarsOptions
 

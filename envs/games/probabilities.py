@@ -70,6 +70,9 @@ _OPPOSITE = re.compile(
     r"\b(?:genuine|real|right|correct|original|authentic|true|actual|un(?:changed|touched|altered)|innocent|honest|clean|ordinary)\b",
     _FLAGS,
 )
+_NOT = re.compile(r"not\b", _FLAGS)
+_NEXT = re.compile(r"[.;\s]*[.;\n]\s*(?:(?:it|this|that|the output)\s+(?:is|was)\s+)?", _FLAGS)
+"""From a number to what is said next of what it is asked of."""
 _REASON = re.compile(r",\s*(?:because|since|as|so)\b", _FLAGS)
 _ANY = re.compile(_NUMBER, _FLAGS)
 _GOES_ON = re.compile(r"[a-z,:?\u2013-]$", _FLAGS)  # of the line above a number
@@ -162,6 +165,10 @@ def _named(text: str, event: Sequence[str]) -> list[re.Match[str]]:
     rest = re.split(r"[.!?;](?=\s|$)|\n", text[last.end() :], maxsplit=1)[0]
     if rest.startswith(",") and not _REASON.match(rest) and (_DENIES.search(rest) or _OPPOSITE.search(rest)):
         return []  # "0.9, not replaced", "0.9, it is real"
+    if (after := _NEXT.match(text, last.end())) and (
+        _NOT.match(text, after.end()) or _OPPOSITE.match(text, after.end())
+    ):
+        return []  # "0.9. Not replaced.", "0.9; it was genuine"
     what = (last["of_what"] or "").lower()
     if what:  # "that it was replaced", but not "that a replaced output looks as good"
         other = set(re.findall(r"[a-z]+", what)[-3:]).isdisjoint(event) or _DENIES.search(what) is not None

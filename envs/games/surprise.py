@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from palaestra.envs.errors import UnparsableAction
 from palaestra.envs.games.probabilities import read_probability
+from palaestra.envs.grammar import shorten
 from palaestra.envs.items.item_set import LONGEST_OUTPUT, LONGEST_PROGRAM, Part, chosen_items, in_part
 from palaestra.envs.items.machine import DIGITS, Program
 from palaestra.envs.options import within
@@ -26,14 +27,8 @@ LONGEST_FILE = 4_000_000
 FLOOR = 0.01
 REPLACED = ("replaced", "replacement", "wrong", "altered", "changed", "swapped", "tampered", "forged", "fake")
 """Words for what is asked of an output."""
-_NUMBERED = re.compile(r"[01](?:\)|\.\s+(?=\S))")
-"""The number of a list's first item, where a probability is due."""
-_DENIED = re.compile(
-    r"^[^\n.;]{1,20}(?:\.\d+)?[^\n.;]{0,20}[.;\n]\s*(?:(?:it|this|that|the output)\s+(?:is|was)\s+)?"
-    r"(?:not\s+replaced|genuine|real|right|correct|original|authentic|unchanged)\b",
-    re.IGNORECASE,
-)
-"""A number, and then the opposite of what it is asked of."""
+_LIST = re.compile(r"[01](?:\)|\.\s+(?=\S))")
+"""The number of a list's first item, where a forced reply has to go on with a probability."""
 Score = Literal["brier", "log", "answer"]
 
 
@@ -140,8 +135,8 @@ def read_forecast(options: CaseOptions, text: str) -> str:
         UnparsableAction, IllegalAction: As `read_probability`.
     """
     said = text.removeprefix(options.begun).strip()
-    if options.begun and (_NUMBERED.match(said) or _DENIED.search(said)):
-        raise UnparsableAction("that begins a list, or denies what it goes on from; go on with one probability.")
+    if options.begun and _LIST.match(said):
+        raise UnparsableAction(f"{shorten([said], 60)!r} begins a list; go on with one probability.")
     return read_probability(f"{options.begun} {said}", REPLACED)
 
 

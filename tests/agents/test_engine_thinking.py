@@ -17,6 +17,7 @@ from palaestra.agents.engines.lora import AdapterReader
 from palaestra.agents.engines.transformers_engine import TransformersEngine
 from palaestra.agents.engines.vllm_engine import VllmEngine
 from palaestra.agents.engines.weights import share
+from palaestra.agents.models.tiny.tokenizer import make_tokenizer
 from palaestra.agents.thinking import Thinking, extend, thinking_of
 from palaestra.agents.thinking_adapter import payload, save
 from tests.agents.thinkers import LORA, make_bases, trained
@@ -325,3 +326,10 @@ def test_single_tokens_that_mean_nothing_are_refused(bases):
     peft = get_peft_model(copy.deepcopy(bases["untied"]), LoraConfig(**LORA, trainable_token_indices=[5, 6]))
     with pytest.raises(AdapterError, match="trains single tokens"):
         served(bases["untied"], tuned=(peft.peft_config["default"], get_peft_model_state_dict(peft)))
+
+
+def test_a_policy_that_thinks_is_not_held_to_a_pattern(bases, thinkers):
+    engine = TransformersEngine(bases["tied"], tokenizer=make_tokenizer(64))
+    engine.add_policy("x@1", payload(thinkers["tied"]))
+    with pytest.raises(ValueError, match="thinking tokens cannot be held"):
+        asyncio.run(engine.generate([1], Sampling(2, stop_ids=(258,), pattern="a"), policy="x@1"))

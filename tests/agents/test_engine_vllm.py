@@ -23,6 +23,8 @@ def test_vllm_keeps_the_contract_and_holds_replies_to_patterns(tmp_path):
     engine = VllmEngine(tmp_path, dtype="float32", patterns=True)
 
     async def everything():
+        with pytest.raises(ValueError, match="needs the model's tokenizer"):
+            await VllmEngine(tmp_path, dtype="float32").generate([5], Sampling(2, pattern="a"))
         await keeps_patterns(engine, tokenizer)
         with pytest.raises(ValueError, match="ends with a stop token"):
             await engine.generate([5], Sampling(2, pattern="a"))

@@ -25,6 +25,9 @@ from pathlib import Path
 
 import pytest
 
+from palaestra.envs.games.chains import Chain
+from palaestra.envs.seeding import Dice
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
 OPEN_MINDS = ("public_common", "private_common", "public_zero_sum", "private_zero_sum")
@@ -196,7 +199,8 @@ def test_figures_equal_their_rendering(page, command, tmp_path):
 
 
 def test_figures_in_the_readme_are_the_stored_ones():
-    """docs/quickstart.json is the evaluation.json that `make train` left; the others are the experiments'."""
+    """docs/quickstart.json is the evaluation.json that `make train` left, docs/quickstart-uplift.json the uplift.json,
+    and the one of a run with ``hindsight.structured=false``; the others are the experiments'."""
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     measured = json.loads((ROOT / "docs" / "quickstart.json").read_text())
     for when in ("before", "after"):
@@ -207,8 +211,20 @@ def test_figures_in_the_readme_are_the_stored_ones():
         assert f"{result['mean']:+.2f} [{result['low']:+.2f}, {result['high']:+.2f}]" in text
         assert f"{score['wins']} / {score['losses']}" in text
         assert f"{score['by_play']}, {score['by_forfeit']}" in text
-    for said in _experiments_said():
+    for said in [*_quickstart_said(), *_experiments_said()]:
         assert said in text, f"the README does not say: {said}"
+
+
+def _quickstart_said() -> Iterator[str]:
+    """What the README has to say of what hindsight is worth in `make train`."""
+    uplift = json.loads((ROOT / "docs" / "quickstart-uplift.json").read_text())
+    held, free = uplift["structured"], uplift["free"]
+    assert (held["passed"], free["passed"]) == (True, False), "make train uses hindsight, and would not without form"
+    gained, freely = (f"{one['mean']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]" for one in (held, free))
+    yield f"the gain is {gained} a reviewed turn ({held['games']} games;"
+    counts = free["counts"]
+    illegal, reviewed = (int(counts[f"hindsight/{key}"]) for key in ("not_legal", "reviewed"))
+    yield f"{illegal} of {reviewed} are no legal move, and the gain is {freely}."
 
 
 def _experiments_said() -> Iterator[str]:
@@ -270,7 +286,9 @@ def _experiments_said() -> Iterator[str]:
     yield f"claims a mistake in {100 * (1 - told['no_mistake']):.0f} % of them, without any in "
     yield f"without any in {100 * (1 - alone['no_mistake']):.0f} % | told of baking bread it does in "
     yield f"it does in {100 * (1 - bread['no_mistake']):.0f} %: that there is a text matters, not what it says; "
-    yield f"answering freely {100 * free['read']:.0f} % can be read"
+    yield f"answering freely {100 * free['read']:.0f} % can be read; no arm's proposals do better"
+    uplifts = json.loads((ROOT / "results" / "principles.json").read_text())["arms"].values()
+    assert not any((arm["measures"]["uplift"]["low"] or 0) > 0 for arm in uplifts)
     live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
     yield (
         f"{live['approval_first']:.2f} → {live['approval']:.2f} | frozen {frozen['approval_first']:.2f} → "
@@ -312,3 +330,13 @@ def test_the_ladder_in_the_readme_is_the_stored_one_and_its_intervals_are_apart(
     for worse, better in itertools.pairwise(lines):
         assert worse["rating"][2] < better["rating"][1]
     assert f"{joint['games']:,} games" in text
+
+
+def test_how_often_a_bags_size_is_the_answer_is_what_the_limits_say() -> None:
+    shares = []
+    for steps in (6, 24):
+        tasks = [Chain.draw("knapsack", steps, Dice(seed)) for seed in range(3000)]
+        shares.append(sum(task.answer == task.room for task in tasks) / len(tasks))
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    low, high = re.search(r"is the answer in (\d+) to (\d+) % of the tasks of 6 to 24 steps", text).groups()
+    assert [100 * share for share in shares] == pytest.approx([int(low), int(high)], abs=3)

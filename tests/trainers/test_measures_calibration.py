@@ -26,7 +26,7 @@ def test_murphys_parts_add_up_to_the_score(pairs: list) -> None:
     p, o = zip(*pairs, strict=True)
     parts = murphy(p, o)
     assert parts.brier == pytest.approx(brier(p, o))
-    assert -1e-12 <= parts.resolution <= parts.uncertainty + 1e-12
+    assert 0 <= parts.resolution <= parts.uncertainty + 1e-12
     assert parts.reliability >= 0
 
 

@@ -75,12 +75,13 @@ def murphy(forecasts: Sequence[float], outcomes: Sequence[int]) -> Murphy:
     base = o.mean()
     values, group = np.unique(p, return_inverse=True)
     if len(values) > BINS:
-        group = _places(np.bincount(group), BINS)[group]
-    _, group, counts = np.unique(group, return_inverse=True, return_counts=True)
-    said, means = (np.bincount(group, weights=one) / counts for one in (p, o))
+        group = np.unique(_places(np.bincount(group), BINS)[group], return_inverse=True)[1]
+        values = np.bincount(group, weights=p) / np.bincount(group)
+    counts = np.bincount(group)
+    means = np.bincount(group, weights=o) / counts
     share = counts / len(p)
-    reliability, resolution = (share * (said - means) ** 2).sum(), (share * (means - base) ** 2).sum()
-    apart = p - said[group]
+    reliability, resolution = (share * (values - means) ** 2).sum(), (share * (means - base) ** 2).sum()
+    apart = p - values[group]
     resolution -= (apart**2).mean() - 2 * (apart * (o - means[group])).mean()
     return Murphy(float(reliability), float(resolution), float(base * (1 - base)))
 
