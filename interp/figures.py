@@ -85,6 +85,10 @@ def lines(
                 axis.fill_between(x, *bands[name], color=colour, alpha=0.15, linewidth=0)
         if log:
             axis.set_xscale("log")
+            places = sorted({float(one) for x, _ in series.values() for one in x if one > 0})
+            if places and places[-1] < 100 * places[0]:  # powers of ten alone would name one of them
+                axis.set_xticks(places, [f"{one:g}" for one in places])
+                axis.minorticks_off()
         if len(series) > 1:
             axis.legend(frameon=False, fontsize=8)
     return found.text

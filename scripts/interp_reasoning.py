@@ -29,7 +29,7 @@ def reasoning(
     randoms: Annotated[int, typer.Option(min=4, help="Random directions and sets of the nulls.")] = 20,
     dosed: Annotated[int, typer.Option(min=4, help="Problems solved under each dose.")] = 64,
     doses: Annotated[str, typer.Option(help="Multiples of a direction's length.")] = "-1,-0.5,-0.25,0.25,0.5,1",
-    random_doses: Annotated[int, typer.Option(min=0, help="Random directions in the dose-response.")] = 8,
+    random_doses: Annotated[int, typer.Option(min=0, help="Random directions in the dose-response.")] = 19,
     layers: Annotated[int, typer.Option(min=0, help="At how many layers directions are fitted; 0 for all.")] = 0,
     measured: Annotated[int, typer.Option(min=1, help="Components patched one by one after attribution.")] = 30,
     batch: Annotated[int, typer.Option(min=1, help="Prompts a pass.")] = 16,

@@ -61,7 +61,7 @@ class ReasoningPlan:
         randoms: Random directions and sets of the nulls.
         dosed: Problems that are solved under each dose.
         doses: Multiples of a direction's natural size.
-        random_doses: Random directions in the dose-response.
+        random_doses: Random directions in the dose-response; with fewer than 19 no p-value can be below 0.05.
         layers: How many layers directions are fitted at, spread evenly; 0 for all.
         measured: Components that are patched one by one after attribution.
         batch: Prompts a pass.
@@ -78,7 +78,7 @@ class ReasoningPlan:
     randoms: int = 20
     dosed: int = 64
     doses: tuple[float, ...] = (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0)
-    random_doses: int = 8
+    random_doses: int = 19
     layers: int = 0
     measured: int = 30
     batch: int = 16

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -102,8 +104,13 @@ def test_planted_changes_are_found():
 
 def test_relays_of_a_receiver_that_goes_by_thoughts_and_one_that_does_not():
     found = stored("relays")
-    assert found["commands"] == ["palaestra interp relays tiny:relay-uses tiny:relay-ignores --to runs/relays"]
-    names = {"goes by the thought": "tiny:relay-uses", "works it out itself": "tiny:relay-ignores"}
+    assert found["commands"] == ["palaestra interp relays tiny:relay-uses tiny:relay-half tiny:relay-ignores"]
+    assert found["commands"][0] in (ROOT / "docs" / "interp-reasoning.md").read_text(encoding="utf-8")
+    names = {
+        "goes by the thought": "tiny:relay-uses",
+        "does so in half of the items": "tiny:relay-half",
+        "works it out itself": "tiny:relay-ignores",
+    }
     for name, receiver in names.items():
         cell = found["cells"][f"reference>{receiver}"]
         said, within = cell["behaviour"], cell["inside"]
@@ -117,6 +124,46 @@ def test_relays_of_a_receiver_that_goes_by_thoughts_and_one_that_does_not():
     first = span(*(within["reading"]["L0.H1"][key] for key in ("mean", "low", "high")))
     assert f"stands for {first} nats" in REASONING
     assert f"another token is {max(within['null'].values()):.2f}." in REASONING
+
+
+def test_what_turns_a_thought_and_what_ends_it():
+    found = stored("reasoning")
+    search, straight = found["search"], found["straight"]
+    for command in found["commands"]:
+        assert command in REASONING
+    told = search["replies"]
+    assert (
+        f"solves {100 * told['accuracy']['mean']:.0f} % of {search['plan']['problems']} problems, in "
+        f"{told['tokens']['mean']:.1f} tokens with {told['switches']['mean']:.2f} turns each" in REASONING
+    )
+
+    def interval(one: dict) -> str:
+        return span(one["mean"], one["low"], one["high"])
+
+    for way, sentence in (("stop", "takes {} of the log-odds, a random"), ("switch", "takes {},")):
+        one = search["components"][way]
+        assert f"`{one['order'][0]}`" in REASONING
+        assert sentence.format(interval(one["necessity"][0])) in REASONING
+        assert f"of the same kind {interval(one['necessity'][0]['null'])}" in REASONING or (
+            f"of its kind {interval(one['necessity'][0]['null'])}" in REASONING
+        )
+        directions = search["directions"][way]
+        layer = directions["layers"][directions["chosen"]]
+        null = layer["added_null"]
+        assert f"at `{directions['chosen']}`" in REASONING
+        assert interval(layer["added"]) in REASONING
+        assert f"{spelled(null['low'])} to {spelled(null['high'])}" in REASONING
+    doses = {way: one["0.5"] for way, one in search["doses"]["contrasts"].items()}
+    stop, switch = doses["stop"], doses["switch"]
+    assert f"{spelled(stop['tokens']['difference'], 1)} tokens and {spelled(stop['switches']['difference'])} turns" in (
+        REASONING
+    )
+    assert stop["switches"]["p"] == pytest.approx(1 / (1 + search["plan"]["random_doses"]))
+    assert f"theirs (p {stop['accuracy']['p']:.2f})" in REASONING
+    assert f"{spelled(switch['switches']['difference'])} (p {switch['switches']['p']:.2f})" in REASONING
+    assert switch["accuracy"]["p"] <= 0.05
+    assert straight["points"]["switch"] == 0
+    assert f"turns 0 times in {straight['plan']['problems']} replies" in REASONING
 
 
 def test_the_atlas_of_a_model_written_by_hand():
