@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from palaestra.interp.opened import OpenModel
 
 SHIPPED = "the text that is shipped"
+NAMED = 8
+"""Files that a page names; games are read by the thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def make_atlas(
     located = {path.name: located_in(opened, tree, path, options).as_json() for path in others}
     about = {
         "model": opened.name,
-        "text": ", ".join(path.name for path in paths) or SHIPPED,
+        "text": named(paths) or SHIPPED,
         "most_loss": options.most_loss,
         "counts": counts,
         "options": {**options.as_json(), "order": order},
@@ -157,6 +159,13 @@ def make_atlas(
     }
     storage.save(folder, tree, about)
     return tree, about, write_page(folder, opened, tree, about)
+
+
+def named(paths: Sequence[Path]) -> str:
+    """Return the names of files, of many only the first, for a page."""
+    more = len(paths) - NAMED
+    names = ", ".join(path.name for path in paths[:NAMED])
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def located_in(opened: OpenModel, tree: Tree, path: Path, options: Options, most: int = 200) -> Located:

@@ -1,6 +1,7 @@
 """The atlas on a model whose mechanisms are written down, and on nulls."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from palaestra.interp.atlas.locate import locate
 from palaestra.interp.atlas.page import write_page
 from palaestra.interp.atlas.planted import FAMILY, KNOWN, LEAVES, UNKNOWN
 from palaestra.interp.atlas.profiles import BEFORE, batches, gradient_profiles, margin, reference, survey
+from palaestra.interp.atlas.run import named
 from palaestra.interp.atlas.space import counted, fit_space
 from palaestra.interp.atlas.tokens import Texts, by_induction, choose, spread
 from palaestra.interp.atlas.tree import Settings, grow
@@ -243,6 +245,13 @@ def test_work_is_taken_up_again_and_not_with_other_options(tmp_path):
     for key in ("a", "b"):
         storage.Work(tmp_path, key).tensors("a", make)
     assert len(made) == 3
+
+
+def test_of_many_files_a_page_names_the_first():
+    paths = [Path(f"g-{number}.jsonl") for number in range(5000)]
+    assert named(paths[:2]) == "g-0.jsonl, g-1.jsonl"
+    assert named(paths).endswith("g-7.jsonl and 4992 more")
+    assert named([]) == ""
 
 
 def test_text_that_is_not_predicted_says_so(opened, words):
