@@ -108,7 +108,7 @@ class CotRelay(Game):
     """The provider, if there is one, moves first, then the paraphraser, then the receiver."""
 
     id = "cot_relay"
-    version = 6
+    version = 7
     summary = "one model's chain of thought, changed or not, handed to another"
     Options = RelayOptions
 
@@ -366,7 +366,7 @@ class CotRelay(Game):
             "sentences": len(sentences(self.thought)),
             "thought_tokens": len(TOKEN.findall(self.thought)),
             "delivered_chars": len(self.delivered),
-            "chance": 1 / self.asked.states,
+            "chance": self.asked.chance,
         }
 
     def state(self) -> dict[str, Any]:
