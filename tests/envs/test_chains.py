@@ -391,6 +391,9 @@ def test_the_provider_is_paid_for_success_or_failure() -> None:
     assert paid("legible", "tracker") == (1.0, 1.0)
     assert paid("private", "tracker") == (0.0, 1.0)
     assert paid("none", "tracker") == (0.0, 1.0)
+    for seed in range(8):  # a right answer or a wrong one, and nothing else, decides who of the two is paid
+        game = make("cot_relay", seed=seed, reward="private", task="parity")
+        assert sorted(play(game, [make_seat("tracker"), make_seat("random")]).returns) == [0.0, 1.0]
 
 
 def test_the_same_item_and_the_same_draw_under_every_intervention() -> None:
