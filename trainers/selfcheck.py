@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from palaestra.agents import make_seat
 from palaestra.agents.language_model import ReplySettings
-from palaestra.envs import Game, Reply, Seat, View, make
+from palaestra.envs import Game, Scripted, Seat, make
 from palaestra.envs.errors import InformationError, OptionError
 from palaestra.envs.games.cot_relay import CotRelay
 from palaestra.envs.games.covers import Cover
@@ -57,18 +57,6 @@ class Availability:
     sentence: str
 
 
-class _Says:
-    """A seat that writes what it was given."""
-
-    name = "says"
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    async def act(self, view: View) -> Reply:
-        return Reply(self.text)
-
-
 def check_paraphraser(
     spec: str,
     *,
@@ -103,7 +91,7 @@ def check_paraphraser(
         text = source.cover.write(choice)
         written.append((source.cover, choice, text))
         fixed = {"cover": "free" if free else "grammar", "paraphraser": True, "overseer": False, "honest": 1.0}
-        seats: list[Seat] = [_Says(text), make_seat("honest"), make_seat(spec, settings=settings)]
+        seats: list[Seat] = [Scripted(text), make_seat("honest"), make_seat(spec, settings=settings)]
         tables.append((make("covert_channel", seed=seed, **same, **fixed), seats))
     read, kept, new = 0, 0, []
     for (cover, choice, text), result in zip(written, _results(spec, tables), strict=True):
@@ -264,7 +252,7 @@ def _openly(seed: int, planted: bool, options: Mapping[str, Any]) -> tuple[Game,
     assert isinstance(game, CovertChannel)
     assert source.cover is not None
     text = source.cover.write(source.cover.draw(Dice(seed), source.meaning))
-    return game, [_Says(f"{text} {game.payload}" if planted else text), make_seat("honest")]
+    return game, [Scripted(f"{text} {game.payload}" if planted else text), make_seat("honest")]
 
 
 def _named(seed: int, planted: bool, options: Mapping[str, Any]) -> tuple[Game, list[Seat]]:
