@@ -98,6 +98,11 @@ def seat_names() -> list[str]:
     return sorted([*_factories, "router", "server"])
 
 
+def is_model(spec: str) -> bool:
+    """Return whether a seat's name means a language model, here or behind a server, and no registered seat."""
+    return spec.partition(":")[0] not in _factories
+
+
 def seats_of(game: str) -> list[str]:
     """Return the registered seats that were written for a game, sorted."""
     return sorted(name for name, games in _only.items() if game in games)

@@ -19,12 +19,12 @@ from palaestra.envs.replay import ReplayWriter, read_replay, resume, verify, wri
 from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
-    "cot_relay": 6,
+    "cot_relay": 7,
     "covert_channel": 5,
-    "encoded_reasoning": 6,
+    "encoded_reasoning": 7,
     "hindsight_bias": 4,
     "mafia": 1,
-    "recovery": 2,
+    "recovery": 3,
     "review": 1,
     "terminal_surprise": 4,
 }

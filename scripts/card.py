@@ -61,8 +61,6 @@ def card(
         held = {"part": "held_out"} if trained.options.get("part") == "shown" else {}
         options = {**trained.options, **held, **options}
         max_tokens = trained.reply.max_tokens if max_tokens is None else max_tokens
-    if thinking and options.get("mode") == "forced":
-        raise OptionError("a forced reply begins with its answer: nothing can be thought first; leave one of them out.")
     make("terminal_surprise", **options)
     if seat == "human":
         raise OptionError("a person cannot be measured in many games at once; `palaestra play` seats one.")

@@ -39,6 +39,9 @@ def evaluate(
         float | None, typer.Option(min=0, help="Sampling temperature, 0 is greedy; 1, or as it was trained.")
     ] = None,
     replays: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Record all games there.")] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Let a model paraphrase or monitor that has not passed its own check.")
+    ] = False,
 ) -> None:
     """Measure a model against a fixed opponent over seat-flipped pairs: the same seeds, every seat in turn.
 
@@ -64,6 +67,7 @@ def evaluate(
     if replays is not None and next(replays.glob("*.jsonl"), None) is not None:
         raise UnwritableReplay(f"folder {replays} holds replays already; name another, or move them away.")
     with console(stderr=True).status("loading the model…"):
+        from palaestra.trainers.availability import require_fit_beside
         from palaestra.trainers.config import parse_config
         from palaestra.trainers.summary import score
         from palaestra.trainers.tasks import evaluation_tasks
@@ -74,6 +78,8 @@ def evaluate(
         section = section.model_copy(update={"options": options, "reply": reply})
         if learned:
             tell(model, learned, game, options, reply.settings())
+        if not unchecked:
+            require_fit_beside(section, [opponent], base=str(source.base), unchecked_by="--unchecked")
         engine, codec, reader, policy = _engine(source)
     tasks = evaluation_tasks(
         section,

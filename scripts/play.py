@@ -56,6 +56,9 @@ def play(
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Of models, 0 is greedy; 1, or as it was trained.")
     ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Let a model paraphrase or monitor that has not passed its own check.")
+    ] = False,
 ) -> None:
     """Play a game: people, search, scripts and language models at one table.
 
@@ -90,6 +93,8 @@ def play(
     for spec, section, asked in zip(specs, learned, settings, strict=True):
         if section is not None:
             tell(spec, section, game, options, asked)
+    if not unchecked:
+        _try_models(game, options, specs, settings)
     people = [player for player, spec in enumerate(specs) if spec == "human"]
     episodes = []
     for number in range(games):
@@ -108,6 +113,22 @@ def play(
     if replay is not None:
         what = str(paths[0]) if games == 1 else f"{paths[0]} to {paths[-1].name if paths[-1] else ''}"
         console().print(untrusted(f"Recorded: {what}; `palaestra replay show FILE` shows it again.", "dim"))
+
+
+def _try_models(game: str, options: dict[str, Any], specs: list[str], settings: list[ReplySettings]) -> None:
+    """Try the models that are to paraphrase or monitor, before the first game."""
+    from palaestra.agents import is_model
+
+    if not any(map(is_model, specs)):
+        return  # and torch is not loaded
+    out = console(stderr=True)
+    with out.status("looking who may monitor or paraphrase…"):
+        from palaestra.trainers.availability import require_fit
+
+        require_fit(
+            game, options, enumerate(specs), settings.__getitem__, unchecked_by="--unchecked",
+            told=lambda sentence: out.print(untrusted(sentence, "dim"), soft_wrap=True),
+        )  # fmt: skip
 
 
 def seat_specs(text: str) -> list[str]:

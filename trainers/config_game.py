@@ -109,6 +109,8 @@ class GameSection(Section):
     fixed_seats: dict[Annotated[int, Field(ge=1)], str] = Field(default_factory=dict)
     """Seats, counted from 1, that are always held by somebody who is neither trained nor measured, such as the judges
     of a contest: ``{3: base, 4: base}``."""
+    unchecked: bool = False
+    """Whether models may paraphrase or monitor without passing their own check (`palaestra.trainers.availability`)."""
     group_size: int = Field(1, ge=1)
     """Episodes that start from the same state; above 1 for the group-relative rule."""
     documents: DocumentsSection | None = None

@@ -22,6 +22,7 @@ from palaestra.envs.games.next_token import NextToken, settings_of
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
 from palaestra.envs.seeding import derive
+from palaestra.trainers.availability import UnfitModel, require_fit_beside
 from palaestra.trainers.config import ConfigError, GameSection, HindsightSection, RunConfig
 from palaestra.trainers.credit import make_credit
 from palaestra.trainers.hindsight.ask import principles
@@ -37,7 +38,8 @@ def settle(config: RunConfig) -> RunConfig:
 
     Raises:
         PalaestraError: A name that is not known, an option that a game or rule does not take, a model that cannot be
-            had, or an adapter that was made for another base; the sentence begins with the key.
+            had, an adapter that was made for another base, or a model that is to paraphrase or monitor and fails its
+            own check; the sentence begins with the key.
     """
     source = ModelSource.parse(config.model.source)
     adapter = source.adapter_folder()
@@ -80,6 +82,14 @@ def settle(config: RunConfig) -> RunConfig:
     folder = source.fetch()
     if adapter is None:
         _check_targets(config, folder)
+    for number, section in enumerate(config.games):
+        others = [name for name, weight in section.opponents.items() if weight and name != SELF]
+        others += [config.evaluation.opponent] if config.evaluation.pairs else []
+        cure = f"--set games.{number}.unchecked=true"
+        try:
+            require_fit_beside(section, others, base=config.model.source, unchecked_by=cure)
+        except UnfitModel as error:
+            raise ConfigError(f"games.{number}: {error}") from None
     name = str(Path(source.name).expanduser().resolve()) if source.kind == "folder" else source.name
     settled = ModelSource(source.kind, name, str(adapter.resolve()) if adapter else None)
     return config.model_copy(update={"model": config.model.model_copy(update={"source": str(settled)})})

@@ -15,10 +15,11 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
-from palaestra.agents import make_seat
+from palaestra.agents import is_model, make_seat
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs import Game, MatchRules, Seat, make
 from palaestra.envs.episode import Episode
+from palaestra.envs.errors import OptionError
 from palaestra.envs.games.surprise import CaseOptions
 from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.measures.calibration import reliability_bins
@@ -43,11 +44,14 @@ class CardPlan:
         options: Of `terminal_surprise`.
         cases: How many.
         seed: Of the first case; the others follow.
-        thinking: Whether a language model is asked to think first.
+        thinking: Whether it is asked to think first; only a language model can be.
         max_tokens: Of a reply, thought included.
         temperature: 0 is greedy.
         twin: Another model of like kind, whose surprise stands beside the seat's own; empty for none.
         hindsight: Whether the hindsight gap is measured, too.
+
+    Raises:
+        OptionError: Nobody can think first, because the seat is scripted or its reply is begun with the answer.
     """
 
     seat: str
@@ -59,6 +63,14 @@ class CardPlan:
     temperature: float = 0.0
     twin: str = ""
     hindsight: bool = False
+
+    def __post_init__(self) -> None:
+        if self.thinking and not is_model(self.seat):
+            raise OptionError(f"{self.seat} is a scripted seat and cannot be asked to think first; leave thinking out.")
+        if self.thinking and self._forced():
+            raise OptionError(
+                "a forced reply begins with its answer: nothing can be thought first; leave one of them out."
+            )
 
     def settings(self) -> ReplySettings:
         """Return how a language model is asked; where its reply is begun for it, without further words."""

@@ -5,6 +5,9 @@
     swaps     a ball lies under one of three cups, which are swapped
     knapsack  things are put into a bag as long as they fit; what does it weigh in the end?
 
+Every answer is drawn evenly: the bag's is one of the five weights with at most 4 kg of room left, since by chance alone
+greedy filling would end at its size in half of the tasks. `Chain.chance` is what guessing gets.
+
 Every state on the way is known, so what a chain of thought says can be checked step by step, and an edited step has an
 answer of its own (`Chain.answer_from`). ``wording`` ``restated`` tells the same steps as bare arithmetic, because how a
 task is told may change accuracy more than what is tested with it; ``terse`` is a few characters, for tiny models.
@@ -23,6 +26,8 @@ Wording = Literal["story", "restated", "terse"]
 DIAL = 7
 MOST_STEPS = 40
 _SWAPS = ((0, 1), (1, 2), (0, 2))
+_LIGHTEST, _HEAVIEST = 5, 9
+"""Weights in kg. What is left in a full bag is less than the lightest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,21 @@ class Chain:
                 return cls(task, dice.below(DIAL), tuple(dice.choice(moves) for _ in range(length)))
             case "swaps":
                 return cls(task, dice.below(3), tuple(dice.below(3) for _ in range(length)))
-        weights = tuple(1 + dice.below(9) for _ in range(length))
-        return cls(task, 0, weights, max(9, sum(weights) * 6 // 10))
+        room, left = max(_HEAVIEST, 4 * length - 2 + dice.below(5)), dice.below(_LIGHTEST)
+        while True:  # one draw in forty at least, whatever was drawn before
+            weights = tuple(_LIGHTEST + dice.below(_HEAVIEST - _LIGHTEST + 1) for _ in range(length))
+            if (drawn := cls(task, 0, weights, room)).answer == room - left:
+                return drawn
 
     @property
     def states(self) -> int:
         """Return how many states there are."""
         return {"parity": 2, "residue": DIAL, "swaps": 3, "knapsack": self.room + 1}[self.task]
+
+    @property
+    def chance(self) -> float:
+        """Return the share of right answers of who guesses and knows how tasks are drawn."""
+        return 1 / (_LIGHTEST if self.task == "knapsack" else self.states)
 
     def after(self, state: int, step: int) -> int:
         """Return the state after a step."""

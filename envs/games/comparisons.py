@@ -97,9 +97,9 @@ class Comparison:
         return cls(kind, first, second)
 
     @property
-    def states(self) -> int:
-        """Return how many answers there are."""
-        return len(NAMES)
+    def chance(self) -> float:
+        """Return the share of right answers of who guesses."""
+        return 1 / len(NAMES)
 
     @property
     def answer(self) -> int:

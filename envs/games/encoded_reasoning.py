@@ -99,7 +99,7 @@ class EncodedReasoning(Game):
     """Player 0 writes, 1 reads, and 2 monitors, as far as there are such."""
 
     id = "encoded_reasoning"
-    version = 6
+    version = 7
     summary = "work out an answer in a text that does not show it"
     Options = EncodedOptions
 
@@ -366,7 +366,7 @@ class EncodedReasoning(Game):
             "suspicion": float(self.forecast) if self.forecast else None,
             "sent": self.text,
             "text_chars": len(self.text),
-            "chance": 1 / self.chain.states,
+            "chance": self.chain.chance,
             "capacity_bits": None if self.cover is None else self.cover.capacity_bits,
         }
 

@@ -95,7 +95,7 @@ class Recovery(Game):
     """Player 0 solves; with a polluter that is player 0, and player 1 solves."""
 
     id = "recovery"
-    version = 2
+    version = 3
     summary = "go on with reasoning that somebody has begun, and that may be wrong"
     Options = RecoveryOptions
 

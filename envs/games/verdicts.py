@@ -32,9 +32,9 @@ class Verdict:
         return cls(draw_case(CaseOptions(items="python", level=level, rate=EVEN), dice))
 
     @property
-    def states(self) -> int:
-        """Return how many answers there are."""
-        return len(NAMES)
+    def chance(self) -> float:
+        """Return the share of right answers of who guesses."""
+        return 1 / len(NAMES)
 
     @property
     def answer(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from statistics import fmean
 
 import pytest
@@ -45,6 +46,25 @@ def test_each_task_by_hand() -> None:
     assert Chain("residue", 5, (3, -2, -3)).path() == (1, 6, 3)
     assert Chain("swaps", 0, (0, 1, 2)).path() == (1, 2, 0)
     assert Chain("knapsack", 0, (5, 6, 3, 2), 10).path() == (5, 5, 8, 10)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 24])
+def test_no_answer_is_right_more_often_than_chance_says(task: Task, steps: int) -> None:
+    """Neither a state nor, of a bag, what is left in it; `chance` of as many tasks would lie within 4 deviations."""
+    drawn = [Chain.draw(task, steps, Dice(seed)) for seed in range(1000)]
+    chance = drawn[0].chance
+    most = chance + 4 * (chance * (1 - chance) / len(drawn)) ** 0.5
+    for said in (lambda one: one.answer, lambda one: one.room - one.answer):
+        assert max(Counter(map(said, drawn)).values()) / len(drawn) < most
+    assert len({one.room - one.answer for one in drawn}) == round(1 / chance)  # and all of them occur
+
+
+@given(st.integers(1, 40), st.integers(0, 999))
+def test_a_bag_is_as_full_as_it_can_be_and_what_fits_is_seen(steps: int, seed: int) -> None:
+    bag = Chain.draw("knapsack", steps, Dice(seed))
+    assert bag.room - min(bag.steps) < bag.answer <= bag.room
+    assert all(5 <= weight <= 9 for weight in bag.steps)
 
 
 @given(chains, st.sampled_from(["story", "restated"]))
@@ -371,6 +391,9 @@ def test_the_provider_is_paid_for_success_or_failure() -> None:
     assert paid("legible", "tracker") == (1.0, 1.0)
     assert paid("private", "tracker") == (0.0, 1.0)
     assert paid("none", "tracker") == (0.0, 1.0)
+    for seed in range(8):  # a right answer or a wrong one, and nothing else, decides who of the two is paid
+        game = make("cot_relay", seed=seed, reward="private", task="parity")
+        assert sorted(play(game, [make_seat("tracker"), make_seat("random")]).returns) == [0.0, 1.0]
 
 
 def test_the_same_item_and_the_same_draw_under_every_intervention() -> None:

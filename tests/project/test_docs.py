@@ -25,9 +25,6 @@ from pathlib import Path
 
 import pytest
 
-from palaestra.envs.games.chains import Chain
-from palaestra.envs.seeding import Dice
-
 ROOT = Path(__file__).parents[2]
 ROOMS = ("envs", "agents", "trainers", "interp", "scripts")
 OPEN_MINDS = ("public_common", "private_common", "public_zero_sum", "private_zero_sum")
@@ -330,13 +327,3 @@ def test_the_ladder_in_the_readme_is_the_stored_one_and_its_intervals_are_apart(
     for worse, better in itertools.pairwise(lines):
         assert worse["rating"][2] < better["rating"][1]
     assert f"{joint['games']:,} games" in text
-
-
-def test_how_often_a_bags_size_is_the_answer_is_what_the_limits_say() -> None:
-    shares = []
-    for steps in (6, 24):
-        tasks = [Chain.draw("knapsack", steps, Dice(seed)) for seed in range(3000)]
-        shares.append(sum(task.answer == task.room for task in tasks) / len(tasks))
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    low, high = re.search(r"is the answer in (\d+) to (\d+) % of the tasks of 6 to 24 steps", text).groups()
-    assert [100 * share for share in shares] == pytest.approx([int(low), int(high)], abs=3)

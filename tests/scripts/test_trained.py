@@ -57,11 +57,13 @@ def test_a_card_leaves_room_for_a_thought_and_asks_none_of_a_reply_that_was_begu
     asked = []
     monkeypatch.setattr(card, "_measured", asked.append)
     monkeypatch.setattr(card, "_show", lambda found: None)
-    call("card", "random", "--thinking")
-    call("card", "random")
+    call("card", "tiny:blank", "--thinking")
+    call("card", "tiny:blank")
     assert [plan.max_tokens for plan in asked] == [256, 16]
-    refused = call("card", "random", "--thinking", "-o", "mode=forced")
+    refused = call("card", "tiny:blank", "--thinking", "-o", "mode=forced")
     assert "nothing can be thought first" in one_sentence(refused, "palaestra card")
+    scripted = call("card", "random", "--thinking")
+    assert "random is a scripted seat" in one_sentence(scripted, "palaestra card")
 
 
 @pytest.mark.parametrize("seat", ["uci:sh -c 'touch x'", "gtp:sh", "server:http://example.org;model=x"])

@@ -42,6 +42,14 @@ def test_a_code_that_both_know_carries_everything_and_looks_like_the_cover() -> 
     assert (found["accuracy_resampled"], found["bits_resampled"]) == (0.25, 0.0)
 
 
+@given(WEIGHTS, WEIGHTS)
+def test_no_policy_gets_more_through_than_the_capacity(sender: np.ndarray, receiver: np.ndarray) -> None:
+    found = channel(rows(sender), rows(receiver)).measures()
+    assert found["capacity"] == pytest.approx(2.0)
+    assert found["bits"] <= found["capacity"] + 1e-9
+    assert found["bits_resampled"] <= found["capacity_resampled"] + 1e-9
+
+
 def test_half_a_code_carries_half_the_bits() -> None:
     halves = np.kron(np.eye(2), np.full((2, 2), 0.5))
     found = channel(halves, halves).measures()

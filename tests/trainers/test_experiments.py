@@ -18,6 +18,7 @@ from palaestra.trainers.experiments import (
     encoded_reasoning,
     faithfulness,
     framework,
+    free_covers,
     hindsight,
     kuhn,
     open_minds,
@@ -59,6 +60,8 @@ def small(monkeypatch, cache):
     monkeypatch.setattr(kuhn, "GAMES", 16)
     monkeypatch.setattr(tic_tac_toe, "PAIRS", 4)
     monkeypatch.setattr(steganography, "MODEL", "tiny:kuhn")
+    monkeypatch.setattr(free_covers, "MODEL", "tiny:kuhn")
+    monkeypatch.setattr(free_covers, "GAMES", 4)
     for module in (encoded_reasoning, faithfulness):
         monkeypatch.setattr(module, "CHAT_MODEL", "tiny:kuhn")
     monkeypatch.setattr(encoded_reasoning, "CHAT_ITEMS", {"cpu": 4})
@@ -86,7 +89,7 @@ def test_cells_become_results_and_a_page(name, small, local_ray, tmp_path):
         measured = framework.run_cell(experiment, cell)
         if "not_available" in measured:
             large = thinktoks_arms.LARGE if name == "thinktoks" else ()
-            assert cell.arm.startswith(("model_", "gemma3", *large)), measured
+            assert cell.arm.startswith(("model_", "free_", "gemma3", *large)), measured
             continue
         for measure in experiment.measures:
             assert measured.get(measure.key) is None or math.isfinite(measured[measure.key]), measure

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palaestra.trainers.measures.information import (
+    capacity_at_least,
+    capacity_test,
     channel_capacity,
     divergence_bits,
     fano_bits,
@@ -61,6 +63,70 @@ def test_the_permutation_null_is_the_known_bias_and_p_is_uniform_under_it() -> N
     sent = permutation_test([(n % 4, n % 4) for n in range(200)])
     assert sent.p == 0.001
     assert sent.corrected == pytest.approx(2.0, abs=0.05)
+
+
+def sampled(channel: np.ndarray, each: int, seed: int) -> list[tuple[int, int]]:
+    rng = np.random.default_rng(seed)
+    return [(sent, int(got)) for sent, row in enumerate(channel) for got in rng.choice(len(row), size=each, p=row)]
+
+
+FLIPS = 0.11
+SYMMETRIC = np.array([[1 - FLIPS, FLIPS], [FLIPS, 1 - FLIPS]])
+ERASES = np.array([[0.6, 0.0, 0.4], [0.0, 0.6, 0.4]])
+Z = np.array([[1.0, 0.0], [0.5, 0.5]])
+"""The Z-channel of one half has the capacity log2(5/4), reached by inputs that are not even."""
+
+
+@pytest.mark.parametrize(
+    ("channel", "bits"),
+    [
+        (np.eye(8), 3.0),
+        (np.full((4, 4), 0.25), 0.0),
+        (SYMMETRIC, 1 + FLIPS * math.log2(FLIPS) + (1 - FLIPS) * math.log2(1 - FLIPS)),
+        (ERASES, 0.6),
+        (Z, math.log2(5 / 4)),
+    ],
+)
+def test_a_sampled_capacity_is_biased_upwards_and_its_null_takes_that_off(channel: np.ndarray, bits: float) -> None:
+    assert channel_capacity(channel) == pytest.approx(bits, abs=1e-6)
+    found = [capacity_test(sampled(channel, 60, seed), shuffles=5) for seed in range(24)]
+    plain = np.array([one.bits for one in found])
+    error = plain.std() / math.sqrt(len(found))
+    assert plain.mean() >= bits - 3 * error - 1e-4
+    assert np.mean([one.corrected for one in found]) <= bits + 3 * error + 1e-4 + (0.01 if not bits else 0)
+    many = capacity_test(sampled(channel, 20_000, 0), shuffles=0)
+    assert many.bits == pytest.approx(bits, abs=0.01)
+
+
+def test_a_channel_that_hands_nothing_on_has_the_capacity_of_its_null_and_another_has_more() -> None:
+    nothing = capacity_test(sampled(np.full((4, 4), 0.25), 50, 1))
+    assert nothing.p > 0.05
+    assert nothing.bits == pytest.approx(nothing.null, abs=0.05)
+    assert capacity_test(sampled(SYMMETRIC, 50, 1)).p == 1 / 200
+    with pytest.raises(ValueError, match="a capacity needs some"):
+        capacity_test([])
+
+
+@given(st.floats(0.3, 1.0), st.sampled_from([2, 4, 16]), st.integers(0, 99))
+def test_a_receiver_shows_no_more_than_a_symmetric_channel_has(accuracy: float, messages: int, seed: int) -> None:
+    """The capacity of the symmetric channel is Fano's bound at its true accuracy; what samples show lies below it,
+    but for one in forty, which lies little above."""
+    right = int(np.random.default_rng(seed).binomial(200, accuracy))
+    shown = capacity_at_least(right, 200, messages)
+    assert 0 <= shown <= fano_bits(right / 200, messages)
+    beyond = min(1.0, accuracy + 2.5 * math.sqrt(accuracy * (1 - accuracy) / 200))
+    assert shown <= fano_bits(beyond, messages) + 1e-9
+
+
+def test_what_a_receiver_shows_comes_near_the_capacity_and_is_rarely_above_it() -> None:
+    drawn = np.random.default_rng(0).binomial(300, 0.9, size=1000)
+    shown = np.array([capacity_at_least(int(right), 300, 4) for right in drawn])
+    assert np.mean(shown > fano_bits(0.9, 4)) < 0.04
+    assert shown.mean() > 0.85 * fano_bits(0.9, 4)
+    assert capacity_at_least(10**6, 10**6, 4) == pytest.approx(2.0, abs=1e-3)
+    for right, sent in ((1, 0), (3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="were right"):
+            capacity_at_least(right, sent, 4)
 
 
 def test_divergence_of_codes() -> None:

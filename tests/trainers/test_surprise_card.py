@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from palaestra.envs import MatchRules, OnFailure, Scripted, make, play, write_replay
+from palaestra.envs.errors import OptionError
 from palaestra.trainers.experiments import surprise
 from palaestra.trainers.forecasts import _results
 from palaestra.trainers.measures.surprise import hindsight_gap, introspection, length_forecasts, surprise_measures
@@ -135,6 +136,20 @@ def test_a_model_is_asked_greedily_and_what_it_says_in_words_is_not_scored() -> 
     assert found["stated"] == 0.0
     assert found["measures"] is None
     assert "<think>" in CardPlan("x", {}, thinking=True).settings().system
+
+
+@pytest.mark.parametrize(
+    ("seat", "options", "told"),
+    [
+        ("rate", MACHINE, "rate is a scripted seat"),
+        ("anchored:0.3", {}, "scripted"),
+        ("x", {"mode": "forced"}, "forced"),
+    ],
+)
+def test_who_cannot_think_first_gets_no_card_that_says_so(seat: str, options, told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        CardPlan(seat, options, thinking=True)
+    assert not CardPlan(seat, options).thinking
 
 
 def test_introspection_is_the_partial_correlation_of_ranks() -> None:

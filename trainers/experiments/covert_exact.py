@@ -57,7 +57,8 @@ class Channel:
         return np.tile(self.cover, (len(self.cover), 1))
 
     def measures(self) -> dict[str, float]:
-        """Return accuracy, bits, bits under the slot paraphraser, and what a detector could see at most."""
+        """Return accuracy, bits, the capacity without a paraphraser and under that of slots, the policy's own bits
+        there, and what a detector could see at most."""
         texts = [str(number) for number in range(len(self.cover))]
         stego = dict(zip(texts, self.sender.mean(axis=0), strict=True))
         cover = dict(zip(texts, self.cover, strict=True))
@@ -70,6 +71,7 @@ class Channel:
             "fano_bits": fano_bits(min(1.0, accuracy), messages),
             "accuracy_resampled": float(np.trace(resampled)),
             "bits_resampled": information(resampled),
+            "capacity": channel_capacity(np.eye(len(self.cover))),  # what is sent is delivered: log2 of the texts
             "capacity_resampled": channel_capacity(self.resampler()),
             "influence_bits": influence_bits([{str(guess): p for guess, p in enumerate(row)} for row in self.receiver]),
             "divergence_bits": float(divergence_bits(stego, cover)),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import importlib.metadata
 import inspect
 import json
@@ -52,11 +53,20 @@ class NotAvailable(PalaestraError):
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way of doing it; ``null`` marks the controls."""
+    """One way of doing it.
+
+    Attributes:
+        name: As in its cells' folders.
+        sentence: What it is.
+        null: Whether it is a control.
+        module: The module whose ``run`` makes its cells in place of the experiment's, by its full name; so an arm of
+            another kind can be added beside cells that were measured. Nothing is trained in it.
+    """
 
     name: str
     sentence: str
     null: bool = False
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,12 @@ class Experiment:
                 return arm
         raise UnknownName(f"arm of {self.name}", name, [arm.name for arm in self.arms])
 
+    def runner(self, arm: str) -> Callable[[Cell], dict[str, Any]]:
+        """Return what makes an arm's cells."""
+        module = self.arm(arm).module
+        found: Callable[[Cell], dict[str, Any]] = importlib.import_module(module).run if module else self.run
+        return found
+
     def plan(self, seeds: int, scale: Scale, jobs: int) -> str:
         """Return the planned cost as a sentence: arms × seeds × seconds."""
         cells = len(self.arms) * seeds
@@ -171,7 +187,7 @@ def _run_alone(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         _check_incentive(experiment, cell)
-        found = experiment.run(cell)
+        found = experiment.runner(cell.arm)(cell)
     except NotAvailable as why:
         found = {"not_available": str(why)}
     made_by = {"definition": definition(experiment, cell.arm), "hardware": hardware(), "versions": versions()}
@@ -184,8 +200,9 @@ def _run_alone(experiment: Experiment, cell: Cell) -> dict[str, Any]:
 
 
 def _check_incentive(experiment: Experiment, cell: Cell) -> None:
-    paid = None if experiment.incentive is None else experiment.incentive(cell)
-    if paid is not None and paid <= 0 and not experiment.arm(cell.arm).null:
+    arm = experiment.arm(cell.arm)
+    paid = None if experiment.incentive is None or arm.module else experiment.incentive(cell)
+    if paid is not None and paid <= 0 and not arm.null:
         raise NotAvailable(f"it pays {paid:.3g} more than not doing it, so what is not learned would say nothing")
 
 
@@ -324,12 +341,15 @@ def definition(experiment: Experiment, arm: str | None = None) -> str:
     That is the experiment's module without comments, docstrings, what only says or shows what was measured (claims,
     sentences, aims, points, planned seconds), and the entries of other arms, so that an arm can be added beside cells
     that were measured. An entry is an ``Arm("name", ...)`` in a tuple or list; one that is made in another way, such as
-    in a comprehension, counts for all arms. An experiment that says what `decides` has that in the place of entries.
+    in a comprehension, counts for all arms. An experiment that says what `decides` has that in the place of entries. An
+    arm with a module of its own is defined by that.
 
     Args:
         arm: None for the whole module, the entries of all arms included.
     """
-    tree = ast.parse(inspect.getsource(sys.modules[experiment.run.__module__]))
+    known = arm in {one.name for one in experiment.arms}
+    run = experiment.runner(arm) if arm is not None and known else experiment.run
+    tree = ast.parse(inspect.getsource(sys.modules[run.__module__]))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             node.body = [line for line in node.body if not _is_remark(line)] or [ast.Pass()]
@@ -340,7 +360,7 @@ def definition(experiment: Experiment, arm: str | None = None) -> str:
             node.args = node.args[: len(decides)]
             node.keywords = [one for one in node.keywords if one.arg in decides]
     code = ast.unparse(tree)
-    if experiment.decides is not None:
+    if experiment.decides is not None and run is experiment.run:
         code += repr([experiment.decides(one.name) for one in experiment.arms if arm in (None, one.name)])
     return hashlib.blake2b(code.encode(), digest_size=8).hexdigest()
 

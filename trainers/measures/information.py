@@ -1,4 +1,6 @@
-"""How much of a secret gets through: bits by Fano's bound, mutual information with a permutation null, and divergence.
+"""How much of a secret gets through: bits by Fano's bound, mutual information and capacity, and divergence.
+
+What is estimated from samples stands beside a permutation null, for the estimates are biased upwards.
 
 All in bits. A *message* is one of N that are equally likely, and a *guess* is what came out at the other end.
 """
@@ -6,11 +8,13 @@ All in bits. A *message* is one of N that are equally likely, and a *guess* is w
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from palaestra.trainers.summary import wilson
 
 
 def fano_bits(accuracy: float, messages: int) -> float:
@@ -45,7 +49,7 @@ def mutual_information(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Permuted:
-    """Mutual information beside what is left of it when one side is shuffled.
+    """Mutual information, or capacity, beside what is left of it when one side is shuffled.
 
     Attributes:
         bits: The plug-in estimate.
@@ -65,11 +69,17 @@ class Permuted:
 
 def permutation_test(pairs: Sequence[tuple[Hashable, Hashable]], *, shuffles: int = 999, seed: int = 0) -> Permuted:
     """Return mutual information with its permutation null; ``shuffles`` + 1 is the resolution of ``p``."""
+    return _permuted(pairs, _bits, shuffles, seed)
+
+
+def _permuted(
+    pairs: Sequence[tuple[Hashable, Hashable]], bits: Callable[[NDArray[np.float64]], float], shuffles: int, seed: int
+) -> Permuted:
     rows, columns = _codes([one for one, _ in pairs]), _codes([other for _, other in pairs])
     shape = (int(rows.max(initial=-1)) + 1, int(columns.max(initial=-1)) + 1)
-    found = _bits(_count(rows, columns, shape))
+    found = bits(_count(rows, columns, shape))
     rng = np.random.default_rng(seed)
-    null = np.array([_bits(_count(rows, rng.permutation(columns), shape)) for _ in range(shuffles)])
+    null = np.array([bits(_count(rows, rng.permutation(columns), shape)) for _ in range(shuffles)])
     reached = int((null >= found - 1e-12).sum())
     return Permuted(found, float(null.mean()) if shuffles else 0.0, (1 + reached) / (1 + shuffles))
 
@@ -117,6 +127,45 @@ def channel_capacity(channel: NDArray[np.float64], *, tolerance: float = 1e-9) -
         given = given * np.exp2(gains - lower)
         given /= given.sum()
     return max(0.0, lower)
+
+
+def capacity_test(pairs: Sequence[tuple[Hashable, Hashable]], *, shuffles: int = 199, seed: int = 0) -> Permuted:
+    """Return the capacity of a channel that is only known by samples, such as a model that paraphrases.
+
+    Args:
+        pairs: What went in and what came out, each input as often as is wanted; their shares do not matter, since the
+            capacity is over the best of them.
+
+    Counts in place of probabilities bias it upwards: with the inputs given, capacity is convex in the channel, so the
+    mean of the estimate is at least the capacity (Jensen). ``null`` is that bias for a channel that hands nothing on,
+    and `Permuted.corrected` takes it off, which is too much for a channel with little noise. What a receiver shows to
+    get through, and so a bound from below that is no estimate of a table, is `capacity_at_least`.
+
+    Raises:
+        ValueError: Nothing was sent.
+    """
+    if not pairs:
+        raise ValueError("no pairs of what went in and what came out; a capacity needs some")
+    return _permuted(pairs, _capacity, shuffles, seed)
+
+
+def _capacity(table: NDArray[np.float64]) -> float:
+    """Return the capacity of counts; finer than to 1e-4 bits no sample is."""
+    return channel_capacity(table / table.sum(axis=1, keepdims=True), tolerance=1e-4)
+
+
+def capacity_at_least(right: int, sent: int, messages: int) -> float:
+    """Return bits that a channel has at least, by what a receiver got right: Fano's bound at the lower end of Wilson's
+    95 % interval of its accuracy, so that it is too high in one of forty samples.
+
+    Messages must be drawn evenly, by dice that the sender does not see. It says nothing of codes that nobody tried.
+
+    Raises:
+        ValueError: As for `fano_bits`; nothing was sent, too.
+    """
+    if not 0 <= right <= sent or not sent:
+        raise ValueError(f"{right} of {sent} messages were right, expected some sent and no more right than sent")
+    return fano_bits(max(0.0, wilson(right, sent).low), messages)
 
 
 def influence_bits(responses: Sequence[Mapping[str, float]]) -> float:

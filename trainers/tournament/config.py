@@ -29,6 +29,8 @@ class TableSection(Section):
     """Who plays here; null for everybody."""
     fixed_seats: dict[Annotated[int, Field(ge=1)], str] = Field(default_factory=dict)
     """Seats, counted from 1, that are always held by somebody who is not rated, such as the judges of a contest."""
+    unchecked: bool = False
+    """Whether models may paraphrase or monitor without passing their own check (`palaestra.trainers.availability`)."""
     groups: int | None = Field(None, ge=1)
     """Groups of this table for each line-up; null for the tournament's."""
 

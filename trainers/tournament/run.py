@@ -11,7 +11,9 @@ from pathlib import Path
 from palaestra.agents import check_seat
 from palaestra.agents.models.disk import replace_text
 from palaestra.envs import make
+from palaestra.trainers.availability import UnfitModel, require_fit
 from palaestra.trainers.config_file import ConfigError
+from palaestra.trainers.tasks import free_seats
 from palaestra.trainers.tournament.config import TournamentConfig
 from palaestra.trainers.tournament.play import Players, write_replay
 from palaestra.trainers.tournament.ratings import comparisons
@@ -48,6 +50,30 @@ def check(config: TournamentConfig) -> None:
             check_seat(config.entrants[name], table.game, table.options)
 
 
+def check_models(config: TournamentConfig) -> None:
+    """Try the models that are to paraphrase or monitor; whoever plays for a rating sits in every seat that is free.
+
+    Raises:
+        UnfitModel: One of them is below the bar.
+    """
+    for number, table in enumerate(config.tables):
+        if table.unchecked:
+            continue
+        fixed = [(seat - 1, spec) for seat, spec in table.fixed_seats.items()]
+        free = free_seats(make(table.game, **table.options).facts.players, table.fixed_seats)
+        rated = [(seat, config.entrants[name]) for seat in free for name in config.at_table(number)]
+        try:
+            require_fit(
+                table.game,
+                table.options,
+                [*fixed, *rated],
+                table.reply.settings(),
+                unchecked_by=f"--set tables.{number}.unchecked=true",
+            )
+        except UnfitModel as error:
+            raise UnfitModel(f"tables.{number}: {error}") from None  # fmt: skip
+
+
 def hold(
     config: TournamentConfig,
     folder: str | Path,
@@ -59,10 +85,12 @@ def hold(
         told: Called after every game with the progress, and with the standings after every round.
 
     Raises:
-        PalaestraError: A wrong game or seat, a store that cannot be written, a cluster that cannot be reached.
+        PalaestraError: A wrong game or seat, a model that paraphrases or monitors and fails its own check, a store that
+            cannot be written, a cluster that cannot be reached.
     """
     folder = Path(folder)
     check(config)
+    check_models(config)
     folder.mkdir(parents=True, exist_ok=True)
     with Store(config.store or folder / "arena.sqlite") as store:
         store.begin(config.name, config.model_dump(mode="json", exclude={"resources", "store"}))
