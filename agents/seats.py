@@ -12,7 +12,7 @@
     warlord, warlord:2           a scripted player of risk; how much stronger it wants to be before it attacks
     codebook, honest, swapper, fixer
                                  scripted players of covert_channel
-    candid, fibber, decoder, babbler
+    candid, fibber, decoder, babbler, whisperer
                                  players of liars
     tracker, parrot, half:0.5, leaner
                                  players of encoded_reasoning, cot_relay and recovery

@@ -106,6 +106,6 @@ SHIPPED = {
     "worker": Shipped("scripted_recovery:Worker", ("recovery",), WRITTEN),
     **{
         name: Shipped("scripted_liars:LiarsPlayer", ("liars",), given=(name,))
-        for name in ("candid", "fibber", "decoder", "babbler")
+        for name in ("candid", "fibber", "decoder", "babbler", "whisperer")
     },
 }

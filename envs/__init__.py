@@ -55,7 +55,7 @@ for _id, _path in {
     "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
-register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=4)
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=5)
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public", version=1)
 register_ids()
 

@@ -102,6 +102,12 @@ class MatchRules:
                 f"thought markers {list(self.thought)} cannot be told apart; give two different, non-empty texts."
             )
 
+    def all_read(self, players: int) -> bool:
+        """Return whether each of so many players reads the thoughts of all others, teams apart."""
+        return self.visibility == "public" or (
+            self.visibility == "monitor" and set(range(players)) <= set(self.monitors)
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the rules as JSON data."""
         data = dataclasses.asdict(self)

@@ -13,7 +13,7 @@ from palaestra.scripts.trained import section_of, settings_of, tell
 
 if TYPE_CHECKING:
     from palaestra.agents.language_model import ReplySettings
-    from palaestra.envs import Episode, Reply, Seat, View
+    from palaestra.envs import Episode, MatchRules, Reply, Seat, View
 
 EXAMPLES = examples(
     "palaestra play tic_tac_toe",
@@ -109,7 +109,7 @@ def play(
             _line(number, episodes[-1])
     if games > 1:
         _tally(specs, episodes)
-        _measures(game, specs, episodes)
+        _measures(game, specs, episodes, rules)
     if replay is not None:
         what = str(paths[0]) if games == 1 else f"{paths[0]} to {paths[-1].name if paths[-1] else ''}"
         console().print(untrusted(f"Recorded: {what}; `palaestra replay show FILE` shows it again.", "dim"))
@@ -247,7 +247,7 @@ def _tally(specs: list[str], episodes: list[Episode]) -> None:
     console().print(rows)
 
 
-def _measures(game: str, specs: list[str], episodes: list[Episode]) -> None:
+def _measures(game: str, specs: list[str], episodes: list[Episode], rules: MatchRules) -> None:
     """Print what finished games say of themselves: means of the numbers in their results."""
     from palaestra.trainers.summary import mean_interval
     from palaestra.trainers.tournament.measures import numbers
@@ -268,20 +268,28 @@ def _measures(game: str, specs: list[str], episodes: list[Episode]) -> None:
     console().print()
     console().print(rows)
     if game == "liars" and len(results) > 1:
-        _stalemate(results)
+        _stalemate(results, open_thoughts=rules.all_read(len(specs)))
 
 
-def _stalemate(results: list[dict[str, Any]]) -> None:
+def _stalemate(results: list[dict[str, Any]], *, open_thoughts: bool) -> None:
     from palaestra.trainers.measures.beliefs import beliefs
 
-    found = beliefs(results)
+    found = beliefs(results, open_thoughts=open_thoughts)
     read = "; ".join(
-        f"player {player + 1} gives the other's number {one.on_truth:.3f}, by chance {one.chance:.3f} "
-        f"(p = {one.p_value:.3f})"
+        f"player {player + 1} gives the other's number {one.on_truth:.3f}, "
+        + (
+            f"{one.excess.mean:+.3f} beyond what was said (p = {one.p_value:.3f})"
+            if one.excess.n
+            else "and no two games in which the same was said"
+        )
         for player, one in enumerate(found.readings)
     )
-    end = "both read each other, and neither gains: a stalemate" if found.stalemate else "no stalemate"
-    console().print(f"\nBeliefs: {read}; {end}.", highlight=False)
+    ends = {
+        "stalemate": "both read the other's thoughts, and neither gains: a stalemate",
+        "none": "no stalemate" if found.open else "no stalemate, for thoughts cannot be read",
+        "undecided": "whether it is a stalemate these games do not say; play more, or ask fewer questions",
+    }
+    console().print(f"\nBeliefs: {read}; {ends[found.verdict]}.", highlight=False)
 
 
 __all__ = ["check_seats", "play", "seat_specs", "take_seats", "unless_recorded"]

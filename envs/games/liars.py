@@ -8,7 +8,8 @@ worth of its own belief less that of the other's. So it pays to learn, and to be
 
 Thoughts are public unless another rule is set: whoever thinks about its own number aloud gives it away, unless in a
 code that the other cannot read. Where both read each other's code the result is 0 to 0, as it is where nobody says
-anything: `palaestra.trainers.measures.beliefs` tells that *stalemate* from mere silence, by what both know.
+anything: `palaestra.trainers.measures.beliefs` tells that *stalemate* from mere silence, and from believing what was
+answered, by what both know beyond the answers. Where thoughts cannot be read there is no code and no stalemate.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Liars(Game):
     """Players are numbered from 0."""
 
     id = "liars"
-    version = 4
+    version = 5
     summary = "be misread: thoughts are public, answers need not be true"
     Options = LiarsOptions
 
@@ -232,13 +233,16 @@ class Liars(Game):
         return (gap, -gap)
 
     def result(self) -> dict[str, Any]:
-        """Return both numbers, what each believes of the other's, and how often each lied."""
+        """Return both numbers, what was asked and answered, what each believes of the other's number, and how often
+        each lied."""
         rounds = list(zip(self.asked, self.answers, strict=False))
         lies = [
             sum(said[player] != question.truth(self.secrets[player]) for question, said in rounds) for player in (0, 1)
         ]
         return {
             "secrets": list(self.secrets),
+            "asked": [list(question) for question in self.asked],
+            "answers": [list(said) for said in self.answers],
             "beliefs": [[round(chance, 6) for chance in self.belief(player)] for player in (0, 1)],
             "on_truth": [round(self.belief(player)[self.secrets[1 - player]], 6) for player in (0, 1)],
             "worth": [self.worth(player) for player in (0, 1)],

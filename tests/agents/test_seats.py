@@ -33,7 +33,19 @@ def test_a_parameter_that_does_not_fit_is_refused(spec, told):
         check_seat(spec)
 
 
-PLAIN = ("human", "greedy", "material", "swapper", "fixer", "candid", "fibber", "decoder", "babbler", "tracker")
+PLAIN = (
+    "human",
+    "greedy",
+    "material",
+    "swapper",
+    "fixer",
+    "candid",
+    "fibber",
+    "decoder",
+    "babbler",
+    "whisperer",
+    "tracker",
+)
 
 
 @pytest.mark.parametrize("seat", [*PLAIN, "parrot", "leaner", "posterior", "clairvoyant", "tracer", "fair"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from palaestra.agents import make_seat
-from palaestra.envs import Scripted, entry, make, play
+from palaestra.envs import Match, MatchRules, Scripted, entry, make, play
 from palaestra.envs.conformance import CLAUSES, check_game
 from palaestra.envs.errors import ActionError, OptionError, PalaestraError, UnparsableAction
+from palaestra.envs.match import run
 from palaestra.trainers.measures.beliefs import beliefs
 
 
@@ -32,9 +34,10 @@ def test_what_beliefs_are_worth_by_hand() -> None:
     assert episode_returns == pytest.approx((1 - second, second - 1))
 
 
-def results(first: str, second: str, episodes: int = 120) -> list[dict]:
+def results(first: str, second: str, episodes: int = 120, *, public: bool = True, **options: int) -> list[dict]:
+    rules = MatchRules("public" if public else "private")
     return [
-        play(make("liars", seed=seed, questions=3), [make_seat(first), make_seat(second)]).result
+        run(Match(make("liars", seed=seed, **options), [make_seat(first), make_seat(second)], rules).play()).result
         for seed in range(episodes)
     ]
 
@@ -46,29 +49,84 @@ def test_equal_beliefs_are_exactly_a_tie() -> None:
         assert gap == 0 or gap > 1e-6
 
 
-def test_who_is_read_loses_and_two_decoders_are_a_stalemate() -> None:
-    duped = beliefs(results("decoder", "candid"))  # each takes the other's answers for their opposite
-    assert not duped.stalemate
-    assert all(one.on_truth < one.chance for one in duped.readings)
-    mutual = beliefs(results("decoder", "decoder"))
-    assert mutual.stalemate
-    assert all(one.on_truth > 2 * one.chance for one in mutual.readings)
-    silent = beliefs(results("babbler", "babbler"))
-    assert not silent.stalemate
-    assert silent.payoff.mean == pytest.approx(0)
-    assert all(one.on_truth == pytest.approx(1 / 8, abs=0.01) for one in silent.readings)
-    unequal = beliefs(results("fibber", "candid"))  # the one lies and believes a candid one
-    assert unequal.payoff.low > 0
-    assert not unequal.stalemate
+def test_two_who_read_each_others_thoughts_are_a_stalemate_where_these_are_public() -> None:
+    mutual = beliefs(results("whisperer", "whisperer"), open_thoughts=True)
+    assert mutual.verdict == "stalemate"
+    assert all(one.on_truth == 1 and one.excess.mean > 0.8 for one in mutual.readings)
+    deaf = beliefs(results("whisperer", "whisperer", public=False), open_thoughts=False)
+    assert deaf.verdict == "none"
+    assert all(one.on_truth == pytest.approx(1 / 8, abs=0.01) for one in deaf.readings)
+    assert beliefs(results("whisperer", "whisperer"), open_thoughts=False).verdict == "none"
+
+
+@pytest.mark.parametrize("public", [False, True])
+@pytest.mark.parametrize("pair", [("candid", "candid"), ("decoder", "decoder"), ("babbler", "babbler")])
+def test_who_has_only_what_was_said_reads_no_code(pair: tuple[str, str], public: bool) -> None:
+    found = beliefs(results(*pair, public=public), open_thoughts=True)
+    assert found.verdict == "none"
+    assert all(one.reads is False for one in found.readings)
+    if "babbler" not in pair:
+        assert all(one.on_truth > 0.2 for one in found.readings)  # who knows much from the answers
+
+
+def test_one_who_reads_and_one_who_does_not_are_no_stalemate() -> None:
+    unequal = beliefs(results("whisperer", "candid"), open_thoughts=True)
+    assert unequal.verdict == "none"
+    duped = beliefs(results("fibber", "candid"), open_thoughts=True)  # the one lies and believes a candid one
+    assert duped.payoff.low > 0
+    assert duped.even is False
+
+
+@pytest.mark.parametrize("pair", [("candid", "candid"), ("whisperer", "whisperer"), ("babbler", "babbler")])
+def test_few_episodes_do_not_decide(pair: tuple[str, str]) -> None:
+    assert beliefs(results(*pair, episodes=9), open_thoughts=True).verdict == "undecided"
+
+
+def _told(dice: np.random.Generator, episodes: int, contrary: bool) -> list[dict]:
+    """Return episodes of two who know the other's rule and go by the answers, of four numbers and two questions.
+
+    If contrary, each lies in the second round if the other said yes in the first; else nobody lies.
+    """
+    found = []
+    for _ in range(episodes):
+        secrets = [int(number) for number in dice.integers(0, 4, 2)]
+        truth = [("no", "yes")[number % 2 == 0] for number in secrets], [("no", "yes")[n >= 2] for n in secrets]
+        lies = [contrary and truth[0][1 - player] == "yes" for player in (0, 1)]
+        second = [{"yes": "no", "no": "yes"}[one] if lie else one for one, lie in zip(truth[1], lies, strict=True)]
+        keep = [int(dice.integers(0, 2)) for _ in secrets]  # what each makes of one of the two answers
+        sets = [
+            [
+                n
+                for n in range(4)
+                if (n % 2 == secrets[1 - player] % 2 if keep[player] else n // 2 == secrets[1 - player] // 2)
+            ]
+            for player in (0, 1)
+        ]
+        believed = [[1 / 2 if number in some else 0.0 for number in range(4)] for some in sets]
+        worth = [1 - sum((p - (n == secrets[1 - i])) ** 2 for n, p in enumerate(believed[i])) / 2 for i in (0, 1)]
+        answers = [truth[0], second]
+        asked = [["even", 0], ["least", 2]]
+        found.append({"secrets": secrets, "asked": asked, "answers": answers, "beliefs": believed, "worth": worth})
+    return found
+
+
+@pytest.mark.parametrize("contrary", [False, True])
+def test_the_test_is_false_as_rarely_as_it_says(contrary: bool) -> None:
+    dice = np.random.default_rng(3)
+    found = [beliefs(_told(dice, 40, contrary), open_thoughts=True, permutations=99, seed=n) for n in range(60)]
+    p_values = [one.p_value for each in found for one in each.readings]
+    assert sum(p <= 0.05 for p in p_values) <= 13  # of 120, 6 are expected at most; 14 or more have a chance of 0.2 %
+    assert not any(each.verdict == "stalemate" for each in found)
 
 
 def test_babbling_is_an_equilibrium_against_whoever_cannot_read_it() -> None:
     for other in ("candid", "fibber", "decoder"):
-        assert fmean(one["worth"][0] - one["worth"][1] for one in results("babbler", other)) >= -0.01
+        played = results("babbler", other, questions=3)
+        assert fmean(one["worth"][0] - one["worth"][1] for one in played) >= -0.01
 
 
 def test_lies_are_counted() -> None:
-    assert {tuple(one["lies"]) for one in results("candid", "fibber", 20)} == {(0, 3)}
+    assert {tuple(one["lies"]) for one in results("candid", "fibber", 20, questions=3)} == {(0, 3)}
 
 
 @pytest.mark.parametrize(
@@ -134,4 +192,4 @@ def test_bad_options_and_games_are_sentences() -> None:
     with pytest.raises(PalaestraError, match="plays liars only"):
         play(make("kuhn_poker"), [make_seat("candid"), make_seat("random")])
     with pytest.raises(ValueError, match="at least 2"):
-        beliefs([])
+        beliefs([], open_thoughts=True)

@@ -264,10 +264,15 @@ def test_an_option_of_a_game_inside_may_be_written_as_json(tmp_path):
 
 
 def test_several_games_end_with_what_they_say_of_themselves_and_liars_with_whether_both_are_read():
-    shown = call("play", "liars", "--seats", "decoder,decoder", "--games", "40", "-o", "questions=3").stdout
+    command = ("play", "liars", "--games", "40", "-o", "questions=1", "-o", "numbers=4", "--seats")
+    shown = call(*command, "candid,candid").stdout
     assert re.search(r"on truth +1 +0\.\d+ +\[0\.\d+, 0\.\d+\] +40", shown)
-    assert "both read each other, and neither gains: a stalemate." in shown
-    silent = call("play", "liars", "--seats", "babbler,babbler", "--games", "10").stdout
-    assert "; no stalemate." in silent
+    assert "; no stalemate." in shown
+    both = call(*command, "whisperer,whisperer").stdout
+    assert "both read the other's thoughts, and neither gains: a stalemate." in both
+    deaf = call(*command, "whisperer,whisperer", "--visibility", "private").stdout
+    assert "; no stalemate, for thoughts cannot be read." in deaf
+    few = call("play", "liars", "--seats", "whisperer,whisperer", "--games", "5").stdout
+    assert "and no two games in which the same was said; whether it is a stalemate these games do not say" in few
     bargains = call("play", "ultimatum", "--seats", "random,random", "--games", "5").stdout
     assert "Beliefs" not in bargains

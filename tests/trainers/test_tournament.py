@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaestra.agents.seats import make_seat, register_seat
-from palaestra.envs import Reply, make, play, read_replay
+from palaestra.envs import Match, MatchRules, Reply, make, read_replay
 from palaestra.envs.errors import OptionError, UnknownName
+from palaestra.envs.match import run
 from palaestra.trainers.config_file import ConfigError, parse
 from palaestra.trainers.tournament.config import TournamentConfig, load_tournament
 from palaestra.trainers.tournament.measures import measures
@@ -534,20 +535,47 @@ def test_numbers_by_seat_belong_to_who_sat_there() -> None:
     }
 
 
-def test_of_liars_who_read_each_other_a_tournament_says_so() -> None:
+def test_of_liars_who_read_each_others_thoughts_a_tournament_says_so() -> None:
+    public = MatchRules("public")
+
     def met(number: int, first: str, second: str) -> GameRecord:
-        result = play(make("liars", seed=number, questions=3), [make_seat(first), make_seat(second)]).result
+        seats = [make_seat(first), make_seat(second)]
+        result = run(Match(make("liars", seed=number, questions=1), seats, public).play()).result
         one = game(number, (first, 0.0), (second, 0.0), group=f"{number // 2}")
         return replace(one, game="liars", players=2, details=result)
 
-    pairs = [("decoder", "fibber"), ("babbler", "candid")]
+    pairs = [("whisperer", "candid"), ("babbler", "candid")]
     games = [met(number, *(names if number % 2 else names[::-1])) for names in pairs for number in range(80)]
-    found = {one.name: one.value for one in measures(games) if one.entrant == ""}
+    found = {one.name: one.value for one in measures(games, public) if one.entrant == ""}
     assert found["stalemate of babbler and candid"].mean == 0.0
     assert found["stalemate of babbler and candid"].n == 80
-    alike = [met(number, "decoder", "decoder") for number in range(80)]
-    assert measures(alike)[0].name == "stalemate of decoder and decoder"
-    assert measures(alike)[0].value.mean == 1.0
+    assert found["stalemate of candid and whisperer"].mean == 0.0
+    alike = [met(number, "whisperer", "whisperer") for number in range(80)]
+    assert measures(alike, public)[0].name == "stalemate of whisperer and whisperer"
+    assert measures(alike, public)[0].value.mean == 1.0
+    assert measures(alike)[0].value.mean == 0.0  # of thoughts that nobody reads
+    assert math.isnan(measures(alike[:6], public)[0].value.mean)
+    old = [replace(one, details={"secrets": [1, 2]}) for one in alike]
+    assert not any("stalemate" in one.name for one in measures(old, public))
+
+
+def test_liars_who_are_only_believed_are_no_stalemate_whoever_sits_first() -> None:
+    """Both answer truly as the first and lie as the second, and know it of each other: that is no code."""
+    found = []
+    for number in range(200):
+        turned = number % 2 == 1
+        secrets = [number // 2 % 4, number // 8 % 4]
+        said = ["yes" if secret < 2 else "no" for secret in secrets]
+        answers = [said[0], {"yes": "no", "no": "yes"}[said[1]]]
+        believed = [[0.5 * (n // 2 == secret // 2) for n in range(4)] for secret in secrets[::-1]]
+        details = {"secrets": secrets, "asked": [["least", 2]], "answers": [answers]}
+        details |= {"beliefs": believed, "worth": [0.75, 0.75]}
+        names = ("b", "a") if turned else ("a", "b")
+        one = game(number, (names[0], 0.0), (names[1], 0.0), group=f"{number // 2}")
+        found.append(replace(one, game="liars", players=2, details=details))
+    (told, *_) = measures(found, MatchRules("public"))
+    assert told.name == "stalemate of a and b"
+    assert told.value.mean == 0.0
 
 
 def test_a_fixed_seat_that_is_not_there_is_refused() -> None:

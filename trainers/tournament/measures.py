@@ -1,8 +1,9 @@
 """What games say about themselves, averaged: rates of agreement, efficiency, lies, the judges' consistency.
 
 Every number in a game's result is taken up (`Game.result`): a number or a truth value belongs to the table; a list with
-one entry a seat, of numbers or of named numbers, belongs to whoever sat there. Other entries are left out. Of `liars`,
-whether two entrants read each other is added, which only many games together say (`trainers.measures.beliefs`).
+one entry a seat, of numbers or of named numbers, belongs to whoever sat there. Other entries are left out. What only
+many games together say is added: of `liars`, whether two entrants read each other's thoughts
+(`trainers.measures.beliefs`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from math import nan
 from statistics import fmean
 from typing import Any
 
+from palaestra.envs import MatchRules
 from palaestra.envs.games.liars import Liars
 from palaestra.trainers.measures.beliefs import beliefs
 from palaestra.trainers.summary import Estimate, mean_interval
 from palaestra.trainers.tournament.store import GameRecord
+
+_OF_LIARS = {"secrets", "asked", "answers", "beliefs", "worth"}
+"""What a result must have: histories may hold games that were played before they said what was answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,13 @@ class Measure:
     value: Estimate
 
 
-def measures(games: Iterable[GameRecord]) -> tuple[Measure, ...]:
-    """Return the measures of the games of one table, by name, the table's own first."""
+def measures(games: Iterable[GameRecord], rules: MatchRules = MatchRules()) -> tuple[Measure, ...]:
+    """Return the measures of the games of one table, by name, the table's own first.
+
+    Args:
+        games: Played under the same rules.
+        rules: These; by default nobody reads thoughts.
+    """
     games = list(games)
     found: dict[tuple[str, str], dict[int, list[float]]] = {}
     for game in games:
@@ -43,7 +53,7 @@ def measures(games: Iterable[GameRecord]) -> tuple[Measure, ...]:
                 entrant = "" if seat is None else holders[seat]
                 found.setdefault((name, entrant), {}).setdefault(game.round, []).append(value)
     return (
-        *_stalemates(games),
+        *_stalemates(games, rules),
         *(
             Measure(name, entrant, mean_interval([fmean(values) for values in rounds.values()]))
             for (name, entrant), rounds in sorted(found.items(), key=lambda item: (item[0][1] != "", item[0]))
@@ -70,18 +80,25 @@ def _by_seat(name: str, values: Sequence[Any]) -> Iterator[tuple[str, int, float
                 yield f"{name} {part}".strip(), seat, float(number)
 
 
-def _stalemates(games: Sequence[GameRecord]) -> Iterator[Measure]:
-    """Return, for every pair that met at `liars`, whether it is a stalemate, 1 or 0, and over how many games."""
-    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def _stalemates(games: Sequence[GameRecord], rules: MatchRules) -> Iterator[Measure]:
+    """Return, for every pair that met at `liars`, whether it is a stalemate (1, 0, or NaN where the games do not say),
+    and over how many games."""
+    pairs: dict[tuple[str, str], list[tuple[dict[str, Any], bool]]] = {}
     for game in games:
         names = [seat.entrant for seat in sorted(game.seats, key=lambda seat: seat.seat)]
-        if game.game == Liars.id and game.details and len(names) == 2:
+        if game.game == Liars.id and game.details.keys() >= _OF_LIARS and len(names) == 2:
             one, other = sorted(names)
             turned = names != [one, other]
-            both = {key: game.details[key] for key in ("secrets", "beliefs", "worth")}
-            result = {key: value[::-1] for key, value in both.items()} if turned else both
-            pairs.setdefault((one, other), []).append(result)
-    for (one, other), results in sorted(pairs.items()):
-        if len(results) > 1:
-            value = float(beliefs(results).stalemate)
+            pairs.setdefault((one, other), []).append((_turned(game.details) if turned else game.details, turned))
+    for (one, other), met in sorted(pairs.items()):
+        if len(met) > 1:
+            results, seats = zip(*met, strict=True)
+            found = beliefs(results, open_thoughts=rules.all_read(2), known=seats)
+            value = {"stalemate": 1.0, "none": 0.0, "undecided": nan}[found.verdict]
             yield Measure(f"stalemate of {one} and {other}", "", Estimate(value, nan, nan, len(results)))
+
+
+def _turned(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a game of `liars` with its players exchanged."""
+    seats = {key: result[key][::-1] for key in ("secrets", "beliefs", "worth")}
+    return {**seats, "asked": result["asked"], "answers": [said[::-1] for said in result["answers"]]}

@@ -17,7 +17,7 @@ from palaestra.agents.models.disk import replace_text
 from palaestra.trainers.derailment import Derailment, listed, merged
 from palaestra.trainers.experiments.framework import hardware
 from palaestra.trainers.summary import Estimate, clustered_rate, mean_interval
-from palaestra.trainers.tournament.config import TournamentConfig
+from palaestra.trainers.tournament.config import TableSection, TournamentConfig
 from palaestra.trainers.tournament.measures import Measure, measures
 from palaestra.trainers.tournament.ratings import RESAMPLES, bootstrapped, comparisons, decided, openskill
 from palaestra.trainers.tournament.store import GameRecord, SeatRecord
@@ -102,9 +102,9 @@ def standings(config: TournamentConfig, games: Iterable[GameRecord], *, resample
     weights = {label: table.weight for label, table in zip(labels, config.tables, strict=True)}
     everybody = list(config.entrants)
     found = [_standing(config, JOINT, everybody, games, weights, resamples)] if len(labels) > 1 else []
-    for number, label in enumerate(labels):
+    for number, (label, table) in enumerate(zip(labels, config.tables, strict=True)):
         own = [game for game in games if game.label == label]
-        found.append(_standing(config, label, config.at_table(number), own, None, resamples))
+        found.append(_standing(config, label, config.at_table(number), own, None, resamples, table))
     return found
 
 
@@ -115,6 +115,7 @@ def _standing(
     games: Sequence[GameRecord],
     weights: dict[str, float] | None,
     resamples: int,
+    table: TableSection | None = None,
 ) -> Standing:
     pairs = comparisons(games, weights)
     ratings = bootstrapped(entrants, pairs, seed=config.seed, resamples=resamples)
@@ -135,7 +136,7 @@ def _standing(
     bias = _bias(games) if weights is None else ()
     order = [line.entrant for line in lines]
     talk = listed(merged(game.talk for game in games))
-    told = measures(games) if weights is None else ()
+    told = () if table is None else measures(games, table.rules.of(table.game))
     return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors, talk, told)
 
 
@@ -242,7 +243,7 @@ def save_standings(path: str | Path, config: TournamentConfig, found: Sequence[S
                 "seat_points": [round(seat.score.mean, 4) for seat in standing.bias],
                 "errors": list(standing.errors),
                 "measures": [
-                    [one.name, one.entrant, round(one.value.mean, 4), one.value.n] for one in standing.measures
+                    [one.name, one.entrant, _rounded(one.value.mean, 4), one.value.n] for one in standing.measures
                 ],
                 "derailment": [
                     {
