@@ -187,3 +187,16 @@ def test_the_atlas_of_a_model_written_by_hand():
     assert f"same kind {same} are nowhere" in ATLAS
     assert f"has not seen {other}, of a mechanism that it has not seen {unknown}" in ATLAS
     assert f"make {one['null_shuffled']['groups']} group, and random weights {null['leaves']} leaf" in ATLAS
+
+
+def test_what_an_atlas_costs():
+    found = stored("atlas-cost")
+    for command in found["commands"]:
+        assert command in ATLAS
+    for model, one in found["models"].items():
+        counts = one["counts"]
+        row = f"| `{model}` | {counts['read']:,} | {counts['open']:,} | 400 | {one['cost']['seconds']:.0f} | "
+        assert f"{row}{one['cpu_seconds']} |" in ATLAS
+        assert one["leaves"] == 1
+    assert "have a stability of 0.56" in found["models"]["tiny:kuhn"]["why"]
+    assert "none are tighter than the nulls" in found["models"]["smollm2"]["why"]
