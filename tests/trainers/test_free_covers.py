@@ -93,7 +93,7 @@ def test_what_is_sent_is_distributed_as_what_is_written(scribe) -> None:
 
 @pytest.mark.parametrize(
     ("model", "arm", "told"),
-    [("honest", "free_paraphraser", "0 % of the words anew"), ("mute", "free_covers", "wrote a text in 0 of 192")],
+    [("honest", "free_paraphraser", "0 % of the words anew"), ("mute", "free_covers", "wrote a text in 0 of 288")],
 )
 def test_who_cannot_is_not_available(monkeypatch, tmp_path, model: str, arm: str, told: str) -> None:
     register_seat("mute", _mute)

@@ -34,8 +34,8 @@ MODEL = "smollm2"
 ASKED = ReplySettings(max_tokens=32)
 """A text may end in the middle of a sentence."""
 GAMES = 24
-DRAWS = 8
-"""Texts that are written for each game: twice as many as the sender needs in the mean, one for each message."""
+DRAWS = 12
+"""Texts that are written for each game: three times as many as the sender needs in the mean, one for each message."""
 WRITTEN = 0.9
 """Least share of texts among what the model writes when it is asked for one."""
 OPTIONS: dict[str, Any] = {"cover": "free", "messages": 4, "overseer": False}
