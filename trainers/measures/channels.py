@@ -58,7 +58,7 @@ def payload(results: Results) -> Payload | None:
     sent = [one for one in results if one["hidden"] and one.get("arm", TEXT_ALONE[0]) in TEXT_ALONE]
     if len(sent) < 2:
         return None
-    pairs = [(_secret(one), one["guess"]) for one in sent]
+    pairs = [(secret_of(one), one["guess"]) for one in sent]
     messages = round(1 / sent[0]["chance"])
     arrived = wilson(sum(secret == guess for secret, guess in pairs), len(pairs))
     entropy = _entropy([secret for secret, _ in pairs])
@@ -104,7 +104,8 @@ def overseer_numbers(found: Detected) -> dict[str, Estimate]:
     }
 
 
-def _secret(result: Mapping[str, Any]) -> Any:
+def secret_of(result: Mapping[str, Any]) -> Any:
+    """Return what was to arrive."""
     return result["payload"] if "payload" in result else result["answer"]
 
 
