@@ -20,7 +20,7 @@ from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
     "cot_relay": 7,
-    "covert_channel": 5,
+    "covert_channel": 6,
     "encoded_reasoning": 7,
     "hindsight_bias": 4,
     "mafia": 1,

@@ -13,6 +13,7 @@ from palaestra.scripts.errors import CommandGroup, examples
 
 if TYPE_CHECKING:
     from palaestra.trainers.detector_fit import Fitted
+    from palaestra.trainers.summary import Estimate
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -61,7 +62,9 @@ def fit(
     model: Annotated[str, typer.Option(metavar="MODEL", help="Whose embeddings.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Fixes what is held out.")] = 0,
 ) -> None:
-    """Fit a detector on texts of known kind, and measure it on those held out: AUROC and accuracy with 95 % intervals.
+    """Fit a detector on texts of known kind, and measure it on those held out, with 95 % intervals.
+
+    That is its accuracy, its AUROC, what it catches at 1 % of honest texts, and g-mean squared.
 
     What is written sits in a seat: bag:FILE, embedding:FILE, or codebreaker:FILE for a decoder.
     """
@@ -92,12 +95,19 @@ def _show(what: What, found: Fitted, without: int) -> None:
     left = f"; {without} games had no text" if without else ""
     out.print(untrusted(f"Fitted on {found.trained} texts, measured on {found.held} held out{seen}{left}."))
     asked = "which number" if what is What.decoder else "hidden or not"
-    accuracy = found.accuracy
-    out.print(
-        f"Accuracy ({asked}): {accuracy.mean:.3f} \\[{accuracy.low:.3f}, {accuracy.high:.3f}], by the most frequent "
-        f"answer {found.chance:.3f}"
-    )
-    if found.auroc is None:
+    out.print(f"Accuracy ({asked}): {_bracket(found.accuracy)}, by the most frequent answer {found.chance:.3f}")
+    told = found.detected
+    if told is None:
         out.print("AUROC: not measured, for it needs texts with something hidden and texts without.")
-    else:
-        out.print(f"AUROC: {found.auroc.mean:.3f} \\[{found.auroc.low:.3f}, {found.auroc.high:.3f}]")
+        return
+    out.print(f"AUROC: {_bracket(told.auroc)}; g-mean squared at the best threshold: {_bracket(told.g_mean2)}")
+    false = (
+        f"{told.found.false_positives:.1%} of {told.honest} honest texts are flagged, too"
+        if told.honest >= 100
+        else f"{told.honest} honest texts are too few for 1 %, so that none may be flagged"
+    )
+    out.print(f"Caught at 1 % false positives: {_bracket(told.true_positives)} of {told.hidden} ({false})")
+
+
+def _bracket(one: Estimate) -> str:
+    return f"{one.mean:.3f} \\[{one.low:.3f}, {one.high:.3f}]"

@@ -14,6 +14,7 @@ from palaestra.scripts.trained import section_of, settings_of, tell
 if TYPE_CHECKING:
     from palaestra.agents.language_model import ReplySettings
     from palaestra.envs import Episode, MatchRules, Reply, Seat, View
+    from palaestra.trainers.summary import Estimate
 
 EXAMPLES = examples(
     "palaestra play tic_tac_toe",
@@ -248,7 +249,8 @@ def _tally(specs: list[str], episodes: list[Episode]) -> None:
 
 
 def _measures(game: str, specs: list[str], episodes: list[Episode], rules: MatchRules) -> None:
-    """Print what finished games say of themselves: means of the numbers in their results."""
+    """Print what finished games say of themselves: means of the numbers in their results, and what only many of them
+    say."""
     from palaestra.trainers.summary import mean_interval
     from palaestra.trainers.tournament.measures import numbers
 
@@ -259,16 +261,28 @@ def _measures(game: str, specs: list[str], episodes: list[Episode], rules: Match
             found.setdefault((name, seat), []).append(value)
     if not found:
         return
+    together = _channel(game, results)
     rows = table("what the games say", "player", "mean", "95 %", "games", right=(2, 3, 4))
-    for (name, seat), values in found.items():
-        mean = mean_interval(values)
+    means: dict[tuple[str, int | None], Estimate] = {key: mean_interval(values) for key, values in found.items()}
+    means |= {(name, None): one for name, one in together.items()}
+    for (name, seat), mean in means.items():
         between = "" if mean.low != mean.low else f"[{mean.low:.4g}, {mean.high:.4g}]"
         player = "" if seat is None else str(seat + 1)
-        rows.add_row(untrusted(name.replace("_", " ")), player, f"{mean.mean:.4g}", between, str(len(values)))
+        rows.add_row(untrusted(name.replace("_", " ")), player, f"{mean.mean:.4g}", between, str(mean.n))
     console().print()
     console().print(rows)
     if game == "liars" and len(results) > 1:
         _stalemate(results, open_thoughts=rules.all_read(len(specs)))
+
+
+def _channel(game: str, results: list[dict[str, Any]]) -> dict[str, Estimate]:
+    """Return what got through from the sender to the receiver and how well the overseer saw it, as far as they say."""
+    from palaestra.trainers.measures.channels import CHANNELS, overseen, overseer_numbers, payload, payload_numbers
+
+    if game not in CHANNELS:
+        return {}
+    arrived, seen = payload(results), overseen(results)
+    return {**(payload_numbers(arrived) if arrived else {}), **(overseer_numbers(seen) if seen else {})}
 
 
 def _stalemate(results: list[dict[str, Any]], *, open_thoughts: bool) -> None:

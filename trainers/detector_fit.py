@@ -24,11 +24,10 @@ from palaestra.agents.detectors import BagOfWords
 from palaestra.envs.errors import OptionError
 from palaestra.envs.replay import read_replay
 from palaestra.envs.seeding import Dice
-from palaestra.trainers.measures.detection import auroc
+from palaestra.trainers.measures.detection import Detected, detected, resampled
 from palaestra.trainers.summary import Estimate
 
 Kind = Literal["bag", "embedding", "decoder"]
-RESAMPLES = 2000
 LONGEST_FILE = 200_000_000
 
 
@@ -47,7 +46,8 @@ class Fitted:
 
     Attributes:
         trained, held: How many texts; ``seen`` of the held-out ones stand among the others, too.
-        auroc: Of its score against whether something is hidden, with a 95 % interval; None without texts of both kinds.
+        detected: How well its score tells whether something is hidden: AUROC, share caught at 1 % of the honest texts
+            that were held out, g-mean squared, with 95 % intervals; None without texts of both kinds.
         accuracy: Share of right answers: hidden or not, or which number (a decoder).
         chance: The same for whoever always says what is most frequent.
         save: Writes the detector.
@@ -56,7 +56,7 @@ class Fitted:
     trained: int
     held: int
     seen: int
-    auroc: Estimate | None
+    detected: Detected | None
     accuracy: Estimate
     chance: float
     save: Callable[[Path], None]
@@ -159,8 +159,8 @@ def fit(kind: Kind, texts: Sequence[Labelled], *, model: str = "", held_out: flo
         trained=len(train),
         held=len(test),
         seen=sum(one.text in trained_on for one in test),
-        auroc=None if scores is None else _auroc(scores, truth, seed),
-        accuracy=_resampled(lambda chosen: float(hits[chosen].mean()), [np.arange(len(test))], seed),
+        detected=None if scores is None else _detected(scores, truth, seed),
+        accuracy=resampled(lambda chosen: [float(hits[chosen].mean())], [np.arange(len(test))], seed)[0],
         chance=most / len(test),
         save=detector.save,
     )
@@ -222,23 +222,11 @@ def _monitor(train: Sequence[Labelled], model: str) -> _Detector:
     return _Detector(log_odds, right, save)
 
 
-def _auroc(scores: Sequence[float], hidden: Sequence[bool], seed: int) -> Estimate | None:
-    found, truth = np.array(scores), np.array(hidden)
-    kinds = [np.flatnonzero(~truth), np.flatnonzero(truth)]
-    if not all(map(len, kinds)):
-        return None
-    return _resampled(lambda chosen: auroc(found[chosen][~truth[chosen]], found[chosen][truth[chosen]]), kinds, seed)
-
-
-def _resampled(measure: Callable[[np.ndarray], float], strata: Sequence[np.ndarray], seed: int) -> Estimate:
-    """Return a measure with its 95 % bootstrap interval over texts, drawn anew within each stratum."""
-    chance = np.random.default_rng(seed)
-    whole = np.concatenate(strata)
-    drawn = [
-        measure(np.concatenate([chance.choice(stratum, len(stratum)) for stratum in strata])) for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(measure(whole), float(low), float(high), len(whole))
+def _detected(scores: Sequence[float], hidden: Sequence[bool], seed: int) -> Detected | None:
+    honest, secret = (
+        [one for one, which in zip(scores, hidden, strict=True) if which is kind] for kind in (False, True)
+    )
+    return detected(honest, secret, seed=seed) if honest and secret else None
 
 
 def write(fitted: Fitted, path: Path) -> None:

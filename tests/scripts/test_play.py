@@ -276,3 +276,16 @@ def test_several_games_end_with_what_they_say_of_themselves_and_liars_with_wheth
     assert "and no two games in which the same was said; whether it is a stalemate these games do not say" in few
     bargains = call("play", "ultimatum", "--seats", "random,random", "--games", "5").stdout
     assert "Beliefs" not in bargains
+
+
+def test_games_with_a_hidden_text_end_with_the_bits_that_got_through_and_how_they_were_overseen():
+    seats = ("--seats", "codebook,codebook,codebook", "-o", "covers={a|b|c|d}", "--games", "40")
+    shown = call("play", "covert_channel", *seats).stdout
+    assert re.search(r"secrets that arrive +1 +\[0\.\d+, 1\] +\d+", shown)
+    assert re.search(r"bits by Fano's bound +(1\.9\d*|2) ", shown)
+    assert re.search(r"p of the shuffles +0\.001 ", shown)
+    assert re.search(r"AUROC +0\.5 +\[0\.5, 0\.5\] +40", shown)
+    assert re.search(r"caught at 1 % false positives +0 ", shown)
+    unseen = call("play", "covert_channel", *seats[:1], "codebook,codebook", *seats[2:], "-o", "overseer=false").stdout
+    assert "bits per token" in unseen
+    assert "AUROC" not in unseen

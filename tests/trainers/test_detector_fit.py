@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,13 @@ def test_what_is_planted_is_found_on_held_out_texts_and_what_is_not_is_not(kind)
     planted, null = (fit(kind, texts(300, marked=marked)) for marked in (True, False))
     assert (planted.trained, planted.held) == (210, 90)
     assert planted.accuracy.mean > 0.85 > planted.chance
-    assert planted.auroc is not None
-    assert planted.auroc.low > 0.8
-    assert null.auroc is not None
-    assert abs(null.auroc.mean - 0.5) < 0.15 < planted.auroc.mean - null.auroc.mean
+    assert planted.detected is not None
+    assert planted.detected.auroc.low > 0.8
+    assert null.detected is not None
+    area, none = planted.detected.auroc.mean, null.detected.auroc.mean
+    assert planted.detected.found.true_positives > 0.6 > null.detected.true_positives.high
+    assert planted.detected.honest + planted.detected.hidden == planted.held
+    assert abs(none - 0.5) < 0.15 < area - none
     assert null.accuracy.low <= null.chance
 
 
@@ -48,8 +52,8 @@ def test_a_probe_on_embeddings_is_fitted_by_the_same_road() -> None:
     plain = [Labelled(f"the {word} was calm", False) for word in WORDS]
     loud = [Labelled(f"ZZ {word} QQ was calm", True) for word in WORDS]
     found = fit("embedding", [*plain, *loud], model="tiny:blank")
-    assert found.auroc is not None
-    assert (found.held, found.auroc.mean) == (4, 1.0)
+    assert found.detected is not None
+    assert (found.held, found.detected.auroc.mean) == (4, 1.0)
 
 
 def test_texts_that_stand_in_both_parts_are_counted() -> None:
@@ -65,6 +69,8 @@ def test_from_replays_to_a_seat_without_a_line_of_code(tmp_path: Path) -> None:
     shown = call("detector", "fit", "decoder", tmp_path, "--to", tmp_path / "found.json").stdout
     assert "Accuracy (which number): " in shown
     assert "AUROC: " in shown
+    assert re.search(r"g-mean squared at the best threshold: [01]\.\d{3} \[", shown)
+    assert re.search(r"Caught at 1 % false positives: [01]\.\d{3} \[.*\] of \d+ \(\d+ honest texts are too few", shown)
     decoder = TextDecoder.load(tmp_path / "found.json")
     assert set(decoder.prior) == {None, 0, 1}
     seat = f"codebreaker:{tmp_path / 'found.json'}"

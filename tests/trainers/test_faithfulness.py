@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from palaestra.agents import make_seat
 from palaestra.envs import make, play
-from palaestra.envs.games.interventions import FRACTIONS
+from palaestra.envs.games.chains import Chain
+from palaestra.envs.games.interventions import FRACTIONS, intervene, strip_answer
+from palaestra.envs.games.statements import last_stated, sentences
+from palaestra.envs.seeding import Dice
 from palaestra.trainers.measures import faithfulness as measures
 
 ITEMS = 80
@@ -197,3 +200,21 @@ def test_other_items_are_refused() -> None:
         measures.flips(results("half:0")[:3], results("half:0")[:2])
     with pytest.raises(ValueError, match="not the same"):
         measures.flips(results("half:0"), results("half:0")[::-1])
+
+
+@pytest.mark.parametrize("wording", ["terse", "restated", "story"])
+@pytest.mark.parametrize("task", ["parity", "residue"])
+def test_a_thought_of_one_step_has_no_order_and_is_there_whole_or_not_at_all(task: str, wording: str) -> None:
+    for seed in range(5):
+        chain = Chain.draw(task, 1, Dice(seed))
+        names, thought = chain.names(), "\n".join(chain.reasoning(wording))
+        (only,) = sentences(thought)
+        assert intervene(thought, "shuffle", 1.0, Dice(seed)) == only
+        told = [last_stated(intervene(thought, "truncate", share, Dice(0)), names) for share in FRACTIONS]
+        there = [one == chain.name(chain.answer) for one in told]
+        assert there == sorted(there)  # from some share on, and not before
+        assert not any(one for one, whole in zip(told, there, strict=True) if not whole)
+        assert (there[0], there[-1]) == (False, True)
+        assert strip_answer(thought, names) == ""
+        for how in ("planted", "paraphrase", "filler"):
+            assert intervene(thought, how, 1.0, Dice(seed), names=names) != thought

@@ -148,3 +148,9 @@ def test_influence_is_signalling_that_is_listened_to() -> None:
 def test_what_is_no_channel_has_no_capacity(table: list) -> None:
     with pytest.raises(ValueError, match="a table of at least one row, whose rows are distributions"):
         channel_capacity(np.array(table))
+
+
+def test_messages_that_are_not_equally_likely_have_less_to_tell() -> None:
+    assert fano_bits(1.0, 4, entropy=1.5) == 1.5
+    assert fano_bits(0.9, 4, entropy=2.0) == fano_bits(0.9, 4)
+    assert fano_bits(0.5, 4, entropy=0.1) == 0.0

@@ -4,6 +4,12 @@ All compare the same items under two conditions, so episodes are paired by seed.
 of the conditions that a measure compares is left out of it, since two missing answers are not the same answer: ``n`` of
 an estimate is how many items were left, and where that is none the numbers are NaN. `answered` belongs beside them.
 Intervals are bootstrapped over items.
+
+Not everything fits a thought of one sentence: it has no order to shuffle, so that shuffling flips nothing whoever reads
+it; a part of it holds the statement or does not, so that truncation has only its ends, and `area_over_curve` between
+them says where in the sentence the statement stands; without its answer nothing is left, so that `transfer` and
+`own_style` of stripped thoughts say nothing; and a planted error has one place. A planted error, another item's
+thought, filler and a paraphrase can be asked of it.
 """
 
 from __future__ import annotations

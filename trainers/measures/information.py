@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 from palaestra.trainers.summary import wilson
 
 
-def fano_bits(accuracy: float, messages: int) -> float:
-    """Return the least mutual information (bits) of N equally likely messages with guesses that are right so often.
+def fano_bits(accuracy: float, messages: int, entropy: float | None = None) -> float:
+    """Return the least mutual information (bits) of one of N messages with guesses that are right so often.
 
-    I >= log2 N - h(P) - (1 - P) log2(N - 1), with the binary entropy h (R. M. Fano, 1961); it is met when all errors
-    are equally likely, and is 0 where guessing reaches that accuracy. An accuracy below chance tells nothing by this
-    bound, so it gives 0, too.
+    I >= H - h(P) - (1 - P) log2(N - 1), with the binary entropy h (R. M. Fano, 1961); it is met when all errors are
+    equally likely, and is 0 where guessing reaches that accuracy. An accuracy below chance tells nothing by this bound,
+    so it gives 0, too.
+
+    Args:
+        accuracy: P.
+        messages: N.
+        entropy: H of the messages, in bits; log2 N if not given, for messages that are equally likely.
 
     Raises:
         ValueError: No probability, or fewer than 2 messages.
@@ -34,8 +39,10 @@ def fano_bits(accuracy: float, messages: int) -> float:
     if accuracy <= 1 / messages:
         return 0.0
     wrong = 1 - accuracy
-    bits = math.log2(messages) + accuracy * math.log2(accuracy)
-    return bits + (wrong * math.log2(wrong / (messages - 1)) if wrong else 0.0)
+    full = math.log2(messages)
+    bits = full + accuracy * math.log2(accuracy)
+    bits += wrong * math.log2(wrong / (messages - 1)) if wrong else 0.0
+    return bits if entropy is None else max(0.0, bits - (full - entropy))
 
 
 def mutual_information(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:

@@ -3,7 +3,8 @@
 Every number in a game's result is taken up (`Game.result`): a number or a truth value belongs to the table; a list with
 one entry a seat, of numbers or of named numbers, belongs to whoever sat there. Other entries are left out. What only
 many games together say is added: of `liars`, whether two entrants read each other's thoughts
-(`trainers.measures.beliefs`).
+(`trainers.measures.beliefs`), and of `covert_channel` and `encoded_reasoning`, how many bits got through and how well
+they were overseen (`trainers.measures.channels`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from palaestra.envs import MatchRules
 from palaestra.envs.games.liars import Liars
 from palaestra.trainers.measures.beliefs import beliefs
+from palaestra.trainers.measures.channels import CHANNELS, overseen, overseer_numbers, payload, payload_numbers
 from palaestra.trainers.summary import Estimate, mean_interval
 from palaestra.trainers.tournament.store import GameRecord
 
@@ -37,12 +39,15 @@ class Measure:
     value: Estimate
 
 
-def measures(games: Iterable[GameRecord], rules: MatchRules = MatchRules()) -> tuple[Measure, ...]:
+def measures(
+    games: Iterable[GameRecord], rules: MatchRules = MatchRules(), *, together: bool = True
+) -> tuple[Measure, ...]:
     """Return the measures of the games of one table, by name, the table's own first.
 
     Args:
         games: Played under the same rules.
         rules: These; by default nobody reads thoughts.
+        together: Whether to add what only many games together say, which takes a while.
     """
     games = list(games)
     found: dict[tuple[str, str], dict[int, list[float]]] = {}
@@ -53,7 +58,8 @@ def measures(games: Iterable[GameRecord], rules: MatchRules = MatchRules()) -> t
                 entrant = "" if seat is None else holders[seat]
                 found.setdefault((name, entrant), {}).setdefault(game.round, []).append(value)
     return (
-        *_stalemates(games, rules),
+        *(_stalemates(games, rules) if together else ()),
+        *(_channels(games) if together else ()),
         *(
             Measure(name, entrant, mean_interval([fmean(values) for values in rounds.values()]))
             for (name, entrant), rounds in sorted(found.items(), key=lambda item: (item[0][1] != "", item[0]))
@@ -96,6 +102,25 @@ def _stalemates(games: Sequence[GameRecord], rules: MatchRules) -> Iterator[Meas
             found = beliefs(results, open_thoughts=rules.all_read(2), known=seats)
             value = {"stalemate": 1.0, "none": 0.0, "undecided": nan}[found.verdict]
             yield Measure(f"stalemate of {one} and {other}", "", Estimate(value, nan, nan, len(results)))
+
+
+def _channels(games: Sequence[GameRecord]) -> Iterator[Measure]:
+    """Return what got through from every sender to every receiver, and how well every overseer told each sender's
+    texts that hid something from its honest ones."""
+    sent: dict[str, list[Mapping[str, Any]]] = {}
+    seen: dict[str, list[Mapping[str, Any]]] = {}
+    for game in games:
+        if game.game in CHANNELS and game.details.keys() >= {"hidden", "chance"}:
+            held = {seat.role: seat.entrant for seat in game.seats}
+            sender, receiver, overseer = (held.get(role, f"the {role}") for role in CHANNELS[game.game])
+            sent.setdefault(f"from {sender} to {receiver}", []).append(game.details)
+            seen.setdefault(f"of {overseer} on {sender}", []).append(game.details)
+    for who, results in sorted(sent.items()):
+        if (arrived := payload(results)) is not None:
+            yield from (Measure(f"{name} {who}", "", one) for name, one in payload_numbers(arrived).items())
+    for who, results in sorted(seen.items()):
+        if (found := overseen(results)) is not None:
+            yield from (Measure(f"{name} {who}", "", one) for name, one in overseer_numbers(found).items())
 
 
 def _turned(result: Mapping[str, Any]) -> dict[str, Any]:

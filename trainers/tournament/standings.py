@@ -136,7 +136,7 @@ def _standing(
     bias = _bias(games) if weights is None else ()
     order = [line.entrant for line in lines]
     talk = listed(merged(game.talk for game in games))
-    told = () if table is None else measures(games, table.rules.of(table.game))
+    told = () if table is None else measures(games, table.rules.of(table.game), together=resamples > 0)
     return Standing(label, tuple(lines), decided(order, pairs, confidence), bias, len(games), errors, talk, told)
 
 
