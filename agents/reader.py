@@ -28,7 +28,7 @@ from palaestra.envs.errors import OptionError
 WASTE = 0.25
 """Share of the cache's columns that may be there for nothing."""
 
-BY_COLUMN = ("mpt",)
+BY_COLUMN = ("mpt", "bart", "mbart", "roberta", "xlm-roberta", "camembert", "xlnet")
 """Models whose positions are columns of the batch, in which a row's gaps would count."""
 ATTENTION = {"full_attention", "sliding_attention"}
 """Kinds of layers that documents can be read with."""
@@ -327,6 +327,8 @@ def _window(config: Any) -> int:
     """
     if config.model_type in BY_COLUMN:
         raise OptionError(f"a {config.model_type} model cannot read here: it counts positions by columns of a batch.")
+    if "local" in (getattr(config, "attention_layers", None) or ()):
+        raise OptionError(f"a {config.model_type} model cannot read here: local attention counts columns of a batch.")
     kinds = getattr(config, "layer_types", None)
     if not hasattr(config, "num_attention_heads") or {*(kinds or ())} - ATTENTION:
         raise OptionError(f"a {config.model_type} model cannot read here: all of its layers must be attention.")

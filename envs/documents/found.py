@@ -29,7 +29,8 @@ from palaestra.envs.seeding import Dice
 LARGEST = 200_000_000
 TABLES = {".csv": ",", ".tsv": "\t"}
 RESULTS = ("1-0", "0-1", "1/2-1/2", "*")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of a character, which no tokenizer can write."""
 _PLY = re.compile(r"(?:\d+\.\s*)?\S+\s*")
 
 
@@ -205,20 +206,19 @@ class MovesOptions:
 
 def moves(options: MovesOptions, dice: Dice) -> Document:
     """Return the beginning of a game, a piece for each move, as many whole ones as there is room for; moves are hard,
-    and a result is none. A number or a result may stand where a move may: all are open alike."""
+    and a result is none. A number or a result may stand where a move may: all are open alike. A number and its move are
+    parted by a space, whether or not the file has one: else where thinking is allowed would say which comes next."""
     where: Where = options.where
     pieces: list[Piece] = []
     room = options.length
     for ply in _PLY.findall(dice.choice(read_corpus(options.file, "moves"))):
-        room -= len(ply)
+        number, dot, move = ply.rpartition(".")
+        numbered = bool(dot and move.strip())
+        before, move = (f"{number}. ", move.lstrip()) if numbered else ("", ply)
+        room -= len(before) + len(move)
         if room < 0 and pieces:
             break
-        number, dot, move = ply.rpartition(".")
-        if dot and move.strip():
-            gap = move[: len(move) - len(move.lstrip())]
-            pieces.append(Piece(number + dot + gap, open=where))
-            move = move.lstrip()
-        else:
-            move = ply
+        if before:
+            pieces.append(Piece(before, open=where))
         pieces.append(Piece(move, open=where, hard=move not in RESULTS))
     return Document(tuple(pieces), f"moves({options.length})")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, MambaConfig, MistralConfig
+from transformers import AutoModelForCausalLM, BartConfig, GPTNeoConfig, MambaConfig, MistralConfig
 
 import palaestra.agents  # noqa: F401  makes models' tokenizers known
 from palaestra.agents.models.sources import ModelSource
@@ -220,4 +220,21 @@ def test_models_with_layers_that_do_not_attend_are_refused():
     model = AutoModelForCausalLM.from_config(MambaConfig(vocab_size=260, hidden_size=16, num_hidden_layers=1)).eval()
     thinking = extend(model, KINDS, MOST)
     with pytest.raises(OptionError, match="a mamba model cannot read here"):
+        read(model, thinking, [game_of(0, **TASKS[1]).encoded], [0], start=[256])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPTNeoConfig(
+            vocab_size=260, hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
+        ),
+        BartConfig(vocab_size=260, d_model=16, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_models_that_count_columns_of_a_batch_are_refused(config):
+    model = AutoModelForCausalLM.from_config(config).eval()
+    thinking = extend(model, KINDS, MOST)
+    with pytest.raises(OptionError, match=f"a {config.model_type} model cannot read here"):
         read(model, thinking, [game_of(0, **TASKS[1]).encoded], [0], start=[256])

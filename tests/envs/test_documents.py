@@ -281,6 +281,19 @@ def test_where_one_may_think_does_not_tell_what_comes(task, where):
             assert seen.setdefault(prefix, bool(encoded.open[place])) == bool(encoded.open[place]), document.text
 
 
+def test_in_a_users_moves_neither_does_it_where_only_some_have_a_space_behind_their_number(tmp_path):
+    path = tmp_path / "mixed.txt"
+    path.write_text("1.e4 e5 2.Nf3\n1. e4 e5 2. Nf3 Nc6 1-0\n")
+    texts = {drawn("moves", seed, file=str(path)).text for seed in range(20)}
+    assert {text.split("2.")[0] for text in texts} == {"1. e4 e5 "}
+    seen: dict[bytes, bool] = {}
+    for seed in range(20):
+        encoded = encode(drawn("moves", seed, file=str(path)), vocabulary("bytes"))
+        for place in range(len(encoded)):
+            prefix = encoded.ids[:place].tobytes()
+            assert seen.setdefault(prefix, bool(encoded.open[place])) == bool(encoded.open[place])
+
+
 PGN = """[Event "one"]
 [Result "1-0"]
 
@@ -355,7 +368,8 @@ def test_a_data_set_with_a_text_a_line_is_read_and_what_is_none_is_refused(tmp_p
     path = tmp_path / "own.jsonl"
     path.write_text('{"text": "One day."}\n\n{"text": "Another\\nday.", "id": 3}\n', encoding="utf-8-sig")
     assert read_corpus(str(path), "text") == ("One day.", "Another day.")
-    for number, line in enumerate(('{"words": "x"}', "[1]", "One day.", '{"text": "\\u0001"}')):
+    bad = ('{"words": "x"}', "[1]", "One day.", '{"text": "\\u0001"}', '{"text": "half \\ud800"}')
+    for number, line in enumerate(bad):
         path = tmp_path / f"{number}.jsonl"
         path.write_text(line)
         with pytest.raises(CorpusError, match="line 1"):

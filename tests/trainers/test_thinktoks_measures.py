@@ -1,5 +1,6 @@
 """What thoughts do, on readers whose use of them is known because it was built by hand."""
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -75,6 +76,15 @@ def test_a_reader_that_needs_its_thoughts_loses_the_gain_under_every_change(read
     assert found.held.p == pytest.approx(1 / 200)
 
 
+def test_where_thinking_is_allowed_everywhere_the_loss_is_still_of_what_takes_steps(reader):
+    lesson = Lesson("chain", {"group": "s3", "length": 3, "where": "every"})
+    everywhere = dataclasses.replace(PLAN, lessons=(lesson,)).drawn(0)
+    assert any((document.open & document.scored & ~document.hard).any() for document in everywhere)
+    found = account(Built(reader, everywhere), everywhere)
+    assert found.loss == pytest.approx(-KNOWN)
+    assert found.without["none"] == pytest.approx(-LOST)
+
+
 def test_a_reader_that_only_waits_holds_nothing(reader, documents):
     waits = Built(reader, documents, thinks=lambda document: [[0] * int(open_) for open_ in document.open])
     found = account(waits, documents)
@@ -112,6 +122,12 @@ def test_deciles_are_of_equal_size_and_in_order():
     counts = (values // 2).astype(np.int64)
     assert by_decile(values, counts) == list(range(10))
     assert by_decile(values[:3], counts[:3]) == [8, 9, 9]
+
+
+def test_places_of_equal_entropy_have_no_order():
+    counts = np.array([0] * 10 + [8] * 10)
+    assert by_decile(np.ones(20), counts) == [4.0] * 10
+    assert by_decile(np.ones(20), counts[::-1]) == [4.0] * 10
 
 
 def test_the_shipped_page_shows_running_products_before_the_answer_and_nothing_before_the_sign():

@@ -64,7 +64,8 @@ class Account:
     """What thoughts were worth on some documents.
 
     Attributes:
-        loss: Mean loss of scored tokens before which thinking is allowed, with the thoughts as they are.
+        loss: Mean loss of hard tokens, with the thoughts as they are: those that count, take steps, and before which
+            thinking is allowed; where no token takes any, as in text, of all that count before which it is.
         odds: Mean probability of a first thought, where thinking is allowed; a likeliest decision is not to think long
             before that is small.
         without: The same under each of `CHANGES`.
@@ -72,9 +73,10 @@ class Account:
             that one of `CHANGES` which does best, less that with them, over their number; nan where there were none. A
             model that never learned to do without thoughts fails without them, which is no merit of theirs.
         by_entropy: Mean thoughts a place, by decile of the entropy of what is predicted there without thoughts; fewer
-            parts where there are fewer than ten places.
+            parts where there are fewer than ten places; places of equal entropy count alike.
         held: Bits of the last thought before a token about the state that the token needs, with a permutation null;
-            None where no token needs one.
+            None where no token needs one. Less its null, what is known fully is a little too low: a null of n readings
+            is subtracted from what cannot be above the state's entropy.
     """
 
     loss: float
@@ -108,6 +110,8 @@ def account(learner: Readings, documents: Sequence[Encoded], seed: int = 0) -> A
     counts = np.array([len(own) for places in thoughts for own in places])
     last = np.array([own[-1] if own else -1 for places in thoughts for own in places])
     where = scored & open_
+    if (takes_steps := where & np.concatenate([document.hard for document in documents])).any():
+        where = takes_steps
     total = int(counts.sum())
     gained = min(float((values - as_read)[scored].sum()) for values in losses.values())
     needs = (state >= 0) & open_ & (counts > 0)
@@ -135,8 +139,10 @@ def odds_of(reader: Reader, reading: Reading, document: Encoded) -> NDArray[np.f
 
 def by_decile(values: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:
     """Return the mean count in each tenth of the places, in the order of their values."""
+    _, alike = np.unique(values, return_inverse=True)
+    fair = (np.bincount(alike, counts) / np.bincount(alike))[alike]  # whose value is equal has no order
     parts = np.array_split(np.argsort(values, kind="stable"), min(10, len(values)))
-    return [float(counts[part].mean()) for part in parts if len(part)]
+    return [float(fair[part].mean()) for part in parts if len(part)]
 
 
 def losses_of(learner: Readings, readings: Sequence[Reading]) -> NDArray[np.float64]:
