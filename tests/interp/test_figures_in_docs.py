@@ -200,3 +200,22 @@ def test_what_an_atlas_costs():
         assert one["leaves"] == 1
     assert "have a stability of 0.56" in found["models"]["tiny:kuhn"]["why"]
     assert "none are tighter than the nulls" in found["models"]["smollm2"]["why"]
+
+
+def test_what_many_adapters_have_in_common():
+    found = stored("diff-many")
+    for command in found["commands"]:
+        assert command in DIFF
+    told = found["prediction"]
+    assert f"is told of {told['right']} of {told['of']} by the mean profile" in DIFF
+    assert f"with labels shuffled of {100 * told['chance']:.0f} % (p {told['p']:.3f})" in DIFF
+    ranked = {
+        name: sorted(one["effects"].items(), key=lambda pair: -pair[1]) for name, one in found["adapters"].items()
+    }
+    games = [order for name, order in ranked.items() if found["adapters"][name]["kind"] == "negotiation"]
+    taught = [order for name, order in ranked.items() if found["adapters"][name]["kind"] == "taught backdoor"]
+    assert len(games) == len(taught) == 5
+    for (first, most), (_, second), *_ in games:
+        assert first == "L2.down"
+        assert most > 20 * second
+    assert all(order[0][0].startswith("L0.") for order in taught)
