@@ -14,6 +14,7 @@ import doctest
 import importlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -272,12 +273,13 @@ def _experiments_said() -> Iterator[str]:
         f"{_means('surprise', 'programs_shuffled')['brier']:.3f}; `tiny:machine` with shuffled credit "
         f"{_means('surprise', 'machine_shuffled')['brier']:.3f} |"
     )
-    verified = _means("hindsight", "verified")
-    ways = ("verified", "outcome", "tokens", "tokens_by_place")
+    verified, tokens = _means("hindsight", "verified"), _means("hindsight", "tokens")
+    ways = ("verified", "outcome", "shuffled", "tokens_by_place")
     takes = [f"{_means('hindsight', arm)['tokens_to_target'] / 1000:.0f} thousand" for arm in ways]
     yield f"| {verified['uplift']:+.2f} a reviewed turn; but to an exploitability of 0.12 it takes {takes[0]} sampled"
-    yield f"alone {takes[1]} (three seeds); by the reference's likelihoods {takes[2]}, and the null that only"
-    yield f"that only keeps their places {takes[3]}: what helps"
+    yield f"alone {takes[1]}; verified replies learned at each other's turns {takes[2]}; all replies"
+    assert not {"tokens_to_target"} & {*_means("hindsight", "unverified"), *tokens}
+    yield f"do not either ({tokens['averaged']:.2f} at the end), and dealt out over places they take {takes[3]}: what"
     told, alone, bread, free = (_means("principles", arm) for arm in ("principles", "none", "elsewhere", "free"))
     assert told["read"] == alone["read"] == bread["read"] == 1
     yield f"claims a mistake in {100 * (1 - told['no_mistake']):.0f} % of them, without any in "
@@ -286,20 +288,32 @@ def _experiments_said() -> Iterator[str]:
     yield f"answering freely {100 * free['read']:.0f} % can be read; no arm's proposals do better"
     uplifts = json.loads((ROOT / "results" / "principles.json").read_text())["arms"].values()
     assert not any((arm["measures"]["uplift"]["low"] or 0) > 0 for arm in uplifts)
-    live, frozen = (_means("critic_freezing", arm) for arm in ("live", "frozen"))
+    live, frozen, none = (_means("critic_freezing", arm) for arm in ("live", "frozen", "none"))
     yield (
         f"{live['approval_first']:.2f} → {live['approval']:.2f} | frozen {frozen['approval_first']:.2f} → "
-        f"{frozen['approval']:.2f} |"
+        f"{frozen['approval']:.2f}; exploitability {live['exploitability']:.2f} and {frozen['exploitability']:.2f}, "
+        f"without any reviewer {none['exploitability']:.2f} |"
     )
+    handed, right, taught = (_means("distorted_traces", arm) for arm in ("distorted", "clean", "taught"))
+    yield f"paid by outcome {handed['robust']:.2f} of wrong beginnings end right, {handed['clean']:.2f} of right ones |"
+    yield f"trained on right ones alone {right['robust']:.2f} and {right['clean']:.2f}; taught an oracle's replies by"
+    yield f"by heart {taught['robust']:.2f} and {taught['clean']:.2f}; before {handed['robust_start']:.2f} and "
     shown, plain, other = (_means("thinktoks", arm)["answer"] for arm in ("s3_shown", "s3_plain", "z7_plain"))
     curve = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]["s3_shown"]["curves"]["0"][0]
     before = dict(zip(curve["step"], curve["answer"], strict=True))[1100]
     assert before < 0.1, "reinforcement begins at step 1120"
     taught = _means("thinktoks", "s3_taught")["answer"]
     yield "of S3 falls below 0.1 nats before reinforcement begins, which then takes"
-    yield f"it to {shown:.3f} (imitation to the end: {taught:.3f}) | without"
-    yield f"| without thoughts {plain:.2f}, which is chance (ln 6), four times as long as well;"
-    yield f"Z7 {_means('thinktoks', 'z7_shown')['answer']:.3f} and {other:.2f} (ln 7)"
+    yield f"it to {shown:.3f} (three seeds; imitation to the end: {taught:.3f}); Z7"
+    z7 = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]["z7_shown"]["measures"]["answer"]
+    yield "Z7 {:.3f}, {:.3f} and {:.3f} | without thoughts".format(*z7["values"])
+    yield f"| without thoughts {plain:.2f}, which is chance (ln 6), four times as long or nine times as deep as well;"
+    yield f"Z7 {other:.2f} (ln 7). Where a thought costs 8 % less than ln 6 / 8 every word is thought"
+    found = {arm: _means("thinktoks", f"s3_{arm}")["answer"] for arm in ("longer", "looped", "growing", "after")}
+    assert all(value > 0.99 * math.log(6) for value in found.values())
+    cheap, dear = (_means("thinktoks", f"costs_c{cost}") for cost in (0.205, 0.245))
+    assert (cheap["thoughts"], dear["thoughts"]) == (8, 0)
+    assert (round(0.205 / (math.log(6) / 8), 2), round(0.245 / (math.log(6) / 8), 2)) == (0.92, 1.09)
 
 
 def test_no_rival_of_the_learner_that_is_shown_thoughts_computed_less() -> None:
