@@ -3,7 +3,8 @@
 The player reads a document token by token. Before a token it may insert *thinking tokens*, which nobody else sees and
 which cost ``cost`` nats each, where the document allows it; then it *advances* with a distribution over the real
 vocabulary, is paid the logarithm of what it gave the true next token (a proper score: no other distribution pays more
-in expectation than what it believes), and the true token is placed. The next token is in no observation before.
+in expectation than what it believes, but for some 1e-13 nats, since no token pays less than -30), and the true token is
+placed. The next token is in no observation before.
 
 An action is a thinking token, ``Tokens((k,), "thinking")``, or a `Distribution` over the vocabulary. As text:
 ``think 2``, or ``advance a:0.7 #32:0.2``, the rest of the probability spread evenly over all other tokens; ``#32`` is
