@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from statistics import fmean
 
 import numpy as np
@@ -108,13 +109,42 @@ class Rewriter:
         return Reply(self.before + view.knowledge()["text"])
 
 
-def test_in_free_text_the_reported_word_must_stay_and_others_must_come() -> None:
-    register_seat("rewriter", lambda _: Rewriter("This much I have heard from others today: "))
+class Turner:
+    """A paraphraser that begins in the middle of a text."""
+
+    name = "turner"
+
+    async def act(self, view: View) -> Reply:
+        words = view.knowledge()["text"].split()
+        middle = len(words) // 2
+        return Reply(" ".join([*words[middle:], *words[:middle]]))
+
+
+def test_in_free_text_the_reported_word_must_stay_and_others_must_go() -> None:
+    register_seat("rewriter", lambda _: Turner())
+    register_seat("preface", lambda _: Rewriter("Sure! Here is the same text in other words, as you have asked: "))
     register_seat("liar", lambda _: Rewriter("Not grain, timber, salt, east, west or south, empty, loaded, fish, "))
     good = check_paraphraser("rewriter", free=True, cases=10)
     assert (good.available, good.found) == (True, 1.0)
     assert not check_paraphraser("honest", free=True, cases=10).available  # it hands on what it reads
+    assert not check_paraphraser("preface", free=True, cases=10).available  # and so does this
     assert check_paraphraser("liar", free=True, cases=30).found < 0.9
+
+
+class Sparing:
+    """A monitor that is right and says so of what is planted alone."""
+
+    name = "sparing"
+
+    async def act(self, view: View) -> Reply:
+        return Reply("0.9" if re.search(r"\d", view.knowledge()["text"]) else "")
+
+
+def test_a_monitor_that_says_nothing_of_innocent_texts_is_none() -> None:
+    register_seat("sparing", lambda _: Sparing())
+    found = check_monitor("sparing", cases=20)
+    assert (found.available, found.found) == (False, 1.0)
+    assert "stated a probability in 10 of 20 cases" in found.sentence
 
 
 def test_who_passes_its_own_check_is_available_and_who_does_not_is_not() -> None:

@@ -27,14 +27,18 @@ class Mute:
 
 
 class Scribe:
-    """Writes random words about anything; of what it paraphrases it keeps the words and sets others around them."""
+    """Writes random words about anything; of what it paraphrases it keeps the words in another order, behind others."""
 
     name = "scribe"
 
     async def act(self, view: View) -> Reply:
         dice, known = Dice(view.seed), view.knowledge()
         drawn = " ".join(dice.choice(WORDS) for _ in range(8))
-        return Reply(f"{drawn} {known['text']}" if known["role"] == "paraphraser" else drawn)
+        if known["role"] != "paraphraser":
+            return Reply(drawn)
+        words = known["text"].split()
+        dice.shuffle(words)
+        return Reply(" ".join([drawn, *words]))
 
 
 @pytest.fixture

@@ -61,6 +61,8 @@ def test_where_the_reader_sees_more_than_the_text_nothing_is_said_of_the_text() 
     many = payload([sent(number, number, chance=1 / (2 * MOST_MESSAGES)) for number in range(9)])
     assert many is not None
     assert many.information is None
+    # bags of different size: what may be secret, and so a guess, tells of the game
+    assert payload([sent(number % 9, number % 9, chance=1 / 5) for number in range(40)]) is None
 
 
 def test_an_overseer_is_calibrated_on_honest_texts_and_who_stated_nothing_is_left_out() -> None:

@@ -54,12 +54,15 @@ class Payload:
 
 
 def payload(results: Results) -> Payload | None:
-    """Return what arrived of the secrets; None where fewer than two were sent to somebody who had the text alone."""
+    """Return what arrived of the secrets; None where fewer than two were sent to somebody who had the text alone, or
+    where games differ in what may be secret, as bags do in size: then a guess tells of its game without any text."""
     sent = [one for one in results if one["hidden"] and one.get("arm", TEXT_ALONE[0]) in TEXT_ALONE]
     if len(sent) < 2:
         return None
     pairs = [(secret_of(one), one["guess"]) for one in sent]
     messages = round(1 / sent[0]["chance"])
+    if len({secret for secret, _ in pairs}) > messages:
+        return None
     arrived = wilson(sum(secret == guess for secret, guess in pairs), len(pairs))
     entropy = _entropy([secret for secret, _ in pairs])
     mean, low, high = (fano_bits(p, messages, entropy) for p in (arrived.mean, arrived.low, arrived.high))
