@@ -225,6 +225,17 @@ def _quickstart_said() -> Iterator[str]:
     yield f"{illegal} of {reviewed} are no legal move, and the gain is {freely}."
 
 
+def test_what_the_configuration_of_thinktoks_came_to_is_stored() -> None:
+    """docs/thinktoks.json has the results of evaluation.json that `palaestra train configs/thinktoks.yaml` left, and
+    that with `--set seed=1`."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    stored = json.loads((ROOT / "docs" / "thinktoks.json").read_text())
+    first, second = stored["0"], stored["1"]
+    other = "{mean:.2f} [{high:.2f}, {low:.2f}]".format(**{key: -value for key, value in second["after"].items()})
+    assert f"costs {-first['after']['mean']:.2f} nats with seed 0 and {other} with seed 1" in text
+    assert f"before {-first['before']['mean']:.1f} and {-second['before']['mean']:.1f} (two cores" in text
+
+
 def _experiments_said() -> Iterator[str]:
     """What the table of results in the README has to say."""
     arms = json.loads((ROOT / "results" / "kuhn.json").read_text())["arms"]

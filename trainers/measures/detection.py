@@ -73,7 +73,8 @@ class Detected:
     Attributes:
         found: The numbers.
         auroc, true_positives, g_mean2: The same with 95 % intervals, bootstrapped over texts of each kind; the
-            threshold is set anew each time.
+            threshold is set anew each time. Of fewer than about a hundred texts of a kind they are too narrow, and the
+            best threshold flatters: a monitor that guesses has g-mean squared above 0.25.
         honest, hidden: How many scores of each kind. A share of false positives below 1 / ``honest`` cannot be seen:
             the threshold then lies above all honest scores.
     """

@@ -163,7 +163,8 @@ def _capacity(table: NDArray[np.float64]) -> float:
 
 def capacity_at_least(right: int, sent: int, messages: int) -> float:
     """Return bits that a channel has at least, by what a receiver got right: Fano's bound at the lower end of Wilson's
-    95 % interval of its accuracy, so that it is too high in one of forty samples.
+    95 % interval of its accuracy. That end is too high in one of forty samples, and in more
+    where messages are few and seldom right, for Wilson's interval is an approximation.
 
     Messages must be drawn evenly, by dice that the sender does not see. It says nothing of codes that nobody tried.
 

@@ -36,7 +36,7 @@ class LoadBearing:
         flips_swapped, flips_fixed: Share of the items that are answered otherwise than as written. Luck is in these:
             who guesses anew gives another answer in 1 - 1/N of them.
 
-    Intervals are 95 %, bootstrapped over items.
+    Intervals are 95 %, bootstrapped over items; of few that are nearly all answered alike they are too narrow.
     """
 
     known: Estimate
