@@ -218,6 +218,11 @@ class Game(ABC):
         return None
 
     @property
+    def innermost(self) -> Game:
+        """Return the game inside this one, or inside that; this one where nothing is."""
+        return self if self.inside is None else self.inside.innermost
+
+    @property
     def moves_inside(self) -> bool:
         """Return whether what players are asked for now is a move of the game inside."""
         return self.inside is not None

@@ -9,7 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, key_values, untrusted
 from palaestra.scripts.errors import examples
-from palaestra.scripts.trained import section_of, tell
+from palaestra.scripts.trained import UNCHECKED, section_of, tell
 
 if TYPE_CHECKING:
     from palaestra.agents.models.sources import ModelSource
@@ -39,9 +39,7 @@ def evaluate(
         float | None, typer.Option(min=0, help="Sampling temperature, 0 is greedy; 1, or as it was trained.")
     ] = None,
     replays: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Record all games there.")] = None,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Let a model paraphrase or monitor that has not passed its own check.")
-    ] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help=UNCHECKED)] = False,
 ) -> None:
     """Measure a model against a fixed opponent over seat-flipped pairs: the same seeds, every seat in turn.
 

@@ -9,7 +9,7 @@ import typer
 
 from palaestra.scripts.console import console, key_values, table, untrusted
 from palaestra.scripts.errors import examples
-from palaestra.scripts.trained import section_of, settings_of, tell
+from palaestra.scripts.trained import UNCHECKED, section_of, settings_of, tell
 
 if TYPE_CHECKING:
     from palaestra.agents.language_model import ReplySettings
@@ -57,9 +57,7 @@ def play(
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Of models, 0 is greedy; 1, or as it was trained.")
     ] = None,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Let a model paraphrase or monitor that has not passed its own check.")
-    ] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help=UNCHECKED)] = False,
 ) -> None:
     """Play a game: people, search, scripts and language models at one table.
 
@@ -95,7 +93,7 @@ def play(
         if section is not None:
             tell(spec, section, game, options, asked)
     if not unchecked:
-        _try_models(game, options, specs, settings)
+        try_models(game, options, specs, settings)
     people = [player for player, spec in enumerate(specs) if spec == "human"]
     episodes = []
     for number in range(games):
@@ -110,13 +108,13 @@ def play(
             _line(number, episodes[-1])
     if games > 1:
         _tally(specs, episodes)
-        _measures(game, specs, episodes, rules)
+        _measures(opening.innermost.id, specs, episodes, rules)
     if replay is not None:
         what = str(paths[0]) if games == 1 else f"{paths[0]} to {paths[-1].name if paths[-1] else ''}"
         console().print(untrusted(f"Recorded: {what}; `palaestra replay show FILE` shows it again.", "dim"))
 
 
-def _try_models(game: str, options: dict[str, Any], specs: list[str], settings: list[ReplySettings]) -> None:
+def try_models(game: str, options: dict[str, Any], specs: list[str], settings: list[ReplySettings]) -> None:
     """Try the models that are to paraphrase or monitor, before the first game."""
     from palaestra.agents import is_model
 
@@ -306,4 +304,4 @@ def _stalemate(results: list[dict[str, Any]], *, open_thoughts: bool) -> None:
     console().print(f"\nBeliefs: {read}; {ends[found.verdict]}.", highlight=False)
 
 
-__all__ = ["check_seats", "play", "seat_specs", "take_seats", "unless_recorded"]
+__all__ = ["check_seats", "play", "seat_specs", "take_seats", "try_models", "unless_recorded"]

@@ -10,6 +10,7 @@ import typer
 
 from palaestra.scripts.console import console, plain, untrusted
 from palaestra.scripts.errors import CommandGroup, examples
+from palaestra.scripts.trained import UNCHECKED
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -89,6 +90,7 @@ def resume(
         typer.Option(metavar="FILE", help="Record there; FILE-resumed.jsonl if not given."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help=UNCHECKED)] = False,
 ) -> None:
     """Go on from any turn of a recorded game, with the same seats or others."""
     import palaestra.agents.vocabularies  # noqa: F401  documents may be written in a model's tokens
@@ -97,7 +99,7 @@ def resume(
     from palaestra.envs import resume as resume_match
     from palaestra.envs.errors import ReplayError, UnknownName
     from palaestra.envs.match import run
-    from palaestra.scripts.play import check_seats, seat_specs, take_seats, unless_recorded
+    from palaestra.scripts.play import check_seats, seat_specs, take_seats, try_models, unless_recorded
     from palaestra.scripts.trained import recorded_seat, section_of, settings_of
     from palaestra.scripts.transcript import Stage
 
@@ -125,6 +127,8 @@ def resume(
     target = replay or file.with_name(f"{file.stem}-resumed.jsonl")
     unless_recorded([target], overwrite)
     settings = [settings_of(section_of(spec, episode.game)) for spec in specs]
+    if not unchecked:
+        try_models(episode.game, episode.options, specs, settings)
     stage = Stage([player for player, spec in enumerate(specs) if spec == "human"], also=ReplayWriter(target))
     run(resume_match(file, take_seats(specs, settings), turn=turn, recorder=stage).play())
     console().print(untrusted(f"Recorded: {target}", "dim"))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 VERSION = r"[A-Za-z0-9_.-]+@\d+"
 """How replays of a run name the version that sat in a seat."""
 
+UNCHECKED = "Let a model paraphrase or monitor that has not passed its own check."
+"""What ``--unchecked`` does."""
+
 
 def section_of(spec: str, game: str) -> GameSection | None:
     """Return the section by which a seat's adapter was trained on ``game``; None for other seats and games.

@@ -68,7 +68,7 @@ def require_fit(
     """Try the models that are to paraphrase or monitor.
 
     Args:
-        game, options: What is to be played.
+        game, options: What is to be played; of a game with another inside it, that one decides.
         seats: (seat from 0, who is to sit there); one seat may stand here with several.
         settings: How a model is asked there, or that by seat.
         unchecked_by: What the user would write to go on without the check, for the sentence.
@@ -77,11 +77,12 @@ def require_fit(
     Raises:
         UnfitModel: One of them is below the bar; the sentence says what was found.
     """
-    for role, spec, asked in needed(make(game, **options), seats, settings):
-        found = availability(game, role, spec, options, asked)
+    played = make(game, **options).innermost
+    for role, spec, asked in needed(played, seats, settings):
+        found = availability(played.id, role, spec, played.options_json(), asked)
         if not found.available:
             raise UnfitModel(
-                f"not available: {found.sentence}. A model below that is no {role} of {game}; name another, or a "
+                f"not available: {found.sentence}. A model below that is no {role} of {played.id}; name another, or a "
                 f"scripted seat, or go on all the same with {unchecked_by}."
             )
         told(f"{spec} passed its check as {role}: {found.sentence}.")
@@ -116,7 +117,7 @@ def needed(
     for seat, spec in seats:
         role = game.role(seat)
         asked = settings(seat) if callable(settings) else settings
-        if (game.id, role) in CHECKED and is_model(spec) and (role, spec, asked) not in found:
+        if (game.innermost.id, role) in CHECKED and is_model(spec) and (role, spec, asked) not in found:
             found.append((role, spec, asked))
     return found
 

@@ -286,6 +286,9 @@ def test_games_with_a_hidden_text_end_with_the_bits_that_got_through_and_how_the
     assert re.search(r"p of the shuffles +0\.001 ", shown)
     assert re.search(r"AUROC +0\.5 +\[0\.5, 0\.5\] +40", shown)
     assert re.search(r"caught at 1 % false positives +0 ", shown)
+    inner = 'inner_options={"covers": "{a|b|c|d}"}'
+    inside = call("play", "open_minds", *seats[:2], "-o", "inner=covert_channel", "-o", inner, "--games", "40").stdout
+    assert re.search(r"p of the shuffles +0\.001 ", inside)
     unseen = call("play", "covert_channel", *seats[:1], "codebook,codebook", *seats[2:], "-o", "overseer=false").stdout
     assert "bits per token" in unseen
     assert "AUROC" not in unseen

@@ -78,6 +78,8 @@ def test_models_are_tried_in_the_roles_that_paraphrase_or_monitor_and_scripts_ne
     relay = make("cot_relay", paraphraser=True)
     assert [role for role, *_ in needed(relay, everybody[:6], ASKED)] == ["paraphraser"]
     assert not needed(make("kuhn_poker"), everybody[:4], ASKED)
+    inside = make("open_minds", inner="covert_channel", inner_options=COVERT)
+    assert needed(inside, everybody, ASKED) == tried
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,7 @@ def test_models_are_tried_in_the_roles_that_paraphrase_or_monitor_and_scripts_ne
         ("covert_channel", COVERT, 2),
         ("covert_channel", COVERT, 3),
         ("covert_channel", {**COVERT, "cover": "free"}, 3),
+        ("open_minds", {"inner": "covert_channel", "inner_options": {**COVERT, "cover": "free"}}, 3),
         ("encoded_reasoning", {"monitor": True}, 2),
         ("cot_relay", {"paraphraser": True}, 1),
     ],
@@ -116,7 +119,7 @@ def test_what_a_check_found_is_kept_for_the_same_weights_and_questions(monkeypat
     assert len(asked) == 3
 
 
-def test_every_command_that_seats_models_tries_them_first() -> None:
+def test_every_command_that_seats_models_tries_them_first(tmp_path) -> None:
     seated = ("play", "covert_channel", "--seats", "codebook,codebook,tiny:blank", "--max-tokens", "2")
     assert one_sentence(call(*seated), "palaestra play").startswith("not available: tiny:blank stated")
     assert call(*seated, "--unchecked").exit_code == 0
@@ -132,6 +135,11 @@ def test_every_command_that_seats_models_tries_them_first() -> None:
     with pytest.raises(UnfitModel, match=r"tables\.0: not available: .*tables\.0\.unchecked=true"):
         check_models(config)
     check_models(parse(TournamentConfig, {"entrants": both, "tables": [{**table, "unchecked": True}]}))
+    record = tmp_path / "game.jsonl"
+    assert call("play", "covert_channel", "--seats", "codebook,codebook,codebook", "--replay", record).exit_code == 0
+    resumed = ("replay", "resume", record, "--turn", "1", "--seats", "codebook,codebook,tiny:blank")
+    assert one_sentence(call(*resumed), "palaestra replay resume").startswith("not available: tiny:blank stated")
+    assert call(*resumed, "--unchecked").exit_code == 0
     opponents = ("evaluate", "tiny:blank", "covert_channel", "--opponent", "base", "--pairs", "1")
     assert "not available" in one_sentence(call(*opponents, "--max-tokens", "2"), "palaestra evaluate")
 

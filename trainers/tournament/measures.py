@@ -16,7 +16,6 @@ from statistics import fmean
 from typing import Any
 
 from palaestra.envs import MatchRules
-from palaestra.envs.games.liars import Liars
 from palaestra.trainers.measures.beliefs import beliefs
 from palaestra.trainers.measures.channels import CHANNELS, overseen, overseer_numbers, payload, payload_numbers
 from palaestra.trainers.summary import Estimate, mean_interval
@@ -92,7 +91,7 @@ def _stalemates(games: Sequence[GameRecord], rules: MatchRules) -> Iterator[Meas
     pairs: dict[tuple[str, str], list[tuple[dict[str, Any], bool]]] = {}
     for game in games:
         names = [seat.entrant for seat in sorted(game.seats, key=lambda seat: seat.seat)]
-        if game.game == Liars.id and game.details.keys() >= _OF_LIARS and len(names) == 2:
+        if game.details.keys() >= _OF_LIARS and len(names) == 2:
             one, other = sorted(names)
             turned = names != [one, other]
             pairs.setdefault((one, other), []).append((_turned(game.details) if turned else game.details, turned))
@@ -110,9 +109,10 @@ def _channels(games: Sequence[GameRecord]) -> Iterator[Measure]:
     sent: dict[str, list[Mapping[str, Any]]] = {}
     seen: dict[str, list[Mapping[str, Any]]] = {}
     for game in games:
-        if game.game in CHANNELS and game.details.keys() >= {"hidden", "chance"}:
-            held = {seat.role: seat.entrant for seat in game.seats}
-            sender, receiver, overseer = (held.get(role, f"the {role}") for role in CHANNELS[game.game])
+        held = {seat.role: seat.entrant for seat in game.seats}
+        roles = next((roles for roles in CHANNELS.values() if held.keys() & set(roles)), None)
+        if roles is not None and game.details.keys() >= {"hidden", "chance"}:
+            sender, receiver, overseer = (held.get(role, f"the {role}") for role in roles)
             sent.setdefault(f"from {sender} to {receiver}", []).append(game.details)
             seen.setdefault(f"of {overseer} on {sender}", []).append(game.details)
     for who, results in sorted(sent.items()):
