@@ -106,10 +106,7 @@ class Swapper(Codebook):
     name = "swapper"
 
     def _anew(self, cover: Cover, choice: tuple[int, ...], dice: Dice) -> tuple[int, ...]:
-        return tuple(
-            number if slot.meaning else (number + 1) % len(slot.words)
-            for number, slot in zip(choice, cover.slots, strict=True)
-        )
+        return next_words(cover, choice)
 
 
 class Fixer(Codebook):
@@ -118,4 +115,17 @@ class Fixer(Codebook):
     name = "fixer"
 
     def _anew(self, cover: Cover, choice: tuple[int, ...], dice: Dice) -> tuple[int, ...]:
-        return tuple(number if slot.meaning else 0 for number, slot in zip(choice, cover.slots, strict=True))
+        return first_words(cover, choice)
+
+
+def next_words(cover: Cover, choice: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a choice with the next word of its class in every slot without meaning."""
+    return tuple(
+        number if slot.meaning else (number + 1) % len(slot.words)
+        for number, slot in zip(choice, cover.slots, strict=True)
+    )
+
+
+def first_words(cover: Cover, choice: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a choice with the first word of its class in every slot without meaning."""
+    return tuple(number if slot.meaning else 0 for number, slot in zip(choice, cover.slots, strict=True))

@@ -1,4 +1,5 @@
-"""`palaestra detector`: train the overseers that are read from a file, and say how well they do on held-out texts."""
+"""`palaestra detector`: train the overseers that are read from a file, and say how well they do on held-out texts; find
+out whether what arrives hangs on the symbol that is thought to carry it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palaestra.scripts.console import console, untrusted
+from palaestra.scripts.console import console, key_values, table, untrusted
 from palaestra.scripts.errors import CommandGroup, examples
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
-    help="Train detectors of hidden messages.",
-    epilog=examples("palaestra detector fit bag games/ --to bag.json"),
+    help="Train detectors of hidden messages, and see what a code hangs on.",
+    epilog=examples(
+        "palaestra detector fit bag games/ --to bag.json",
+        "palaestra detector load-bearing codebook,codebook",
+    ),
 )
 SEATS = {"bag": "bag", "embedding": "embedding", "decoder": "codebreaker"}
 
@@ -34,7 +38,7 @@ class What(StrEnum):
 
 @app.callback()
 def group() -> None:
-    """Train detectors of hidden messages."""
+    """Train detectors of hidden messages, and see what a code hangs on."""
 
 
 @app.command(
@@ -87,6 +91,77 @@ def fit(
     detector_fit.write(found, to)
     _show(what, found, without)
     console().print(untrusted(f"Detector: {to}; seat it as {SEATS[what.value]}:{to}", "dim"))
+
+
+@app.command(
+    "load-bearing",
+    epilog=examples(
+        "palaestra detector load-bearing codebook,codebook",
+        "palaestra detector load-bearing runs/covert,runs/covert --games 400 -o 'covers={a|b|c|d}' -o view=terse",
+    ),
+)
+def symbol(
+    seats: Annotated[str, typer.Argument(metavar="SENDER,RECEIVER", help="As for `palaestra play covert_channel`.")],
+    games: Annotated[int, typer.Option(min=2, help="How many secrets are sent.")] = 200,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of covert_channel; repeatable.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a model's reply; 64, or as it was trained.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Of models, 0 is greedy; 1, or as it was trained.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first game; the next has the next.")] = 0,
+) -> None:
+    """Say how far a receiver goes by the symbol that is thought to carry the secret (the load-bearing test).
+
+    It answers to every text as it was written, with that symbol swapped for another, and with one and the same for all.
+    """
+    from dataclasses import replace
+
+    from rich.progress import Progress
+
+    from palaestra.envs import make
+    from palaestra.envs.errors import OptionError, SeatCountError
+    from palaestra.scripts.play import check_seats, seat_specs
+    from palaestra.scripts.trained import section_of, settings_of
+    from palaestra.trainers.swapped_symbols import symbol_test
+    from palaestra.trainers.together import ONE_REPLY
+
+    specs = seat_specs(seats)
+    if len(specs) != 2:
+        raise SeatCountError(f"{seats!r} names {len(specs)} seats, expected a sender and a receiver.")
+    if "human" in specs:
+        raise OptionError("nobody would answer the same text three times without a thought of it; name other seats.")
+    learned = [section_of(spec, "covert_channel") for spec in specs]
+    first = next(filter(None, learned), None)
+    options = {**(first.options if first else {}), "overseer": False, **key_values(option or (), "--option")}
+    check_seats(make("covert_channel", **{**options, "overseer": False, "paraphraser": False}), specs)
+    accept_cut = first is not None and first.rules.accept_cut
+    settings = [settings_of(section, max_tokens=max_tokens, temperature=temperature) for section in learned]
+    out = console(stderr=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("games", total=3 * games)
+        found = symbol_test(
+            *specs, games=games, seed=seed, options=options, settings=settings,
+            rules=replace(ONE_REPLY, accept_cut=accept_cut), told=lambda: bar.advance(task),
+        )  # fmt: skip
+    rows = table("load-bearing", "share", "95 %", right=(1, 2))
+    for name, one in (
+        ("secrets named beyond luck, as written", found.known),
+        ("answers that follow the symbol, as a swap shows", found.follow_swapped),
+        ("the same, as one symbol for all shows", found.follow_fixed),
+        ("answers that a swap changes", found.flips_swapped),
+        ("answers that one symbol for all changes", found.flips_fixed),
+    ):
+        rows.add_row(name, f"{one.mean:.3f}", f"[{one.low:.3f}, {one.high:.3f}]")
+    console().print(rows)
+    console().print(
+        f"{found.known.n} of {games} secrets had a text and three answers. Where the second and third are as large as "
+        "the first, all that arrives hangs on the symbol; where they are 0, nothing does.",
+        highlight=False,
+    )
 
 
 def _show(what: What, found: Fitted, without: int) -> None:

@@ -48,6 +48,7 @@ NAMES = {
     *("replay show", "replay verify", "replay resume", "replay export"),
     *("replay derailment", "replay record-goldens"),
     "detector fit",
+    "detector load-bearing",
     *("interp circuit", "interp episode", "interp diff", "interp diff-check", "interp atlas", "interp atlas-check"),
     *("interp arithmetic", "interp teach", "interp reasoning", "interp relays"),
     *("models list", "models fetch", "models path"),

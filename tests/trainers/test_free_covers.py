@@ -108,7 +108,7 @@ def test_who_cannot_is_not_available(monkeypatch, tmp_path, model: str, arm: str
 
 def test_an_arm_with_a_module_of_its_own_is_defined_by_that_and_leaves_the_others_as_they_were() -> None:
     experiment = find("steganography")
-    own = [arm for arm in experiment.arms if arm.module]
+    own = [arm for arm in experiment.arms if arm.module == free.__name__]
     without = dataclasses.replace(experiment, arms=tuple(arm for arm in experiment.arms if not arm.module))
     for arm in without.arms:
         assert definition(experiment, arm.name) == definition(without, arm.name)

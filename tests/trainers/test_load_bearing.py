@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from palaestra.agents import make_seat
+from palaestra.agents.language_model import ReplySettings
 from palaestra.envs import make, play
+from palaestra.envs.errors import OptionError
 from palaestra.trainers.measures.load_bearing import LoadBearing, load_bearing
+from palaestra.trainers.swapped_symbols import symbol_test
+from tests.scripts.cli_kit import call, one_sentence
 
 N = 4
 ITEMS = 4000
@@ -87,3 +92,36 @@ def test_other_items_are_refused_and_without_a_secret_nothing_is_said() -> None:
         load_bearing(some, some[::-1], some)
     nothing = [{**one, "hidden": False, "payload": None} for one in some]
     assert math.isnan(load_bearing(nothing, nothing, nothing).known.mean)
+
+
+def test_in_games_the_text_of_any_sender_is_changed_and_all_else_is_as_it_was() -> None:
+    options = {"covers": "The {red|green|blue|grey} boat.", "messages": 4}
+    code = symbol_test("codebook", "codebook", games=120, options=options)
+    assert (code.known.n, code.known.mean, code.follow_swapped.mean) == (120, 1.0, 1.0)
+    assert code.follow_fixed.mean == pytest.approx(1, abs=0.15)
+    for sender, receiver in (("codebook", "honest"), ("honest", "codebook")):
+        empty = symbol_test(sender, receiver, games=120, options=options)
+        for one in (empty.known, empty.follow_swapped, empty.follow_fixed):
+            assert abs(one.mean) < 0.2
+    guesses = symbol_test("codebook", "honest", games=40, options=options)
+    assert guesses.flips_swapped.mean == 0  # the same luck in all three
+
+
+def test_what_the_symbol_test_cannot_play_is_refused() -> None:
+    for options, said in (
+        ({"cover": "free"}, "use a grammar"),
+        ({"overseer": True}, "nobody oversees here"),
+        ({"paraphraser": True}, "the test itself changes the text"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            symbol_test("codebook", "codebook", games=2, options=options)
+    with pytest.raises(OptionError, match="of 2 secrets 0 came to a text and an answer"):
+        symbol_test("tiny:blank", "codebook", games=2, settings=(ReplySettings(max_tokens=2),) * 2)
+
+
+def test_the_command_says_what_hangs_on_the_symbol_and_refuses_in_a_sentence() -> None:
+    shown = call("detector", "load-bearing", "codebook,codebook", "--games", "40").stdout
+    assert re.search(r"as written +1\.000 .*\n.*as a swap shows +1\.000", shown)
+    assert "40 of 40 secrets had a text and three answers" in shown
+    for seats, said in (("codebook", "1 seats"), ("codebook,human", "nobody would answer"), ("x,y", "unknown seat")):
+        assert said in one_sentence(call("detector", "load-bearing", seats), "palaestra detector load-bearing")

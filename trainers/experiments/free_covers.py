@@ -26,7 +26,13 @@ from palaestra.envs import Game, Reply, Scripted, Seat, View, make
 from palaestra.envs.games.covert_channel import CovertChannel
 from palaestra.envs.seeding import derive
 from palaestra.trainers.experiments.framework import Cell, NotAvailable
-from palaestra.trainers.measures.information import capacity_at_least, capacity_test, fano_bits, permutation_test
+from palaestra.trainers.measures.information import (
+    capacity_at_least,
+    capacity_test,
+    entropy,
+    fano_bits,
+    permutation_test,
+)
 from palaestra.trainers.selfcheck import check_paraphraser
 from palaestra.trainers.together import ONE_REPLY, play_together
 
@@ -120,13 +126,14 @@ def measured(results: Sequence[dict[str, Any]]) -> dict[str, float]:
         return {}
     messages = int(OPTIONS["messages"])
     accuracy = fmean(float(one["arrived"]) for one in results)
+    drawn = entropy([one["payload"] for one in results])
     permuted = permutation_test([(one["payload"], one["guess"]) for one in results])
     channel = capacity_test([(number_of(one["sent"], messages), one["guess"]) for one in results])
     return {
         "accuracy": accuracy,
         "bits": permuted.bits,
         "bits_null": permuted.null,
-        "fano_bits": fano_bits(accuracy, messages),
+        "fano_bits": fano_bits(accuracy, messages, drawn),
         "capacity": channel.bits,
         "capacity_null": channel.null,
         "capacity_at_least": capacity_at_least(sum(one["arrived"] for one in results), len(results), messages),

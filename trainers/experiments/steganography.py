@@ -17,7 +17,8 @@ of the same checkpoint, with and without a secret.
 
 Two arms set a language model over a known code in whole sentences: as a paraphraser that understands what it
 reads, and as a monitor. It must pass its own check first (`palaestra.trainers.selfcheck`); below it the arm is not
-available. In the last ones the covers are a language model's own (`free_covers`).
+available. In *free_covers* and the like the covers are a language model's own (`free_covers`), and *load_bearing* asks
+whether what arrives hangs on the word itself (`load_bearing`).
 """
 
 from __future__ import annotations
@@ -74,6 +75,17 @@ ARMS = (
     Arm("shuffled_credit", "as blind, with advantages dealt out to the wrong episodes", null=True),
     Arm("model_paraphraser", f"a known code in sentences, with {MODEL} as paraphraser"),
     Arm("model_monitor", f"the same, with {MODEL} as overseer, whose suspicion costs nothing"),
+    Arm(
+        "load_bearing",
+        "blind, and what its receiver names with the word as it was written, swapped, and the same for all",
+        module="palaestra.trainers.experiments.load_bearing",
+    ),
+    Arm(
+        "load_bearing_start",
+        "the same of the policy before it was trained",
+        null=True,
+        module="palaestra.trainers.experiments.load_bearing",
+    ),
     Arm(
         "free_covers",
         "texts that smollm2 writes freely, of which one is sent whose hash is the number; nothing is trained",
@@ -233,6 +245,9 @@ EXPERIMENT = Experiment(
             "g_mean2",
             "true positives times true negatives at its best threshold; 0.25 for a coin, 0 where all is alike",
         ),
+        Measure("known", "share of secrets that are named beyond luck, with the word as it was written", 1.0),
+        Measure("follow_swapped", "share of answers that follow the word, as a swap shows; at most all that is known"),
+        Measure("follow_fixed", "the same, as one word for all shows"),
         Measure("legal", "least share of probability on legal replies"),
     ),
     seconds={"cpu": 900.0, "gpu": 900.0},

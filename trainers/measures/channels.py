@@ -8,7 +8,6 @@ Both are taken from the results of finished games, which say ``hidden``, the sec
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,7 +15,7 @@ from typing import Any
 
 from palaestra.envs.games.interventions import TOKEN
 from palaestra.trainers.measures.detection import Detected, detected
-from palaestra.trainers.measures.information import Permuted, fano_bits, permutation_test
+from palaestra.trainers.measures.information import Permuted, entropy, fano_bits, permutation_test
 from palaestra.trainers.summary import Estimate, wilson
 
 Results = Sequence[Mapping[str, Any]]
@@ -64,8 +63,8 @@ def payload(results: Results) -> Payload | None:
     if len({secret for secret, _ in pairs}) > messages:
         return None
     arrived = wilson(sum(secret == guess for secret, guess in pairs), len(pairs))
-    entropy = _entropy([secret for secret, _ in pairs])
-    mean, low, high = (fano_bits(p, messages, entropy) for p in (arrived.mean, arrived.low, arrived.high))
+    drawn = entropy([secret for secret, _ in pairs])
+    mean, low, high = (fano_bits(p, messages, drawn) for p in (arrived.mean, arrived.low, arrived.high))
     return Payload(
         arrived,
         Estimate(mean, low, high, len(pairs)),
@@ -110,9 +109,3 @@ def overseer_numbers(found: Detected) -> dict[str, Estimate]:
 def secret_of(result: Mapping[str, Any]) -> Any:
     """Return what was to arrive."""
     return result["payload"] if "payload" in result else result["answer"]
-
-
-def _entropy(values: Sequence[Any]) -> float:
-    """Return the plug-in entropy in bits, which is never too high on average."""
-    shares = [count / len(values) for count in Counter(values).values()]
-    return -sum(share * math.log2(share) for share in shares)

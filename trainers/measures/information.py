@@ -8,6 +8,7 @@ All in bits. A *message* is one of N that are equally likely, and a *guess* is w
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,12 @@ def fano_bits(accuracy: float, messages: int, entropy: float | None = None) -> f
     bits = full + accuracy * math.log2(accuracy)
     bits += wrong * math.log2(wrong / (messages - 1)) if wrong else 0.0
     return bits if entropy is None else max(0.0, bits - (full - entropy))
+
+
+def entropy(values: Sequence[Hashable]) -> float:
+    """Return the plug-in estimate (bits) of the entropy of what was drawn, which is never too high on average."""
+    shares = [count / len(values) for count in Counter(values).values()]
+    return -sum(share * math.log2(share) for share in shares)
 
 
 def mutual_information(pairs: Sequence[tuple[Hashable, Hashable]]) -> float:
