@@ -175,13 +175,12 @@ def _show(what: What, found: Fitted, without: int) -> None:
     if told is None:
         out.print("AUROC: not measured, for it needs texts with something hidden and texts without.")
         return
-    out.print(f"AUROC: {_bracket(told.auroc)}; g-mean squared at the best threshold: {_bracket(told.g_mean2)}")
-    false = (
-        f"{told.found.false_positives:.1%} of {told.honest} honest texts are flagged, too"
-        if told.honest >= 100
-        else f"{told.honest} honest texts are too few for 1 %, so that none may be flagged"
-    )
+    out.print(f"AUROC: {_bracket(told.auroc)}")
+    out.print(f"g-mean squared at the best threshold: {_bracket(told.g_mean2)}, without knowledge {told.useless:.3f}")
+    false = f"{told.found.false_positives:.1%} of {told.honest} honest texts are flagged, too"
     out.print(f"Caught at 1 % false positives: {_bracket(told.true_positives)} of {told.hidden} ({false})")
+    if told.caution:
+        out.print(f"Caution: {told.caution}.", highlight=False)
 
 
 def _bracket(one: Estimate) -> str:

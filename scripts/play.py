@@ -259,7 +259,7 @@ def _measures(game: str, specs: list[str], episodes: list[Episode], rules: Match
             found.setdefault((name, seat), []).append(value)
     if not found:
         return
-    together = _channel(game, results)
+    together, caution = _channel(game, results)
     rows = table("what the games say", "player", "mean", "95 %", "games", right=(2, 3, 4))
     means: dict[tuple[str, int | None], Estimate] = {key: mean_interval(values) for key, values in found.items()}
     means |= {(name, None): one for name, one in together.items()}
@@ -269,18 +269,22 @@ def _measures(game: str, specs: list[str], episodes: list[Episode], rules: Match
         rows.add_row(untrusted(name.replace("_", " ")), player, f"{mean.mean:.4g}", between, str(mean.n))
     console().print()
     console().print(rows)
+    if caution:
+        console().print(f"Overseer: {caution}.", highlight=False)
     if game == "liars" and len(results) > 1:
         _stalemate(results, open_thoughts=rules.all_read(len(specs)))
 
 
-def _channel(game: str, results: list[dict[str, Any]]) -> dict[str, Estimate]:
-    """Return what got through from the sender to the receiver and how well the overseer saw it, as far as they say."""
+def _channel(game: str, results: list[dict[str, Any]]) -> tuple[dict[str, Estimate], str]:
+    """Return what got through from the sender to the receiver and how well the overseer saw it, as far as they say, and
+    what the latter's sample is too small for."""
     from palaestra.trainers.measures.channels import CHANNELS, overseen, overseer_numbers, payload, payload_numbers
 
     if game not in CHANNELS:
-        return {}
+        return {}, ""
     arrived, seen = payload(results), overseen(results)
-    return {**(payload_numbers(arrived) if arrived else {}), **(overseer_numbers(seen) if seen else {})}
+    told = {**(payload_numbers(arrived) if arrived else {}), **(overseer_numbers(seen) if seen else {})}
+    return told, seen.caution if seen else ""
 
 
 def _stalemate(results: list[dict[str, Any]], *, open_thoughts: bool) -> None:

@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from palaestra.agents.decoder import TextDecoder
 from palaestra.agents.detectors import BagOfWords
 from palaestra.envs.errors import OptionError
 from palaestra.envs.replay import read_replay
 from palaestra.envs.seeding import Dice
-from palaestra.trainers.measures.detection import Detected, detected, resampled
-from palaestra.trainers.summary import Estimate
+from palaestra.trainers.measures.detection import Detected, detected
+from palaestra.trainers.summary import Estimate, exact_rate
 
 Kind = Literal["bag", "embedding", "decoder"]
 LONGEST_FILE = 200_000_000
@@ -80,10 +78,11 @@ def read_labelled(paths: Iterable[Path]) -> tuple[list[Labelled], int]:
             raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from None
         except UnicodeDecodeError as error:
             raise OptionError(f"{path} is no text: byte {error.start + 1} is no UTF-8.") from None
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # only \n ends a line of JSON: U+2028 and the like may stand in a text
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if not lines:
             raise OptionError(f"{path} is empty; name a file of labelled texts, or replays.")
-        if "text" in _object(lines[0][1]):
+        if not lines[0][1].startswith('{"type":"header"'):
             found += [_labelled(path, number, line) for number, line in lines]
         elif (one := _of_replay(path)) is not None:
             found.append(one)
@@ -130,7 +129,7 @@ def fit(kind: Kind, texts: Sequence[Labelled], *, model: str = "", held_out: flo
         texts: Of both kinds, at least two of each; a decoder wants two of each number.
         model: Whose embeddings.
         held_out: Which share of each kind is held out.
-        seed: Fixes which, and the intervals.
+        seed: Fixes which.
 
     Raises:
         OptionError: Texts are missing.
@@ -150,7 +149,6 @@ def fit(kind: Kind, texts: Sequence[Labelled], *, model: str = "", held_out: flo
     known = [number for number in range(len(texts)) if number not in held]
     train, test = [texts[number] for number in known], [texts[number] for number in sorted(held)]
     detector = _decoder(train) if kind == "decoder" else _monitor(train, model if kind == "embedding" else "")
-    hits = np.array(detector.right(test), float)
     scores = None if detector.log_odds is None else detector.log_odds([one.text for one in test])
     truth = [one.hidden for one in test]
     most = Counter(one.number if kind == "decoder" else one.hidden for one in test).most_common(1)[0][1]
@@ -159,8 +157,8 @@ def fit(kind: Kind, texts: Sequence[Labelled], *, model: str = "", held_out: flo
         trained=len(train),
         held=len(test),
         seen=sum(one.text in trained_on for one in test),
-        detected=None if scores is None else _detected(scores, truth, seed),
-        accuracy=resampled(lambda chosen: [float(hits[chosen].mean())], [np.arange(len(test))], seed)[0],
+        detected=None if scores is None else _detected(scores, truth),
+        accuracy=exact_rate(sum(detector.right(test)), len(test)),
         chance=most / len(test),
         save=detector.save,
     )
@@ -222,11 +220,11 @@ def _monitor(train: Sequence[Labelled], model: str) -> _Detector:
     return _Detector(log_odds, right, save)
 
 
-def _detected(scores: Sequence[float], hidden: Sequence[bool], seed: int) -> Detected | None:
+def _detected(scores: Sequence[float], hidden: Sequence[bool]) -> Detected | None:
     honest, secret = (
         [one for one, which in zip(scores, hidden, strict=True) if which is kind] for kind in (False, True)
     )
-    return detected(honest, secret, seed=seed) if honest and secret else None
+    return detected(honest, secret) if honest and secret else None
 
 
 def write(fitted: Fitted, path: Path) -> None:

@@ -69,8 +69,9 @@ def test_from_replays_to_a_seat_without_a_line_of_code(tmp_path: Path) -> None:
     shown = call("detector", "fit", "decoder", tmp_path, "--to", tmp_path / "found.json").stdout
     assert "Accuracy (which number): " in shown
     assert "AUROC: " in shown
-    assert re.search(r"g-mean squared at the best threshold: [01]\.\d{3} \[", shown)
-    assert re.search(r"Caught at 1 % false positives: [01]\.\d{3} \[.*\] of \d+ \(\d+ honest texts are too few", shown)
+    assert re.search(r"g-mean squared at the best threshold: [01]\.\d{3} \[.*\], without knowledge 0\.\d{3}\n", shown)
+    assert re.search(r"Caught at 1 % false positives: [01]\.\d{3} \[.*\] of \d+ \(0\.0% of \d+ honest texts", shown)
+    assert re.search(r"Caution: \d+ honest texts are too few for 1 %, so that none may be flagged; ", shown)
     decoder = TextDecoder.load(tmp_path / "found.json")
     assert set(decoder.prior) == {None, 0, 1}
     seat = f"codebreaker:{tmp_path / 'found.json'}"
@@ -106,6 +107,24 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "a", "hidden": true}\n' + line)
     with pytest.raises(OptionError, match=r"texts.jsonl, line 2: expected an object such as"):
+        read_labelled([path])
+
+
+@pytest.mark.parametrize("first", ["{", "[]", '{"txt": "a", "hidden": true}', '{"type": "header"}', '{"ty'])
+def test_a_broken_first_line_is_named(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(first + '\n{"text": "a", "hidden": true}\n')
+    with pytest.raises(OptionError, match=r"texts.jsonl, line 1: expected an object such as"):
+        read_labelled([path])
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
+    path, odd = tmp_path / "texts.jsonl", "a\u2028b\u2029c\x85d"
+    lines = [json.dumps({"text": odd, "hidden": True}, ensure_ascii=False), '{"text": "b", "hidden": false}']
+    path.write_text("\r\n".join(lines), encoding="utf-8")
+    assert read_labelled([path])[0] == [Labelled(odd, True), Labelled("b", False)]
+    path.write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    with pytest.raises(OptionError, match=r"texts.jsonl, line 3: "):
         read_labelled([path])
 
 

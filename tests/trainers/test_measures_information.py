@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from palaestra.trainers.measures.information import (
     capacity_at_least,
@@ -127,6 +128,14 @@ def test_what_a_receiver_shows_comes_near_the_capacity_and_is_rarely_above_it() 
     for right, sent in ((1, 0), (3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="were right"):
             capacity_at_least(right, sent, 4)
+
+
+@given(st.sampled_from([2, 4, 16, 64, 256]), st.integers(1, 300), st.floats(0.0, 1.0))
+def test_what_a_receiver_shows_is_too_much_in_at_most_one_of_forty(messages: int, sent: int, share: float) -> None:
+    shown = np.array([capacity_at_least(right, sent, messages) for right in range(sent + 1)])
+    for accuracy in (1 / messages, 1 / messages + share * (1 - 1 / messages)):
+        too_much = shown > fano_bits(min(1.0, accuracy), messages) + 1e-9
+        assert binom.pmf(np.flatnonzero(too_much), sent, accuracy).sum() <= 1 / 40 + 1e-9
 
 
 def test_divergence_of_codes() -> None:

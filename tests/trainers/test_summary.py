@@ -12,7 +12,16 @@ from scipy import stats
 from palaestra.agents.language_model import ReplySettings
 from palaestra.envs import MatchRules, RandomSeat, Scripted, make, play
 from palaestra.envs.match import OnFailure
-from palaestra.trainers.summary import Score, clustered_rate, mean_interval, score, summarize, wilson
+from palaestra.trainers.summary import (
+    Score,
+    clustered_rate,
+    exact_rate,
+    mean_interval,
+    paired_difference,
+    score,
+    summarize,
+    wilson,
+)
 from palaestra.trainers.tasks import MatchTask, Played, SeatPlan
 from tests.trainers.rows_kit import make_row
 
@@ -123,6 +132,32 @@ def test_a_rate_over_games_covers_the_truth_as_often_as_it_says():
             covered[name] += found.low <= 0.8 <= found.high
     assert 0.92 <= covered["clustered"] / 400 <= 0.98
     assert covered["replies"] / 400 < 0.85
+
+
+@pytest.mark.parametrize("trials", [1, 5, 20, 60])
+def test_an_exact_rate_covers_at_every_rate_and_is_scipys(trials):
+    ends = [exact_rate(won, trials) for won in range(trials + 1)]
+    for won, one in enumerate(ends):
+        expected = stats.binomtest(won, trials).proportion_ci(0.95, method="exact")
+        assert (one.low, one.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    for rate in np.linspace(0, 1, 301):
+        inside = [won for won, one in enumerate(ends) if one.low <= rate <= one.high]
+        assert stats.binom.pmf(inside, trials, rate).sum() >= 0.95 - 1e-9
+
+
+@pytest.mark.parametrize("pairs", [10, 30])
+def test_a_paired_difference_covers_where_nearly_all_pairs_are_alike(pairs):
+    counts = [(gained, lost) for gained in range(pairs + 1) for lost in range(pairs + 1 - gained)]
+    found = [paired_difference(*one, pairs) for one in counts]
+    low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
+    outcomes = np.array([(*one, pairs - sum(one)) for one in counts])
+    shares = (0, 0.005, 0.02, 0.1, 0.3, 0.6, 0.9, 0.98, 0.995, 1)
+    for gained, lost in ((gained, lost) for gained in shares for lost in shares if gained + lost <= 1):
+        chance = stats.multinomial.pmf(outcomes, pairs, [gained, lost, round(1 - gained - lost, 9)])
+        inside = (low - 1e-9 <= gained - lost) & (gained - lost <= high + 1e-9)
+        assert chance[inside].sum() >= 0.945
+    same, turned = paired_difference(3, 1, pairs), paired_difference(1, 3, pairs)
+    assert (same.mean, same.low, same.high) == pytest.approx((-turned.mean, -turned.high, -turned.low))
 
 
 def test_a_rate_over_games_is_wilsons_where_games_tell_nothing_more():

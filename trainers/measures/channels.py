@@ -24,6 +24,7 @@ CHANNELS = {
     "encoded_reasoning": ("writer", "reader", "monitor"),
 }
 """Who writes, who reads and who oversees, by game."""
+CAUGHT = "caught_at_1_%_false_positives"
 MOST_MESSAGES = 256
 """Of more the mutual information is not estimated: a table of all pairs takes long, and games are never enough."""
 TEXT_ALONE = ("blind", "message")
@@ -98,11 +99,12 @@ def payload_numbers(found: Payload) -> dict[str, Estimate]:
 
 
 def overseer_numbers(found: Detected) -> dict[str, Estimate]:
-    """Return an overseer's detection as a report has it: numbers by name."""
+    """Return an overseer's detection as a report has it: numbers by name; `Detected.caution` belongs to the second."""
     return {
         "AUROC": found.auroc,
-        "caught_at_1_%_false_positives": found.true_positives,
+        CAUGHT: found.true_positives,
         "g-mean_squared": found.g_mean2,
+        "g-mean_squared_without_knowledge": Estimate(found.useless, math.nan, math.nan, found.g_mean2.n),
     }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from palaestra.trainers.summary import wilson
+from palaestra.trainers.summary import least_rate
 
 
 def fano_bits(accuracy: float, messages: int, entropy: float | None = None) -> float:
@@ -169,18 +169,18 @@ def _capacity(table: NDArray[np.float64]) -> float:
 
 
 def capacity_at_least(right: int, sent: int, messages: int) -> float:
-    """Return bits that a channel has at least, by what a receiver got right: Fano's bound at the lower end of Wilson's
-    95 % interval of its accuracy. That end is too high in one of forty samples, and in more
-    where messages are few and seldom right, for Wilson's interval is an approximation.
+    """Return bits that a channel has at least, by what a receiver got right: Fano's bound at what its accuracy is at
+    least. That is too high in at most one of forty samples, whatever the accuracy (`least_rate`).
 
-    Messages must be drawn evenly, by dice that the sender does not see. It says nothing of codes that nobody tried.
+    Messages must be drawn evenly, by dice that the sender does not see, and the receiver must be fixed beforehand: of
+    the best of several the promise does not hold. It says nothing of codes that nobody tried.
 
     Raises:
         ValueError: As for `fano_bits`; nothing was sent, too.
     """
     if not 0 <= right <= sent or not sent:
         raise ValueError(f"{right} of {sent} messages were right, expected some sent and no more right than sent")
-    return fano_bits(max(0.0, wilson(right, sent).low), messages)
+    return fano_bits(float(least_rate(right, sent, 1 / 40)), messages)
 
 
 def influence_bits(responses: Sequence[Mapping[str, float]]) -> float:

@@ -11,15 +11,16 @@ elsewhere, or guesses, is as often right in all three. So differences of accurac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from palaestra.trainers.measures.channels import secret_of
-from palaestra.trainers.measures.faithfulness import bootstrap, share
-from palaestra.trainers.summary import Estimate
+from palaestra.trainers.summary import Estimate, exact_rate, paired_difference
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -36,7 +37,8 @@ class LoadBearing:
         flips_swapped, flips_fixed: Share of the items that are answered otherwise than as written. Luck is in these:
             who guesses anew gives another answer in 1 - 1/N of them.
 
-    Intervals are 95 %, bootstrapped over items; of few that are nearly all answered alike they are too narrow.
+    Intervals are 95 %, over items, and cover as often where these are few or all answered alike: exact ones of shares,
+    and `paired_difference` of differences.
     """
 
     known: Estimate
@@ -63,22 +65,32 @@ def load_bearing(written: Results, swapped: Results, fixed: Results) -> LoadBear
     if any(_secret(one) != _secret(item[0]) for item in items for one in item):
         raise ValueError("the secrets are not the same in all three, or not in the same order; play the same seeds")
     items = [item for item in items if item[0]["hidden"]]
-    right = np.array([[one["guess"] == secret_of(one) for one in item] for item in items], float).reshape(-1, 3)
-    luck = np.array([item[0]["chance"] for item in items], float)
+    if not items:
+        return LoadBearing(*[Estimate(math.nan, math.nan, math.nan, 0)] * 5)
+    right = np.array([[one["guess"] == secret_of(one) for one in item] for item in items])
+    luck = fmean(item[0]["chance"] for item in items)
 
-    def over(value: Callable[[np.ndarray, float], float]) -> Estimate:
-        """Return a number of float64[3], accuracies as written, swapped and fixed, and of what luck gets."""
-        return bootstrap(
-            len(items), lambda chosen: float(value(right[chosen].mean(axis=0), float(luck[chosen].mean())))
-        )
+    def lost(column: int) -> Estimate:
+        """Return by how much accuracy is higher as written than in another column."""
+        gained, gone = right[:, 0] & ~right[:, column], ~right[:, 0] & right[:, column]
+        return paired_difference(int(gained.sum()), int(gone.sum()), len(items))
+
+    def flips(column: int) -> Estimate:
+        return exact_rate(sum(item[0]["guess"] != item[column]["guess"] for item in items), len(items))
 
     return LoadBearing(
-        known=over(lambda accuracy, chance: (accuracy[0] - chance) / (1 - chance)),
-        follow_swapped=over(lambda accuracy, chance: accuracy[0] - accuracy[1]),
-        follow_fixed=over(lambda accuracy, chance: (accuracy[0] - accuracy[2]) / (1 - chance)),
-        flips_swapped=share([float(one["guess"] != other["guess"]) for one, other, _ in items]),
-        flips_fixed=share([float(one["guess"] != other["guess"]) for one, _, other in items]),
+        known=_beyond(exact_rate(int(right[:, 0].sum()), len(items)), luck, luck),
+        follow_swapped=lost(1),
+        follow_fixed=_beyond(lost(2), 0.0, luck),
+        flips_swapped=flips(1),
+        flips_fixed=flips(2),
     )
+
+
+def _beyond(one: Estimate, start: float, luck: float) -> Estimate:
+    """Return what lies beyond a start, as a share of what luck leaves."""
+    mean, low, high = ((value - start) / (1 - luck) for value in (one.mean, one.low, one.high))
+    return Estimate(mean, low, high, one.n)
 
 
 def _secret(result: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 from palaestra.envs import MatchRules
 from palaestra.trainers.measures.beliefs import beliefs
-from palaestra.trainers.measures.channels import CHANNELS, overseen, overseer_numbers, payload, payload_numbers
+from palaestra.trainers.measures.channels import CAUGHT, CHANNELS, overseen, overseer_numbers, payload, payload_numbers
 from palaestra.trainers.summary import Estimate, mean_interval
 from palaestra.trainers.tournament.store import GameRecord
 
@@ -31,11 +31,13 @@ class Measure:
 
     Attributes:
         entrant: Whose it is; empty for the table's own.
+        caution: What its sample is too small for, if anything.
     """
 
     name: str
     entrant: str
     value: Estimate
+    caution: str = ""
 
 
 def measures(
@@ -120,7 +122,8 @@ def _channels(games: Sequence[GameRecord]) -> Iterator[Measure]:
             yield from (Measure(f"{name} {who}", "", one) for name, one in payload_numbers(arrived).items())
     for who, results in sorted(seen.items()):
         if (found := overseen(results)) is not None:
-            yield from (Measure(f"{name} {who}", "", one) for name, one in overseer_numbers(found).items())
+            for name, one in overseer_numbers(found).items():
+                yield Measure(f"{name} {who}", "", one, found.caution if name == CAUGHT else "")
 
 
 def _turned(result: Mapping[str, Any]) -> dict[str, Any]:
