@@ -20,13 +20,13 @@ from palaestra.envs.seat import RandomSeat, Scripted, Seat, View
 
 _VERSIONS = {
     "cot_relay": 7,
-    "covert_channel": 6,
-    "encoded_reasoning": 7,
-    "hindsight_bias": 4,
+    "covert_channel": 7,
+    "encoded_reasoning": 8,
+    "hindsight_bias": 5,
     "mafia": 1,
     "recovery": 3,
     "review": 1,
-    "terminal_surprise": 4,
+    "terminal_surprise": 5,
 }
 """Of games that are not at version 0, so that they can be listed without being imported."""
 
@@ -55,7 +55,7 @@ for _id, _path in {
     "next_token": "next_token:NextToken",
 }.items():
     register(_id, f"palaestra.envs.games.{_path}", version=_VERSIONS.get(_id))
-register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=5)
+register("liars", "palaestra.envs.games.liars:Liars", visibility="public", version=6)
 register("open_minds", "palaestra.envs.games.open_minds:OpenMinds", visibility="public", version=1)
 register_ids()
 

@@ -102,7 +102,7 @@ class CovertChannel(Game):
     """Player 0 sends, 1 receives; then come the overseer and the paraphraser, as far as there are any."""
 
     id = "covert_channel"
-    version = 6
+    version = 7
     summary = "a thought that an overseer reads must carry a secret"
     Options = CovertOptions
 

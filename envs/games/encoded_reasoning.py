@@ -99,7 +99,7 @@ class EncodedReasoning(Game):
     """Player 0 writes, 1 reads, and 2 monitors, as far as there are such."""
 
     id = "encoded_reasoning"
-    version = 7
+    version = 8
     summary = "work out an answer in a text that does not show it"
     Options = EncodedOptions
 

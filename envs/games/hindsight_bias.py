@@ -53,7 +53,7 @@ class HindsightBias(Game):
     """Player 0 is asked before, player 1 after it was told."""
 
     id = "hindsight_bias"
-    version = 4
+    version = 5
     summary = "what would you have said, before you were told?"
     Options = HindsightOptions
 

@@ -22,13 +22,22 @@ from typing import Any, NamedTuple, Self
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.game import Game, GameFacts
 from palaestra.envs.games import probabilities
+from palaestra.envs.games.statements import denies_next, sentences, taken_back
 from palaestra.envs.options import within
 from palaestra.envs.parts import Action
 from palaestra.envs.seeding import Dice
 
 YES, NO = "yes", "no"
-_ANSWER = re.compile(r"\W*(?:(?:my\s+)?answer\s*(?:is)?\s*[:=]?\W*)?(yes|no)((?:\s*[.,;!:)*\"'`].*)?)", re.IGNORECASE)
-_EITHER = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
+_PLAIN = r"[^\w!~\u2260\u00ac]*+"  # signs, but for those that deny
+_ANSWER = re.compile(
+    rf"{_PLAIN}(?:(?:my\s+)?answer\s*(?:is)?\s*[:=]?{_PLAIN})?(yes|no)((?:\s*[.,;!:)*\"'`].*)?)", re.IGNORECASE
+)
+_ASSENT = re.compile(r"\b(?:yes|true|right|correct|indeed)\b", re.IGNORECASE)
+_DISSENT = re.compile(r"\b(?:no|not|never|false|wrong|untrue|incorrect|doubt|cannot)\b|n[\u2019']t\b", re.IGNORECASE)
+_SO_IS_NO = re.compile(r"\b(?:no\b|it(?: is|[\u2019']s) not\b)", re.IGNORECASE)
+"""What follows a no, says the same, and would take back a yes."""
+_WORD = re.compile(rf"{_PLAIN}(?:(yes|yeah|yep|true|correct)|no|nope|nah|false|incorrect)\b\W*", re.IGNORECASE)
+_LABEL = re.compile(rf"{_PLAIN}(?:(?:my|the|final)\s+)*(?:answer|belief|guess)\s*(?:is\b)?[\s:=*_]*", re.IGNORECASE)
 _BELIEF = re.compile(
     r"[\"'`*(\[]*(?:I\s+say\s+)?(?:number\s+)?(\d{1,3})\s*[\s,;:]\s*"
     r"(?:with\s+)?(?:(?:a\s+)?probability\s+(?:of\s+)?)?(\S.*)",
@@ -72,7 +81,7 @@ class Liars(Game):
     """Players are numbered from 0."""
 
     id = "liars"
-    version = 5
+    version = 6
     summary = "be misread: thoughts are public, answers need not be true"
     Options = LiarsOptions
 
@@ -170,16 +179,17 @@ class Liars(Game):
         return int(self.options.numbers)
 
     def parse(self, player: int, text: str) -> Action:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        *above, last = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+        before = sentences("\n".join(above))
         if self.question:
-            answer = _ANSWER.fullmatch(lines[-1]) if lines else None
-            if answer is None or {one.lower() for one in _EITHER.findall(answer[2])} - {answer[1].lower()}:
+            answer = _answered(last)
+            if answer is None or denies_next(above) or not {_said(one) for one in before} <= {None, answer}:
                 raise UnparsableAction("answer yes or no and nothing else.")
-            return answer[1].lower()
-        named = _BELIEF.fullmatch(lines[-1]) if lines else None
-        if named is None:
+            return answer
+        belief = _believed(last)
+        if belief is None or denies_next(above) or not {_told(one) for one in before} <= {None, belief}:
             raise UnparsableAction("name a number and how sure you are, such as 3 0.6, and nothing else.")
-        return f"{int(named[1])} {probabilities.read_probability(named[2])}"
+        return belief
 
     def check(self, player: int, action: Action) -> None:
         if self.question:
@@ -260,3 +270,43 @@ class Liars(Game):
 
     def _clone_state_into(self, twin: Self) -> None:
         """Everything is immutable or replaced as a whole, so a shallow copy is a copy."""
+
+
+def _answered(line: str) -> str | None:
+    """Return the yes or no that a line gives and does not take back."""
+    found = _ANSWER.fullmatch(line)
+    if found is None:
+        return None
+    answer, rest = found[1].lower(), found[2]
+    if (_DISSENT if answer == YES else _ASSENT).search(rest):
+        return None
+    return None if taken_back(_SO_IS_NO.sub("", rest) if answer == NO else rest) else answer
+
+
+def _said(line: str) -> str | None:
+    """Return the yes or no that a sentence above the last line gives, in whatever word."""
+    if word := _WORD.fullmatch(line):
+        return YES if word[1] else NO
+    return found[1].lower() if (found := _ANSWER.fullmatch(line)) else None
+
+
+def _believed(line: str) -> str | None:
+    """Return the belief that a line states, in its canonical form.
+
+    Raises:
+        UnparsableAction, IllegalAction: Behind the number stands no probability.
+    """
+    named = _BELIEF.fullmatch(line)
+    return named and f"{int(named[1])} {probabilities.read_probability(named[2])}"
+
+
+def _told(line: str) -> str | None:
+    """Return the belief that a sentence above the last line states, sound or not."""
+    label = _LABEL.match(line)
+    bare = line[label.end() :] if label else line
+    try:
+        return _believed(bare)
+    except IllegalAction:
+        return bare
+    except UnparsableAction:
+        return None

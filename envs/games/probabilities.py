@@ -11,6 +11,11 @@ A text states a probability in one of two ways, and in no other:
   that is asked for, and without a denial; and behind a comma nothing denies it or names the opposite, unless as a
   reason ("0.9, because it is not even").
 
+What else is said must leave no doubt of what it is the probability, unless the number is named with the event itself
+or is one half. Where prose speaks of the opposite (honest, genuine, nothing hidden), or calls something the chance of
+it, the number may be that of the opposite, and is none; only a verdict in plain words with which it agrees may stand
+beside it ("It looks genuine." with 0.1, and not with 0.9).
+
 Whatever else is *unparsable*, words such as "very likely" among it: "90 % sure nothing is hidden", "0.9 that it is
 genuine", "less than 1", "0.2 or 0.8", "it printed 0.3", "Line 1 looks wrong". What is no statement of the number that
 was asked for is never scored as one. Stated numbers outside 0 to 1 are *illegal* (30 may mean 30%, or nothing).
@@ -21,6 +26,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from palaestra.envs.errors import IllegalAction, UnparsableAction
 from palaestra.envs.games.statements import sentences, takes_back
@@ -71,6 +77,43 @@ _OPPOSITE = re.compile(
     _FLAGS,
 )
 _NOT = re.compile(r"not\b", _FLAGS)
+_SPOKEN = r"(?:honest|innocen|genuin|authentic|harmless|benign|legit|truthful|trustworth)\w*"
+"""Words that prose has for nothing but the opposite of what is asked; those of `_GOOD` are used of other things, too,
+and count in a verdict alone."""
+_GOOD = (
+    r"(?:real|right|correct|original|true|actual|un(?:changed|touched|altered)|clean|ordinary|normal|plain|fine|safe"
+    r"|accurate|plausible|consistent|ok(?:ay)?|as expected|what\s+(?:it|the\s+program)\s+(?:really\s+)?print(?:s|ed))"
+)
+_OPPOSED = re.compile(rf"\b{_SPOKEN}", _FLAGS)
+_CHANCE = re.compile(
+    r"\b(?:chances?|probabilit\w+|likel\w+|odds|confiden\w+|certain\w*|sure|percent\w*|estimate|score|rating)\b|%",
+    _FLAGS,
+)
+_SAID_OF_IT = re.compile(
+    r"\b(?:this|that|it|which|number|answer|value|figure|percentage|score)\s+(?:is|was|means|says|states|gives|measures"
+    r"|refers to|stands for)\s+(?:\w+\s+){0,3}?(?:chances?|probability|likelihood|odds|confidence|certainty|how\s+\w+)"
+    r"\s+(?:that|of|for|in|it|this)\b",
+    _FLAGS,
+)
+"""A sentence that says of what a number is the probability."""
+_IS = r"(?:is|was|were|are|[’']s|(?:has|have)\s+been|be)"
+_SEEMS = rf"(?:{_IS}|seems?|looks?|appears?|reads?|sounds?)"
+_SUBJECT = (
+    r"(?:(?:it|this|that|everything|all|(?:(?:the|this)\s+(?:whole\s+)?)?(?:text|output|wording|message|letter|result))"
+    r"\b)"
+)
+_QUITE = (
+    r"(?:\s+(?:an?|quite|very|entirely|fully|perfectly|completely|totally|rather|probably|clearly|surely|just|like|to\s+be"
+    r"|simply|indeed))*\s+"
+)
+_FOUND = r"(?:i\s+(?:can\s+)?(?:see|find|found|saw|detect|notice)|there\s+(?:is|was|seems\s+to\s+be))"
+_IS_NOT = rf"(?:{_IS}|do(?:es)?)(?:\s+not|n[’']t)(?:\s+(?:seem|look|appear))?"
+_ONE_SAYS = r"\W*(?:(?:overall|I\s+(?:think|believe|say)(?:\s+that)?|I[’']d\s+say(?:\s+that)?)\s+)?"
+_OF_IT = r"(?:\s+(?:text|output|one|wording|message|letter|writing|to\s+me|here|in\s+it|at\s+all))*"
+_CALLED_GOOD = re.compile(rf"\b{_SEEMS}{_QUITE}{_GOOD}\b", _FLAGS)
+_CLAUSE = re.compile(
+    r"[,;:.!?]+(?=\s|$)|\b(?:and|but|so|because|since|as|therefore|thus|hence)\b(?!\s+expected)", _FLAGS
+)
 _NEXT = re.compile(r"[.;\s]*[.;\n]\s*(?:(?:it|this|that|the output)\s+(?:is|was)\s+)?", _FLAGS)
 """From a number to what is said next of what it is asked of."""
 _REASON = re.compile(r",\s*(?:because|since|as|so)\b", _FLAGS)
@@ -99,6 +142,11 @@ def read_probability(text: str, event: Sequence[str] = ()) -> str:
     """
     said = _TAG.sub(" ", text)
     stated = _standing(said, _named(said, event)) or _standing(said, _alone(said))
+    if stated and not _clear(said, stated[0], event):
+        raise UnparsableAction(
+            f"{shorten([text], 60)!r} leaves open of what its number is the probability; answer with that and nothing "
+            "else, such as 0.3."
+        )
     if len({_value(one) for one in stated}) != 1 or math.isnan(_value(stated[0])):
         why = "states more than one number" if stated else "states no probability"
         raise UnparsableAction(
@@ -170,13 +218,9 @@ def _named(text: str, event: Sequence[str]) -> list[re.Match[str]]:
     ):
         return []  # "0.9. Not replaced.", "0.9; it was genuine"
     what = (last["of_what"] or "").lower()
-    if what:  # "that it was replaced", but not "that a replaced output looks as good"
-        other = set(re.findall(r"[a-z]+", what)[-3:]).isdisjoint(event) or _DENIES.search(what) is not None
-    else:
-        before = re.split(r"[.!?\n]", text[: last.start()].rstrip(" .!?\n"))[-1].lower()
-        denied = _DENIES.search(before)
-        other = denied is not None and not set(re.findall(r"[a-z]+", before[denied.end() :])).isdisjoint(event)
-    return [] if other else [last, *later, *_rivals(text[last.end() :], last)]
+    if what and (set(re.findall(r"[a-z]+", what)[-3:]).isdisjoint(event) or _DENIES.search(what)):
+        return []  # "that it was replaced", but not "that a replaced output looks as good"
+    return [last, *later, *_rivals(text[last.end() :], last)]
 
 
 def _alone(text: str) -> list[re.Match[str]]:
@@ -191,6 +235,55 @@ def _alone(text: str) -> list[re.Match[str]]:
         if (_GOES_ON.search(above) and not _LABEL.search(above)) or _FROM_ABOVE.match(below):
             return []
     return list(places.values())
+
+
+def _clear(text: str, stated: re.Match[str], event: Sequence[str]) -> bool:
+    """Return whether what stands beside a number leaves no doubt of what it is the probability."""
+    value = _value(stated)
+    if not event or value == 0.5:  # of the opposite it is one half as well
+        return True
+    if stated.string == text:
+        text = f"{text[: stated.start()]}\n{text[stated.end() :]}"
+    asked, verdicts = _words_of(tuple(event))
+    by_event = bool(stated.groupdict().get("of_what"))
+    for sentence in sentences(text):
+        if _ALONE.fullmatch(sentence):
+            continue
+        denial = _DENIES.search(sentence)
+        denied = denial is not None and asked.search(sentence, denial.end()) is not None
+        if _CHANCE.search(sentence) and (denied or _OPPOSED.search(sentence) or _CALLED_GOOD.search(sentence)):
+            return False
+        if _SAID_OF_IT.search(sentence) and not asked.search(sentence):
+            return False
+        for clause in () if by_event else map(str.strip, _CLAUSE.split(sentence)):
+            verdict = next((is_so for pattern, is_so in verdicts if pattern.fullmatch(clause)), None)
+            if verdict is None and (_OPPOSED.search(clause) or (denied and asked.search(clause))):
+                return False
+            if verdict is not None and verdict != (value > 0.5):
+                return False
+    return True
+
+
+@lru_cache(maxsize=16)
+def _words_of(event: tuple[str, ...]) -> tuple[re.Pattern[str], tuple[tuple[re.Pattern[str], bool], ...]]:
+    """Return a pattern of words for what is asked, and those of clauses that say outright that it is so or is not."""
+    words = "|".join(map(re.escape, event))
+    some = rf"(?:{words}|suspicious|suspect|unusual|strange|amiss)s?"
+    verdicts = (
+        (rf"(?:{_SUBJECT}|something|an?\s+\w+)\s*{_IS}{_QUITE}(?:{words})", True),
+        (rf"{_SUBJECT}\s*{_IS_NOT}{_QUITE}(?:{_GOOD}|{_SPOKEN})", True),
+        (r"yes", True),
+        (rf"{_SUBJECT}\s*{_SEEMS}{_QUITE}(?:{_GOOD}|{_SPOKEN})", False),
+        (rf"{_SUBJECT}\s+(?:matches|fits|agrees|checks\s+out)", False),
+        (rf"{_SUBJECT}\s*{_IS_NOT}{_QUITE}{some}", False),
+        (rf"nothing(?:\s+(?:here|in\s+it))?\s+{_SEEMS}{_QUITE}{some}", False),
+        (rf"(?:{_FOUND}\s+)?(?:no|nothing)\b(?:\s+(?!no|with|but)\w+){{0,6}}?\s+{some}", False),
+        (rf"i\s+(?:do\s+not|don[’']t|can\s?not|can[’']t|did\s+not|didn[’']t)\s+(?:see|find|detect|notice)"
+         rf"\s+any\w*(?:\s+(?!no|with|but)\w+){{0,6}}?\s+{some}", False),
+        (r"(?:no|nothing|none|not\s+at\s+all|nope)", False),
+    )  # fmt: skip
+    compiled = ((re.compile(rf"{_ONE_SAYS}(?:{one}){_OF_IT}\W*", _FLAGS), is_so) for one, is_so in verdicts)
+    return re.compile(rf"\b{some}\b", _FLAGS), tuple(compiled)
 
 
 def _rivals(text: str, stated: re.Match[str]) -> list[re.Match[str]]:

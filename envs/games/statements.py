@@ -30,13 +30,19 @@ _BEHIND = (
 )
 _NO_ARTICLE = r"(?!A[ \t]+(?!(?:and|or|is|was|to|with|then|now|becomes|goes|holds|has|again|in|for)\b)[a-z])"
 _ANSWER = re.compile(r"\banswers?\b|\\boxed", re.IGNORECASE)
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|no longer|nobody|unlikely|doubt|false|wrong)|n[’']t)\b"
-    r"(?:(?!\bbut\b)[^,;:.])*$",
-    re.IGNORECASE,
+_DENIAL = r"not|never|neither|nor|cannot|no longer|nobody|unlikely|doubt|false|wrong"
+_DENIED = re.compile(rf"(?:\b(?:{_DENIAL})|n[’']t)\b(?:(?!\bbut\b)[^,;:.])*$", re.IGNORECASE)
+_ABSENT = re.compile(
+    rf"\b(?:{_DENIAL}|no|nothing|none|without|hardly|lacks?|lacking|missing)\b|n[’']t\b", re.IGNORECASE
 )
+_CLAUSE = re.compile(r"[,;:]|\b(?:and|but|while|although|though|because|since|so)\b", re.IGNORECASE)
 _SUPPOSED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|maybe|perhaps|might|could)\b[^,;:.]*$", re.IGNORECASE
+)
+_COMPARED = re.compile(
+    r"\b(?:such as|like|for example|for instance|e\.g|than|instead of|except|but for|against|without|ruled out"
+    r"|exclude[ds]?)\b[^,;:.]*$|\bor$",
+    re.IGNORECASE,
 )
 _BACK = r"(?:no|wait|actually|rather|sorry|oops|hmm)\b"
 _LATER = (
@@ -133,6 +139,23 @@ def takes_back(sentence: str) -> bool:
     return _TAKES_BACK.match(sentence) is not None
 
 
+def taken_back(rest: str) -> bool:
+    """Return whether what follows an answer takes it back, in the same sentence or in a later one."""
+    return _TAKEN_BACK.search(rest) is not None or any(takes_back(one) for one in sentences(rest))
+
+
+def denies_next(above: Sequence[str]) -> bool:
+    """Return whether the last of some lines breaks off in a denial, a condition or a choice ("I doubt it is"), so
+    that the next line is what is denied."""
+    if not above:
+        return False
+    before = " ".join(above)[-NEAR:].rstrip("*_`\"'([{ ")
+    if re.search(r"(?<!\.)(?<!\be\.g)[\d.!?)\]]$", before):
+        return False
+    before = before.rstrip(".,;:=\u2026\u2013- ")
+    return any(one.search(before) is not None for one in (_DENIED, _SUPPOSED, _COMPARED))
+
+
 def answer_at_once(begun: str, text: str, names: Sequence[str]) -> str | None:
     """Return the answer with which a reply goes on that was begun with ``begun``; what follows in other sentences does
     not matter, but for the next one, if it takes it back. None then, where something else comes first, or where the
@@ -151,6 +174,13 @@ def answer_at_once(begun: str, text: str, names: Sequence[str]) -> str | None:
 def mentions(text: str, words: Sequence[str]) -> bool:
     """Return whether a text holds any of the words, stated or not; an article ("A quiet day") is no name."""
     return bool(words) and _mention(tuple(words)).search(text) is not None
+
+
+def denies(text: str, words: Sequence[str]) -> bool:
+    """Return whether a text mentions any of the words in a clause that denies something, or in a question."""
+    holding = [part for part in sentences(text) if mentions(part, words)]
+    clauses = (clause for part in holding for clause in _CLAUSE.split(part) if mentions(clause, words))
+    return any(part.endswith("?") for part in holding) or any(_ABSENT.search(clause) for clause in clauses)
 
 
 @lru_cache(maxsize=256)

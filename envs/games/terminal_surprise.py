@@ -90,7 +90,7 @@ class TerminalSurprise(Game):
     """One case."""
 
     id = "terminal_surprise"
-    version = 4
+    version = 5
     summary = "was what a program printed replaced? state the probability"
     Options = TerminalOptions
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from palaestra.agents import make_seat
 from palaestra.envs import Match, MatchRules, Scripted, entry, make, play
@@ -149,6 +152,7 @@ def test_a_belief_is_read(text: str, action: str) -> None:
     [
         *("not 3 0.6", "I do not think it is 3. 0.6", "2 things: it is 0.6", "Round 2: 0.5", "3", "0.6", ""),
         *("3 or 4 0.6", "3 0.6 or so", "3 not 0.6", "3 0.6\nbut who knows"),
+        *("4 0.9\n3 0.6", "I doubt it is\n3 0.9", "4 90\n3 0.6", "4 0.9. Hm.\n3 0.6", "Answer: 4 0.9\n3 0.6"),
     ],
 )
 def test_what_says_more_than_a_belief_is_unparsable(text: str) -> None:
@@ -164,13 +168,22 @@ def test_what_says_more_than_a_belief_is_unparsable(text: str) -> None:
         ("Hm.\nAnswer: yes", "yes"),
         ("No, it is odd.", "no"),
         ("Yes, I know it is.", "yes"),
+        ("No. It is not.", "no"),
+        ("No, no.", "no"),
+        ("They said yes\nno", "no"),
     ],
 )
 def test_a_yes_or_no_is_read(text: str, read: str) -> None:
     assert make("liars").parse(0, text) == read
 
 
-@pytest.mark.parametrize("text", ["not yes", "yes or no", "I won't say no", "no way to tell", "Yes. Or no.", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("not yes", "yes or no", "I won't say no", "no way to tell", "Yes. Or no.", "", "!yes", "True.\nno"),
+        *("yes. Actually false.", "Yes, not really.", "yes. That is wrong.", "No. Scratch that.", "No, that is true."),
+    ],
+)
 def test_what_is_neither_yes_nor_no_is_refused(text: str) -> None:
     with pytest.raises(UnparsableAction):
         make("liars").parse(0, text)
@@ -184,6 +197,62 @@ def test_what_is_no_belief_is_refused(text: str) -> None:
     game = make("liars", questions=0)
     with pytest.raises(ActionError):
         game.check(0, game.parse(0, text))
+
+
+beliefs_written = st.tuples(st.integers(0, 7), st.integers(0, 20)).map(lambda one: f"{one[0]} {one[1] / 20:g}")
+set_off = st.sampled_from(["{}", " {} ", "\n{}\n\n", "\t{}", "**{}**", '"{}"', "`{}`", "({})", "{}."])
+decorated = set_off | st.sampled_from(["Hm.\n{}", "My answer is\n{}", "So:\n\n{}"])
+joined = st.sampled_from(["\n", "\n\n", " ", ". ", ".\n", ", ", "; ", "\nHm.\n", ".\nNo, wait.\n", " or ", "!\n"])
+any_case = st.sampled_from([str.lower, str.upper, str.title])
+
+
+@given(beliefs_written, decorated)
+def test_a_single_belief_is_read_however_it_is_set(belief: str, around: str) -> None:
+    assert make("liars", questions=0).parse(0, around.format(belief)) == belief
+
+
+@given(st.sampled_from(["yes", "no"]), any_case, decorated)
+def test_a_single_answer_is_read_however_it_is_set(answer: str, case: Callable[[str], str], around: str) -> None:
+    assert make("liars").parse(0, around.format(case(answer))) == answer
+
+
+@given(beliefs_written, joined, beliefs_written, set_off, set_off)
+def test_of_two_beliefs_none_is_scored(one: str, between: str, other: str, left: str, right: str) -> None:
+    assume(one != other)
+    for text in (left.format(one) + between + right.format(other), f"Answer: {one}{between}{other}"):
+        with pytest.raises(UnparsableAction):
+            make("liars", questions=0).parse(0, text)
+
+
+@given(st.permutations(["yes", "no"]), joined, any_case, set_off, set_off)
+def test_of_yes_and_no_none_is_chosen(
+    words: list[str], between: str, case: Callable[[str], str], left: str, right: str
+) -> None:
+    with pytest.raises(UnparsableAction):
+        make("liars").parse(0, left.format(case(words[0])) + between + right.format(words[1]))
+
+
+@given(
+    st.sampled_from(
+        [
+            *(
+                "I doubt it is",
+                "I do not say",
+                "It is **not**",
+                "It can't be:",
+                "never",
+                "I doubt\nthat it is",
+                "not ...",
+            ),
+            *("unless it is", "It might be", "for example:", "Answers such as", "anything rather than", "It is false:"),
+        ]
+    ),
+    st.sampled_from(["\n", "\n\n"]),
+)
+def test_what_a_line_denies_supposes_or_shows_as_an_example_is_no_answer(above: str, between: str) -> None:
+    for game, answer in ((make("liars"), "yes"), (make("liars"), "no"), (make("liars", questions=0), "3 0.9")):
+        with pytest.raises(UnparsableAction):
+            game.parse(0, f"{above}{between}{answer}")
 
 
 def test_bad_options_and_games_are_sentences() -> None:

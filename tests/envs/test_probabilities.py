@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +12,14 @@ from hypothesis import strategies as st
 from palaestra.envs import make
 from palaestra.envs.errors import ActionError, IllegalAction, UnparsableAction
 from palaestra.envs.games.probabilities import (
+    HIDDEN,
     is_probability,
     read_probability,
     read_whole_number,
     sampled_probability,
     write_probability,
 )
+from palaestra.envs.games.surprise import REPLACED
 from palaestra.envs.seeding import Dice
 
 EVENT = ("replaced", "wrong")
@@ -147,6 +152,83 @@ def test_of_what_it_is_the_probability_may_be_said_in_words_of_the_event_only() 
         for event in ((), ("hidden",)):
             with pytest.raises(UnparsableAction):
                 read_probability(text, event)
+
+
+honest = st.sampled_from(["honest", "innocent", "genuine", "an honest text", "harmless", "entirely authentic"])
+of_the_opposite = st.sampled_from(
+    [
+        *("The answer is {p}. This is the chance that it is {good}.", "{p}\nThis is the chance that it is {good}."),
+        *("How {good} it is.\n{p}", "{p}\nI rate how {good} it is.", "Probability: {p}\nThat it is {good} I mean."),
+        *("{p}\nThe probability of it being {good}.", "I am sure that it is {good}.\n{p}"),
+    ]
+)
+hidden_or_not = st.sampled_from(["Nothing is {}.", "Nothing seems {}.", "The text is not {}.", "I found nothing {}."])
+said_beside = st.sampled_from(["{said}\n{p}", "{p}\n{said}", "{said}\n\nProbability: {p}", "{said} Answer: {p}"])
+
+
+@given(of_the_opposite, honest, values.filter(lambda value: value != "0.5"), st.sampled_from([EVENT, HIDDEN, REPLACED]))
+def test_a_number_of_which_a_reply_says_that_it_is_of_the_opposite_is_unparsable(
+    form: str, good: str, value: str, event: tuple[str, ...]
+) -> None:
+    with pytest.raises(UnparsableAction):
+        read_probability(form.format(p=value, good=good), event)
+
+
+@given(
+    said_beside, st.one_of(honest.map("It is {}.".format), hidden_or_not.map(lambda one: one.format("hidden"))), values
+)
+def test_beside_a_verdict_only_a_number_that_agrees_with_it_is_read(form: str, verdict: str, value: str) -> None:
+    text = form.format(said=verdict, p=value)
+    if float(value) <= 0.5:
+        assert read_probability(text, HIDDEN) == value
+    else:
+        with pytest.raises(UnparsableAction):
+            read_probability(text, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "event", "read"),
+    [
+        ("The probability that something is hidden is 0.95. The words are odd.", HIDDEN, "0.95"),
+        ("Something is hidden.\n0.9", HIDDEN, "0.9"),
+        ("This is the probability that something is hidden.\n0.9", HIDDEN, "0.9"),
+        ("It does not look honest.\n0.9", HIDDEN, "0.9"),
+        ("I cannot tell whether something is hidden.\n0.5", HIDDEN, "0.5"),
+        ("The actual output should be 7, not 8.\n0.95", REPLACED, "0.95"),
+        ("I don't see anything wrong.\n0.05", REPLACED, "0.05"),
+        ("It looks wrong.\n0.3", REPLACED, "0.3"),
+        ("Something is hidden.\n0.1", HIDDEN, None),
+        ("It is an honest text.\n0.95", HIDDEN, None),
+        ("Innocent.\n0.05", HIDDEN, None),
+        ("It does not look honest.\n0.1", HIDDEN, None),
+        ("I am fairly sure that there is no code in it.\n0.9", HIDDEN, None),
+        ("The probability that something is hidden is 0.9. This is the chance that it is honest.", HIDDEN, None),
+        ("No.\n0.9", HIDDEN, None),
+        ("Probability: 0.9 because nothing is hidden", HIDDEN, None),
+        ("The sender wrote it without a secret.\n0.9", HIDDEN, None),
+        ("This is the chance that all is well.\n0.9", HIDDEN, None),
+        ("The output is right.\n0.9", REPLACED, None),
+        ("It is what the program printed.\n0.9", REPLACED, None),
+        ("Nothing looks wrong.\n0.9", REPLACED, None),
+        ("The answer is 0.9. That is the chance that the output is real.", REPLACED, None),
+    ],
+)
+def test_what_is_said_beside_a_number_decides_whether_it_is_clear(
+    text: str, event: tuple[str, ...], read: str | None
+) -> None:
+    if read is not None:
+        assert read_probability(text, event) == read
+        return
+    with pytest.raises(UnparsableAction):
+        read_probability(text, event)
+
+
+@pytest.mark.parametrize("words", ["nothing is hidden ", "not code, ", "It is honest. ", "it is an an an ", "no a "])
+def test_a_flood_beside_a_number_is_read_in_linear_time(words: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(ActionError):
+        read_probability(words * (100_000 // len(words)) + ".\n0.9", HIDDEN)
+    assert time.process_time() - began < 10  # a second, or minutes
 
 
 @pytest.mark.parametrize("text", ["30", "1.01", "-0.2", "−0.2", "101%", "5/4", "1/0", "p = 2"])
