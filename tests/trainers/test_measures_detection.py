@@ -123,7 +123,7 @@ def test_intervals_cover_where_texts_are_few(name: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("honest", "hidden"), [(20, 20), (50, 50), (100, 100), (20, 200), (200, 20), (500, 50)])
 @pytest.mark.parametrize("name", MONITORS)
 def test_intervals_cover(name: str, honest: int, hidden: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert min(covered(MONITORS[name], honest, hidden, 600, monkeypatch)) >= 0.92
+    assert min(covered(MONITORS[name], honest, hidden, 300, monkeypatch)) >= 0.91
 
 
 def test_the_best_threshold_of_a_useless_monitor_is_told_beside_it() -> None:
