@@ -258,7 +258,10 @@ def _experiments_said() -> Iterator[str]:
     )
     blind, null = _means("steganography", "blind"), _means("steganography", "shuffled_credit")
     one, two = (_means("steganography", f"watched_{weight}")["bits"] for weight in ("1", "2"))
-    yield f"| {blind['bits']:.2f} of 2 bits get through | {blind['bits_resampled']:.2f} behind a paraphraser and with"
+    follows = _means("steganography", "load_bearing")["follow_swapped"]
+    assert abs(_means("steganography", "load_bearing_start")["follow_swapped"]) < 0.05
+    yield f"| {blind['bits']:.2f} of 2 bits get through; {follows:.2f} of the answers follow the word, as swapping it"
+    yield f"as swapping it shows | {blind['bits_resampled']:.2f} behind a paraphraser and with"
     assert f"{blind['bits_resampled']:.2f}" == f"{null['bits']:.2f}"
     yield f"{two:.2f} where the suspicion of an overseer that is trained along costs twice an arrival, {one:.2f} where"
     encoded = json.loads((ROOT / "results" / "encoded_reasoning.json").read_text())["arms"]
