@@ -29,6 +29,7 @@ import dataclasses
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from palaestra.envs.episode import Attempt, Episode, Outcome, Reply, Status, Turn
@@ -378,7 +379,7 @@ class Match:
         if outcome == "finished":
             returns = tuple(map(float, game.returns()))
         elif self._forfeited_by is not None:
-            returns = tuple(map(float, game.forfeit(self._forfeited_by)))
+            returns = forfeited_returns(game, self._forfeited_by, self.turns)
         if returns is not None and self.rules.talked_out == "void":
             returns = without_talked_out(game, returns, self.turns)
         return Episode(
@@ -413,6 +414,18 @@ class Match:
     def unseen(self, player: int) -> list[Event]:
         """Return the events that ``player`` may see and that came after it was last asked."""
         return self.events_for(player, self._seen[player] or 0)
+
+
+def forfeited_returns(game: Game, player: int, turns: Sequence[Turn]) -> tuple[float, ...]:
+    """Return what everybody gets where the forfeit of ``player`` ended the game.
+
+    Others may have forfeited at the same moment; they stand behind it in ``turns``. Then everybody gets the least of
+    what these forfeits give, or their mean where the sum is fixed, so that nobody wins by the order of seats.
+    """
+    first = max(number for number, turn in enumerate(turns) if turn.player == player and turn.action is None)
+    each = [game.forfeit(turn.player) for turn in turns[first:] if turn.action is None]
+    shared = game.facts.utility in ("zero_sum", "constant_sum")
+    return tuple(float(fmean(given) if shared else min(given)) for given in zip(*each, strict=True))
 
 
 def without_talked_out(game: Game, returns: tuple[float, ...], turns: Sequence[Turn]) -> tuple[float, ...]:

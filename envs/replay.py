@@ -30,7 +30,7 @@ from palaestra.envs.errors import (
     UnwritableReplay,
 )
 from palaestra.envs.game import Game
-from palaestra.envs.match import Match, MatchRules, run, without_talked_out
+from palaestra.envs.match import Match, MatchRules, forfeited_returns, run, without_talked_out
 from palaestra.envs.options import RESERVED
 from palaestra.envs.parts import Action, well_formed
 from palaestra.envs.registry import Factory
@@ -359,7 +359,7 @@ def _end_differs(game: Game, episode: Episode) -> str | None:
         return f"player {player} is recorded to have forfeited, but by the turns nobody, or another one, did"
     if (roles := tuple(map(game.role, range(game.facts.players)))) != episode.roles:
         return f"the roles are {roles}, recorded {episode.roles}"
-    found = tuple(map(float, game.returns() if player is None else game.forfeit(player)))
+    found = tuple(map(float, game.returns())) if player is None else forfeited_returns(game, player, episode.turns)
     if MatchRules.from_json(episode.rules).talked_out == "void":
         found = without_talked_out(game, found, episode.turns)
     if episode.returns != found:

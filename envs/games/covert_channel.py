@@ -395,9 +395,19 @@ class CovertChannel(Game):
         cost = self.options.suspicion * float(self.forecast or 0)
         pair = float(self.arrived()) - cost
         found = {"sender": pair, "receiver": pair, "paraphraser": float(not self.arrived())}
-        error = float(self.forecast or 0) - (self.payload is not None)
-        found["overseer"] = self._facts.min_return if self.absent else 1 - error * error
+        found["overseer"] = self._overseer_return()
         return tuple(found[role] for role in self.seats)
+
+    def _overseer_return(self) -> float:
+        error = float(self.forecast or 0) - (self.payload is not None)
+        return self._facts.min_return if self.absent else 1 - error * error
+
+    def forfeit(self, player: int) -> tuple[float, ...]:
+        """Return the least for the player and nothing for the others, but for an overseer who had stated something."""
+        found = list(super().forfeit(player))
+        if self.forecast:
+            found[self.seats.index("overseer")] = self._overseer_return()
+        return tuple(found)
 
     def result(self) -> dict[str, Any]:
         """Return the secret, what became of it, and what can be known exactly of the channel.

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palaestra.envs import Match, MatchRules, OnFailure, RandomSeat, Reply, Scripted, View, make, play
+from palaestra.agents import make_seat
+from palaestra.envs import (
+    Match,
+    MatchRules,
+    OnFailure,
+    RandomSeat,
+    ReplayWriter,
+    Reply,
+    Scripted,
+    View,
+    make,
+    play,
+    verify,
+)
 from palaestra.envs.conformance.seats import Erratic
 from palaestra.envs.errors import InformationError, OptionError, ReplayMismatch, SeatCountError, UnknownName
 from palaestra.envs.events import render
@@ -296,9 +309,18 @@ def test_all_turns_of_a_simultaneous_step_are_recorded_even_if_one_player_forfei
     assert again.lines == recorder.lines
 
 
-def test_if_several_players_fail_at_once_the_first_in_player_order_forfeits() -> None:
-    episode = play(Morra(), [Says("?"), Says("?")], MatchRules(unparsable=OnFailure(0)))
-    assert (episode.forfeited_by, episode.returns, len(episode.turns)) == (0, (-3.0, 3.0), 2)
+def test_of_players_who_fail_at_once_none_gains_by_the_order_of_seats(tmp_path) -> None:
+    rules = MatchRules(unparsable=OnFailure(0))
+    episode = play(Morra(), [Says("?"), Says("?")], rules)
+    assert (episode.forfeited_by, episode.returns, len(episode.turns)) == (0, (0.0, 0.0), 2)
+    # in a game that goes on without an overseer the receiver's failure does not pay for the overseer's
+    for stated, reward in (("?", -1.0), ("0", 1.0), ("1", 0.0)):
+        game = make("covert_channel", honest=1.0)
+        seats = [make_seat("codebook"), Says("?"), Says(stated)]
+        assert play(game, seats, rules, recorder=ReplayWriter(tmp_path / f"{reward}")).returns == (0.0, -1.0, reward)
+        verify(tmp_path / f"{reward}")
+        game = make("encoded_reasoning", monitor=True, honest=1.0)
+        assert play(game, [make_seat("tracker"), Says("?"), Says(stated)], rules).returns == (0.0, -1.0, reward)
 
 
 # ---------------------------------------------------------------- what a player wrote is marked
