@@ -2,8 +2,8 @@
 
 A language model's seat at this game has nothing to ask for: what it will do follows from the document and the seed
 (`palaestra.agents.reader`). So a batch of documents is read in one go, and each match is then played, checked and
-recorded like any other, by a seat that gives the replies of its reading one by one (`ReadingSeat`). Where seats are made
-one by one, `DocumentSeat` reads the document of its game when it is first asked, from wherever the game stands then.
+recorded like any other, by a seat that gives the replies of its reading one by one (`ReadingSeat`). Where seats are
+made one by one, `DocumentSeat` reads the document of its game when it is first asked, from where the game stands then.
 
 A reply that advances says of the distribution only what the true token got, as ``advance #32:0.7``: the same score and
 the same state, in a record of a few characters. Its `TokenRecord` holds the log-probability of the *decision*, and as
@@ -285,9 +285,7 @@ class ReadingSeat:
         ScorerError: That is no number somewhere.
     """
 
-    def __init__(
-        self, policy: str, real: int, document: Encoded, found: Read, worth: Logprobs, begun: int = 0
-    ) -> None:
+    def __init__(self, policy: str, real: int, document: Encoded, found: Read, worth: Logprobs, begun: int = 0) -> None:
         if worth.shape != (len(document),) or not np.isfinite(worth[document.scored]).all():
             raise ScorerError(
                 "the scorer gave NaN, infinity or too few scores for a document; have it give one number a token"
@@ -302,9 +300,7 @@ class ReadingSeat:
         return next(self._replies)
 
 
-def _replies(
-    policy: str, real: int, document: Encoded, found: Read, worth: Logprobs, begun: int
-) -> Iterable[Reply]:
+def _replies(policy: str, real: int, document: Encoded, found: Read, worth: Logprobs, begun: int) -> Iterable[Reply]:
     """Yield a reply for every token after the first ``begun``, which are context of a segment that opens there."""
     reading = found.reading
     context: list[int] = []

@@ -17,8 +17,8 @@ from palaestra.envs import Match, make
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.seeding import derive
 from palaestra.trainers.checkpoint import read
-from palaestra.trainers.credit import CreditError, make_credit
 from palaestra.trainers.config import load_config
+from palaestra.trainers.credit import CreditError, make_credit
 from palaestra.trainers.loss import Counts, TokenBatch, token_loss
 from palaestra.trainers.plan import plan_of
 from palaestra.trainers.rows import pack, rows_from_episode

@@ -6,9 +6,9 @@ reports; the experiment's JSON holds, for every arm and measure, all values, the
 seeds (Student's), beside what is known exactly.
 
     runs/experiments/NAME/SCALE/ARM-SEED/cell.json    what a cell measured
-    results/NAME.json    all cells, with the hardware and the versions that they were measured with; marked partial while
-                         cells are missing. Cells that were measured elsewhere, by the same definition of their arm, are
-                         kept in it
+    results/NAME.json    all cells, with the hardware and the versions that they were measured with; marked partial
+                         while cells are missing. Cells that were measured elsewhere, by the same definition of their
+                         arm, are kept in it
     RESULTS.md           rendered from results/*.json by `palaestra experiment --render`
 
 A null result, honestly measured, is a result; a number that no command reproduces is not.
