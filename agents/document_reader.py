@@ -2,7 +2,8 @@
 
 A language model's seat at this game has nothing to ask for: what it will do follows from the document and the seed
 (`palaestra.agents.reader`). So a batch of documents is read in one go, and each match is then played, checked and
-recorded like any other, by a seat that gives the replies of its reading one by one (`ReadingSeat`).
+recorded like any other, by a seat that gives the replies of its reading one by one (`ReadingSeat`). Where seats are
+made one by one, `DocumentSeat` reads the document of its game when it is first asked, from where the game stands then.
 
 A reply that advances says of the distribution only what the true token got, as ``advance #32:0.7``: the same score and
 the same state, in a record of a few characters. Its `TokenRecord` holds the log-probability of the *decision*, and as
@@ -33,16 +34,19 @@ from numpy.typing import NDArray
 
 from palaestra.agents.engines.base import BASE, Adapter
 from palaestra.agents.engines.weights import share
-from palaestra.agents.reader import Batch, Reading, fitting, laid_out, read, score
+from palaestra.agents.reader import Batch, Reading, decisions_of, fitting, laid_out, read, score
 from palaestra.agents.thinking import Thinking, extend, thinking_of
 from palaestra.agents.thinking_adapter import prepare, recorded
-from palaestra.envs.documents.vocabulary import Encoded, Thoughts
+from palaestra.agents.tokens import TextCodec
+from palaestra.agents.vocabularies import ModelVocabulary
+from palaestra.envs.documents.vocabulary import Encoded, Thoughts, encode
 from palaestra.envs.episode import Reply, TokenRecord
-from palaestra.envs.errors import PalaestraError
-from palaestra.envs.games.next_token import THINKING, TOLERANCE
+from palaestra.envs.errors import OptionError, PalaestraError
+from palaestra.envs.games.next_token import THINKING, TOLERANCE, NextToken
 from palaestra.envs.parts import Tokens
 from palaestra.envs.plugins import Plugins
 from palaestra.envs.seat import View
+from palaestra.envs.seeding import derive
 
 Logprobs = NDArray[np.float64]
 SMALLEST = 1e-12
@@ -131,6 +135,7 @@ class DocumentReader:
         *,
         thoughts: Sequence[Thoughts] | None = None,
         temperature: float = 1.0,
+        begun: Sequence[Sequence[Sequence[int]]] | None = None,
     ) -> list[Read]:
         """Read documents.
 
@@ -138,10 +143,16 @@ class DocumentReader:
             policy: `BASE`, or a name that was added.
             documents, seeds, temperature: As for `palaestra.agents.reader.read`.
             thoughts: How each is read; None draws all of them.
+            begun: Where some of each was read before and the rest is drawn: the thinking tokens before every real one
+                so far and before the one that is due (`palaestra.agents.reader.decisions_of`).
+
+        Raises:
+            OptionError: As for `read` and `decisions_of`.
         """
         model = self._model(policy)
         thinking = _thinking(model)
         kinds = ["drawn"] * len(documents) if thoughts is None else list(thoughts)
+        before = [()] * len(documents) if begun is None else begun
         drawn = iter(
             read(
                 model,
@@ -150,6 +161,11 @@ class DocumentReader:
                 [seed for seed, kind in zip(seeds, kinds, strict=True) if kind == "drawn"],
                 start=self._start,
                 temperature=temperature,
+                begun=[
+                    decisions_of(document, counts, thinking)
+                    for document, kind, counts in zip(documents, kinds, before, strict=True)
+                    if kind == "drawn"
+                ],
             )
         )
         readings = []
@@ -179,6 +195,25 @@ class DocumentReader:
     def real(self, policy: str) -> int:
         """Return how many tokens a policy's model has without thinking tokens."""
         return _thinking(self._model(policy)).real
+
+    def check(self, policy: str, game: NextToken, codec: TextCodec) -> None:
+        """Find out whether a policy can read the document of a game.
+
+        Raises:
+            OptionError: Its tokens are not those of the model's tokenizer, or the game allows fewer thoughts.
+        """
+        own = encode(game.document, ModelVocabulary(codec)).ids
+        if own.tolist() != game.encoded.ids.tolist():
+            raise OptionError(
+                f"the document is written in tokens of vocabulary={game.options.vocabulary}, which are not those of "
+                "the model that is to read it; set the option vocabulary to that model."
+            )
+        thinking, options = _thinking(self._model(policy)), game.options
+        if thinking.most > options.most or (thinking.most and thinking.kinds > options.thoughts):
+            raise OptionError(
+                f"the model has {thinking.kinds} thinking tokens and takes up to {thinking.most} in a row, and the "
+                f"game allows thoughts={options.thoughts} and most={options.most}; set these options to the model's."
+            )
 
     @torch.no_grad()
     def _scored(self, model: Any, readings: Sequence[Reading]) -> Iterable[tuple[Logprobs, Logprobs]]:
@@ -244,12 +279,13 @@ class ReadingSeat:
         document: What was read.
         found: How.
         worth: float64[T], what each token is worth by the scorer, in nats.
+        begun: Tokens, thoughts included, that were placed before the first reply.
 
     Raises:
         ScorerError: That is no number somewhere.
     """
 
-    def __init__(self, policy: str, real: int, document: Encoded, found: Read, worth: Logprobs) -> None:
+    def __init__(self, policy: str, real: int, document: Encoded, found: Read, worth: Logprobs, begun: int = 0) -> None:
         if worth.shape != (len(document),) or not np.isfinite(worth[document.scored]).all():
             raise ScorerError(
                 "the scorer gave NaN, infinity or too few scores for a document; have it give one number a token"
@@ -257,16 +293,18 @@ class ReadingSeat:
         if (best := worth[document.scored].max(initial=0.0)) > TOLERANCE:
             raise ScorerError(f"the scorer gave a token {best:.3g} nats; a log-probability is at most 0, normalise it")
         self.name = policy
-        self._replies = iter(list(_replies(policy, real, document, found, worth)))
+        self._replies = iter(list(_replies(policy, real, document, found, worth, begun)))
 
     async def act(self, view: View) -> Reply:
         """Return the next reply."""
         return next(self._replies)
 
 
-def _replies(policy: str, real: int, document: Encoded, found: Read, worth: Logprobs) -> Iterable[Reply]:
+def _replies(policy: str, real: int, document: Encoded, found: Read, worth: Logprobs, begun: int) -> Iterable[Reply]:
+    """Yield a reply for every token after the first ``begun``, which are context of a segment that opens there."""
     reading = found.reading
     context: list[int] = []
+    left = begun
     for token, place, thought, decided, logprob in zip(
         reading.tokens.tolist(),
         reading.place.tolist(),
@@ -275,19 +313,80 @@ def _replies(policy: str, real: int, document: Encoded, found: Read, worth: Logp
         reading.decision.tolist(),
         strict=True,
     ):
-        if place < 0:
+        if place < 0 or left:
+            left -= place >= 0
             context.append(token)
             continue
         ids, logprobs = ((token,), (min(logprob, 0.0),)) if decided else ((), ())
         before = (*context, *(() if decided else (token,)))
         context = []
         if thought:
-            record = TokenRecord(0, before, ids, logprobs, policy)
+            record = TokenRecord(begun, before, ids, logprobs, policy)
             yield Reply(Tokens((token - real,), THINKING), tokens=record)
             continue
         value = min(float(worth[place]), -SMALLEST) if document.scored[place] else 0.0
         said = f"advance #{token}:{min(1.0, math.exp(found.real[place]))!r}"
-        yield Reply(said, tokens=TokenRecord(0, before, ids, logprobs, policy, value))
+        yield Reply(said, tokens=TokenRecord(begun, before, ids, logprobs, policy, value))
+
+
+class DocumentSeat:
+    """Plays one match: reads the game's document when it is first asked, and goes on from what was placed by then.
+
+    Args:
+        reader: Knows the policy.
+        codec: The tokenizer of its model.
+        policy: Who reads.
+        game: The game of the match, or another that begins alike; only its document is looked at.
+        seed: Of the match.
+        temperature: 1, or 0 for the likeliest decisions.
+        name: For records; by default the policy's name.
+
+    Raises:
+        OptionError: The policy cannot read this document (`DocumentReader.check`), or another temperature.
+    """
+
+    def __init__(
+        self,
+        reader: DocumentReader,
+        codec: TextCodec,
+        policy: str,
+        game: NextToken,
+        seed: int,
+        *,
+        temperature: float = 1.0,
+        name: str | None = None,
+    ) -> None:
+        if temperature not in (0, 1):
+            raise OptionError(f"temperature is {temperature:g}; documents are read at 1, or greedily at 0.")
+        reader.check(policy, game, codec)
+        self.name = name or policy
+        self._reader, self._policy, self._document = reader, policy, game.encoded
+        self._seed, self._temperature = reading_seed(seed), temperature
+        self._seat: ReadingSeat | None = None
+
+    async def act(self, view: View) -> Reply:
+        """Return the next reply."""
+        if self._seat is None:
+            self._seat = self._read(view.knowledge())
+        return await self._seat.act(view)
+
+    def _read(self, knowledge: dict[str, Any]) -> ReadingSeat:
+        counts: list[list[int]] = [[]]
+        for token, thought in zip(knowledge["tokens"], knowledge["thinking"], strict=True):
+            if thought:
+                counts[-1].append(token - knowledge["vocabulary"])
+            else:
+                counts.append([])
+        (found,) = self._reader.read(
+            self._policy, [self._document], [self._seed], temperature=self._temperature, begun=[counts]
+        )
+        placed, real = len(knowledge["tokens"]), self._reader.real(self._policy)
+        return ReadingSeat(self._policy, real, self._document, found, found.real, placed)
+
+
+def reading_seed(match_seed: int) -> int:
+    """Return the seed of the reading in a match."""
+    return derive(match_seed, "reading") % 2**63
 
 
 def seats(

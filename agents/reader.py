@@ -188,6 +188,7 @@ def read(
     start: Sequence[int],
     temperature: float = 1.0,
     silent: Sequence[bool] | None = None,
+    begun: Sequence[Sequence[int]] | None = None,
 ) -> list[Reading]:
     """Read documents, drawing thoughts where they are allowed.
 
@@ -198,6 +199,7 @@ def read(
         start: Tokens that every context begins with, at least one.
         temperature: 1, or 0 for the likeliest decisions.
         silent: N; true for the empty thought, which makes no decision and never thinks.
+        begun: N; the first decisions of each, which were made before and are not drawn (`decisions_of`).
 
     Raises:
         ValueError: No start token.
@@ -208,7 +210,35 @@ def read(
         raise ValueError("a context begins with at least one token, such as the model's first")
     for document in documents:
         check_ids(document, thinking)
-    return _Desk(model, thinking, documents, seeds, start, temperature, silent or [False] * len(documents)).readings()
+    rows = len(documents)
+    return _Desk(
+        model, thinking, documents, seeds, start, temperature, silent or [False] * rows, begun or [()] * rows
+    ).readings()
+
+
+def decisions_of(document: Encoded, counts: Sequence[Sequence[int]], thinking: Thinking) -> list[int]:
+    """Return the decisions that a reading begins with.
+
+    Args:
+        counts: Thinking tokens before each real token so far, by their numbers from 0; the last ones stand before the
+            token that is due.
+
+    Raises:
+        OptionError: The model has no such thoughts, or could not have advanced there.
+    """
+    found: list[int] = []
+    for place, before in enumerate(counts):
+        ended = place + 1 < len(counts)
+        short = thinking.fixed and ended and document.open[place] and len(before) < thinking.most
+        if len(before) > thinking.most or any(kind >= thinking.kinds for kind in before) or short:
+            raise OptionError(
+                f"token {place + 1} of the document was read with {len(before)} thoughts, which this model, with at "
+                f"most {thinking.most} of {thinking.kinds} kinds, could not have; go on from a turn before it."
+            )
+        found += [kind + 1 for kind in before]
+        if ended and document.open[place] and len(before) < thinking.most:
+            found.append(ADVANCE)
+    return found
 
 
 class _Desk:
@@ -223,11 +253,12 @@ class _Desk:
         start: Sequence[int],
         temperature: float,
         silent: Sequence[bool],
+        begun: Sequence[Sequence[int]],
     ) -> None:
         from palaestra.agents.columns import columns
 
         self.model, self.thinking, self.documents = model, thinking, documents
-        self.seeds, self.temperature, self.silent = seeds, temperature, silent
+        self.seeds, self.temperature, self.silent, self.begun = seeds, temperature, silent, begun
         rows = len(documents)
         self.device = next(model.parameters()).device
         self.cache: Any = columns()
@@ -264,6 +295,8 @@ class _Desk:
             made = decide(
                 decisions, [self.seeds[row] for row in rows], [self.made[row] for row in rows], self.temperature
             )
+            before = [self.begun[row][self.made[row] : self.made[row] + 1] for row in rows]
+            made = [known[0] if known else drawn for known, drawn in zip(before, made, strict=True)]
             paid = decisions.gather(-1, torch.tensor(made, device=self.device)[:, None])[:, 0].tolist()
             thinking: dict[int, int] = {}
             for row, decision, logprob in zip(rows, made, paid, strict=True):

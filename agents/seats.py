@@ -29,7 +29,8 @@
                                  a Go program (`palaestra.agents.programs.gtp`)
     router:smollm2               a model with the library's adapter for the game (`palaestra.agents.router`)
     server:URL;model=NAME        a model behind an OpenAI-compatible server (`palaestra.agents.server`)
-    smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @
+    smollm2, tiny:kuhn@runs/x    a language model (`palaestra.agents.models`), with an adapter after the @; at
+                                 next_token it reads the document, with its thinking tokens if it has any
 
 Seats of one game can sit at `open_minds` with that game inside, too; there they have no thoughts.
 
@@ -52,6 +53,8 @@ from palaestra.envs.seat import RandomSeat, Seat, View
 
 SeatFactory = Callable[[str], Seat]
 
+DOCUMENTS = "next_token"
+"""The game at which a language model reads and does not talk."""
 _factories: dict[str, SeatFactory] = {}
 _only: dict[str, tuple[str, ...]] = {}
 """The games that a seat can play, for those that play some only."""
@@ -108,16 +111,19 @@ def seats_of(game: str) -> list[str]:
     return sorted(name for name, games in _only.items() if game in games)
 
 
-def make_seat(spec: str, *, settings: Any = None) -> Seat:
+def make_seat(spec: str, *, settings: Any = None, game: Game | None = None, seed: int | None = None) -> Seat:
     """Return a new seat for one match.
 
     Args:
         spec: See the module docstring.
         settings: `ReplySettings` for a language model.
+        game: The game of the match, or another that begins alike: a language model reads the document of `next_token`
+            (`palaestra.agents.document_reader`), where it would talk at another table, or without knowing the game.
+        seed: Of the match; the game's if None.
 
     Raises:
         UnknownName: Neither a registered name nor a model that can be found.
-        OptionError: The seat cannot have this parameter.
+        OptionError: The seat cannot have this parameter, or the model cannot read the document.
     """
     name, _, argument = spec.partition(":")
     if name == "server":
@@ -138,7 +144,7 @@ def make_seat(spec: str, *, settings: Any = None) -> Seat:
             why = f" ({error})" if _number(argument) else "; it is a number"
             raise OptionError(f"seat {spec!r} cannot have the parameter {argument!r}{why}.") from None
     try:
-        return _model_seat(spec, settings)
+        return _model_seat(spec, settings, game, seed)
     except UnknownName as error:
         raise _neither(spec, error) from None
 
@@ -181,6 +187,8 @@ def check_seat(spec: str, game: str | None = None, options: Mapping[str, Any] | 
     name = spec.partition(":")[0]
     if name in ("router", "server"):
         make_seat(spec)
+        if name == "router" and game == DOCUMENTS:
+            raise OptionError(f"a router talks, and at {DOCUMENTS} a model reads; seat the model with its adapter.")
         return
     if name in _factories:
         make_seat(spec)
@@ -218,29 +226,61 @@ def _neither(spec: str, error: UnknownName) -> UnknownName:
     return UnknownName("seat", spec, seat_names(), f"Seats are {', '.join(seat_names())}, or a model.")
 
 
-def _model_seat(spec: str, settings: Any) -> Seat:
+def _model_seat(spec: str, settings: Any, game: Game | None, seed: int | None) -> Seat:
+    if game is not None and game.id == DOCUMENTS:
+        return _document_seat(spec, settings, game, game.seed if seed is None else seed)
     from palaestra.agents.language_model import LanguageModelSeat
 
     engine, codec, policy = _engine(spec)
     return LanguageModelSeat(engine, codec, policy=policy, settings=settings, name=spec)
 
 
+def _document_seat(spec: str, settings: Any, game: Game, seed: int) -> Seat:
+    from palaestra.envs.games.next_token import NextToken
+
+    assert isinstance(game, NextToken)
+    reader, codec, policy = _reader(spec)
+    from palaestra.agents.document_reader import DocumentSeat
+
+    temperature = 1.0 if settings is None else settings.temperature
+    return DocumentSeat(reader, codec, policy, game, seed, temperature=temperature, name=spec)
+
+
 @lru_cache(maxsize=4)
-def _engine(spec: str) -> tuple[Any, Any, str]:
+def _loaded(spec: str) -> Any:
     """Load a model once per process."""
     from palaestra.agents.models.sources import ModelSource
 
-    source = ModelSource.parse(spec)  # first, because a wrong name should be found before torch is imported
+    return ModelSource.parse(spec).load()  # a wrong name is found before torch is imported
+
+
+@lru_cache(maxsize=4)
+def _engine(spec: str) -> tuple[Any, Any, str]:
+    """Return what a model talks with: engine, codec and policy."""
+    loaded = _loaded(spec)
     from palaestra.agents.engines.base import BASE
     from palaestra.agents.engines.transformers_engine import TransformersEngine
 
-    loaded = source.load()
     engine = TransformersEngine(loaded.model)
-    policy = BASE
-    if loaded.adapter is not None:
-        policy = spec
-        engine.add_policy(policy, loaded.adapter)
-    return engine, loaded.codec, policy
+    if loaded.adapter is None:
+        return engine, loaded.codec, BASE
+    engine.add_policy(spec, loaded.adapter)
+    return engine, loaded.codec, spec
+
+
+@lru_cache(maxsize=4)
+def _reader(spec: str) -> tuple[Any, Any, str]:
+    """Return what a model reads documents with: reader, codec and policy."""
+    loaded = _loaded(spec)
+    from palaestra.agents.document_reader import DocumentReader
+    from palaestra.agents.engines.base import BASE
+    from palaestra.agents.vocabularies import ModelVocabulary
+
+    reader = DocumentReader(loaded.model, ModelVocabulary(loaded.codec).start)
+    if loaded.adapter is None:
+        return reader, loaded.codec, BASE
+    reader.add_policy(spec, loaded.adapter)
+    return reader, loaded.codec, spec
 
 
 def _searchable(game: Game) -> object:

@@ -22,7 +22,9 @@ def experiment(
         typer.Argument(metavar="NAME", help="An experiment; without one, they are listed."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every arm.")] = 3,
-    scale: Annotated[Literal["cpu", "gpu"], typer.Option(help="Size: at most two hours on a CPU, or larger.")] = "cpu",
+    scale: Annotated[
+        Literal["cpu", "gpu"], typer.Option(help="Size: up to an hour a cell on a CPU, hours in all; or larger.")
+    ] = "cpu",
     jobs: Annotated[int, typer.Option(min=1, help="Cells that run at once.")] = 1,
     missing: Annotated[
         bool, typer.Option("--missing", help="Only cells that results/NAME.json does not hold yet.")

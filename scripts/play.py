@@ -13,7 +13,7 @@ from palaestra.scripts.trained import UNCHECKED, section_of, settings_of, tell
 
 if TYPE_CHECKING:
     from palaestra.agents.language_model import ReplySettings
-    from palaestra.envs import Episode, MatchRules, Reply, Seat, View
+    from palaestra.envs import Episode, Game, MatchRules, Reply, Seat, View
     from palaestra.trainers.summary import Estimate
 
 EXAMPLES = examples(
@@ -97,9 +97,10 @@ def play(
     people = [player for player, spec in enumerate(specs) if spec == "human"]
     episodes = []
     for number in range(games):
+        dealt = make(game, seed=seed + number, **options)
         match = Match(
-            make(game, seed=seed + number, **options),
-            take_seats(specs, settings),
+            dealt,
+            take_seats(specs, settings, dealt),
             rules,
             recorder=_recorder(paths[number], people, quiet=games > 1 and not people),
         )
@@ -160,12 +161,17 @@ def unless_recorded(paths: list[Path | None], overwrite: bool) -> None:
         raise UnwritableReplay(f"{there[0]} is there already; name another file, or add --overwrite to replace it.")
 
 
-def take_seats(specs: list[str], settings: list[ReplySettings]) -> list[Seat]:
-    """Make the seats; models are loaded once."""
+def take_seats(
+    specs: list[str], settings: list[ReplySettings], game: Game, match_seed: int | None = None
+) -> list[Seat]:
+    """Make the seats for a match of ``game``; models are loaded once."""
     from palaestra.agents import make_seat
 
     with console(stderr=True).status("taking seats…"):
-        made = [make_seat(spec, settings=asked) for spec, asked in zip(specs, settings, strict=True)]
+        made = [
+            make_seat(spec, settings=asked, game=game, seed=match_seed)
+            for spec, asked in zip(specs, settings, strict=True)
+        ]
     return [
         seat if spec == "human" or "human" not in specs else _Thinking(seat)
         for spec, seat in zip(specs, made, strict=True)

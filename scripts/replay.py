@@ -117,7 +117,8 @@ def resume(
     else:
         specs = seat_specs(seats)
     try:
-        check_seats(make(episode.game, seed=episode.seed, **episode.options), specs)
+        opening = make(episode.game, seed=episode.seed, **episode.options)
+        check_seats(opening, specs)
     except UnknownName as error:
         if seats is not None:
             raise
@@ -130,7 +131,8 @@ def resume(
     if not unchecked:
         try_models(episode.game, episode.options, specs, settings)
     stage = Stage([player for player, spec in enumerate(specs) if spec == "human"], also=ReplayWriter(target))
-    run(resume_match(file, take_seats(specs, settings), turn=turn, recorder=stage).play())
+    sitting = take_seats(specs, settings, opening, episode.match_seed)
+    run(resume_match(file, sitting, turn=turn, recorder=stage).play())
     console().print(untrusted(f"Recorded: {target}", "dim"))
 
 

@@ -14,15 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from palaestra.agents import make_seat
-from palaestra.agents.document_reader import DocumentReader, ReadingSeat, seats
+from palaestra.agents.document_reader import DocumentReader, ReadingSeat, reading_seed, seats
 from palaestra.agents.engines.base import BASE, ContextOverflow, Engine
 from palaestra.agents.language_model import LanguageModelSeat
 from palaestra.agents.tokens import TextCodec
 from palaestra.envs import Match, ReplayWriter, Seat
-from palaestra.envs.documents.vocabulary import Encoded
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.games.next_token import NextToken
-from palaestra.envs.seeding import derive
 from palaestra.trainers.tasks import MatchTask, Played
 
 
@@ -47,7 +45,9 @@ def in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
-def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], reference: str) -> dict[int, ReadingSeat]:
+def _readings(
+    reader: DocumentReader | None, codec: TextCodec, tasks: Sequence[MatchTask], reference: str
+) -> dict[int, ReadingSeat]:
     """Return the seats of tasks whose documents a policy reads: all at once, by policy, scorer and temperature."""
     alike: dict[tuple[str, str, str, float], list[MatchTask]] = {}
     for task in tasks:
@@ -59,13 +59,14 @@ def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], referen
     for (policy, scorer, against, temperature), same in alike.items():
         if reader is None:
             raise GameFailed(f"{NextToken.id} is read in batches, and no reader was given; have one made for the model")
-        documents = [_document(task) for task in same]
+        games = [_begun(task) for task in same]
         try:
+            reader.check(policy, games[0], codec)
             sitting = seats(
                 reader,
                 policy,
-                documents,
-                [derive(task.match_seed, "reading") % 2**63 for task in same],
+                [game.encoded for game in games],
+                [reading_seed(task.match_seed) for task in same],
                 thoughts=[task.seats[0].thoughts for task in same],
                 scored_by=scorer,
                 reference=against,
@@ -77,14 +78,14 @@ def _readings(reader: DocumentReader | None, tasks: Sequence[MatchTask], referen
     return found
 
 
-def _document(task: MatchTask) -> Encoded:
-    """Return the document that a task's game begins with."""
+def _begun(task: MatchTask) -> NextToken:
+    """Return a task's game at its beginning, with its document."""
     try:
         game = task.begin()
     except Exception as error:
         raise GameFailed.of(task, error) from error
     assert isinstance(game, NextToken)
-    return game.encoded
+    return game
 
 
 async def play_tasks(
@@ -114,7 +115,7 @@ async def play_tasks(
         GameFailed: One of them ended with an error; the others were stopped.
     """
     engine.forget()
-    reading = _readings(reader, tasks, reference)
+    reading = _readings(reader, codec, tasks, reference)
     slots = asyncio.Semaphore(concurrent)
     began = time.perf_counter()
 

@@ -18,6 +18,9 @@ SAMPLE_RATE = {"tiny": 2500.0, "smollm2": 110.0}
 """Sampled tokens per second of many concurrent games, by kind of model."""
 PREFILL_RATE = {"tiny": 30000.0, "smollm2": 900.0}
 """Context tokens read per second."""
+READ_RATE = {"tiny": 4000.0, "smollm2": 35.0}
+"""Tokens of documents, thoughts included, that are read in batches and played through their matches, per second of one
+core: one process reads, and a batch of short documents gains nothing by a second core."""
 LEARN_RATE = {"tiny": 11000.0, "smollm2": 230.0}
 """Tokens per second, forward and backward."""
 FRAME = {"tiny": 2, "smollm2": 30}
@@ -71,37 +74,40 @@ def plan_of(config: RunConfig) -> Plan:
     per_char = 1.0 if kind == "tiny" else 0.27  # tokens per character of English and boards
     games = config.iterations * config.games_per_iteration
     weight = sum(section.weight for section in config.games)
-    replies = rows = row_tokens = context_tokens = reply_tokens = evaluation_seconds = 0.0
+    replies = rows = row_tokens = reply_tokens = sample_seconds = evaluation_seconds = 0.0
     evaluation_games = 0
     for section in config.games:
         share = games * section.weight / weight
         turns, chars, players = _probe(section)
         reply = 1 if section.reads else min(section.reply.max_tokens, 24 if kind == "smollm2" else 8)
         chars = 0.0 if section.reads else chars  # what a document's observations say is its own tokens
-        segments = turns if section.reply.context == "fresh" else players
-        segment_tokens = FRAME[kind] + (chars * per_char + turns * (reply + 6)) / segments
+        around = 0 if section.reads else 6  # tokens of the template around a reply
+        segments = players if section.reads or section.reply.context == "growing" else turns
+        segment_tokens = FRAME[kind] + (chars * per_char + turns * (reply + around)) / segments
         replies += share * turns
         reply_tokens += share * turns * reply
         rows += share * segments
         row_tokens += share * segments * segment_tokens
-        context_tokens += share * (chars * per_char + FRAME[kind] * segments)
+        rate = READ_RATE[kind] if section.reads else SAMPLE_RATE[kind]
+        context_tokens = share * (chars * per_char + FRAME[kind] * segments)
+        sample_seconds += share * turns * reply / rate + context_tokens / PREFILL_RATE[kind]
         pairs = config.evaluation.pairs
         # before and after; where there are several games, the base and all other adapters as well
         times = 2 + (len(config.adapter_names()) if compares(config) else 0)
         evaluation_games += times * pairs * (players - len(section.fixed_seats))
         own = times * pairs * turns
-        evaluation_seconds += own * reply / SAMPLE_RATE[kind] + times * pairs * chars * per_char / PREFILL_RATE[kind]
+        evaluation_seconds += own * reply / rate + times * pairs * chars * per_char / PREFILL_RATE[kind]
     return Plan(
         games=games,
         replies=replies,
         reply_tokens=reply_tokens / max(1.0, replies),
         row_tokens=row_tokens / max(1.0, rows),
         rows=rows,
-        sample_seconds=reply_tokens / SAMPLE_RATE[kind] + context_tokens / PREFILL_RATE[kind],
+        sample_seconds=sample_seconds,
         learn_seconds=row_tokens * config.optimizer.epochs / LEARN_RATE[kind],
         evaluation_games=evaluation_games,
         evaluation_seconds=evaluation_seconds,
-        sample_rate=SAMPLE_RATE[kind],
+        sample_rate=reply_tokens / max(1e-9, sample_seconds),
         learn_rate=LEARN_RATE[kind],
     )
 

@@ -18,7 +18,7 @@ from palaestra.agents.thinking import Thinking
 from palaestra.agents.thinking_adapter import recorded
 from palaestra.envs import make
 from palaestra.envs.errors import PalaestraError, UnknownName
-from palaestra.envs.games.next_token import NextToken, settings_of
+from palaestra.envs.games.next_token import NextToken, settings_of, settings_text
 from palaestra.envs.match import Match
 from palaestra.envs.seat import RandomSeat
 from palaestra.envs.seeding import derive
@@ -127,7 +127,7 @@ def _reading(where: str, section: GameSection, source: ModelSource, thinking: Th
     settings = section.options.get("settings")
     if settings and (found := settings_of(settings)).get("file"):
         found["file"] = str(Path(found["file"]).expanduser().resolve())
-        own["settings"] = ",".join(f"{key}={value}" for key, value in found.items())
+        own["settings"] = settings_text(found)
     return section.model_copy(update={"options": {**section.options, **own}, "documents": section.reading})
 
 

@@ -15,7 +15,8 @@ follows from the vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -41,11 +42,11 @@ SHOWN = 2000
 
 @dataclass(frozen=True)
 class NextTokenOptions:
-    """Which documents, and what thinking costs.
+    r"""Which documents, and what thinking costs.
 
     Attributes:
         task: A kind of document (`palaestra.envs.documents.tasks`).
-        settings: Its options, as ``group=z7,length=5``.
+        settings: Its options, as ``group=z7,length=5``; a comma in a value is written ``\,``.
         vocabulary: ``bytes``, or a model whose tokenizer is used.
         thoughts: How many thinking tokens there are.
         most: Most thinking tokens before one token.
@@ -75,18 +76,27 @@ class NextTokenOptions:
 
 
 def settings_of(text: str) -> dict[str, str]:
-    """Read ``group=z7,length=5``.
+    r"""Read ``group=z7,length=5``; a comma in a value is written ``\,`` and a backslash before one ``\\``.
 
     Raises:
         ValueError: It is written otherwise.
     """
     found = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip() for part in re.findall(r"(?:\\[\\,]|[^,])+", text))):
         name, equals, value = part.partition("=")
         if not equals:
-            raise OptionError(f"settings has {part!r}, expected name=value, such as group=z7,length=5.")
-        found[name.strip()] = value.strip()
+            raise OptionError(
+                f"settings has {part!r}, expected name=value, such as group=z7,length=5; a comma in a value, such as a "
+                "file's name, is written \\,."
+            )
+        found[name.strip()] = re.sub(r"\\([\\,])", r"\1", value.strip())
     return found
+
+
+def settings_text(settings: Mapping[str, str]) -> str:
+    """Invert `settings_of`."""
+    escaped = {name: re.sub(r"([\\,])", r"\\\1", value) for name, value in settings.items()}
+    return ",".join(f"{name}={value}" for name, value in escaped.items())
 
 
 class NextToken(Game):

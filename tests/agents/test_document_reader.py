@@ -8,14 +8,22 @@ import pytest
 import torch
 
 from palaestra.agents import document_reader
-from palaestra.agents.document_reader import DocumentReader, ScorerError, register_scorer, scorer, seats
+from palaestra.agents.document_reader import (
+    DocumentReader,
+    DocumentSeat,
+    ScorerError,
+    reading_seed,
+    register_scorer,
+    scorer,
+    seats,
+)
 from palaestra.agents.engines.base import BASE
 from palaestra.agents.models.sources import ModelSource
 from palaestra.agents.reader import Batch, fitting, laid_out, score
 from palaestra.agents.thinking import extend, thinking_of
 from palaestra.agents.thinking_adapter import payload, save
-from palaestra.envs import Match, ReplayWriter, make, read_replay, verify
-from palaestra.envs.errors import UnknownName
+from palaestra.envs import Match, ReplayWriter, Scripted, make, read_replay, verify
+from palaestra.envs.errors import OptionError, UnknownName
 from palaestra.envs.games.next_token import NextToken
 from tests.agents.thinkers import trained
 
@@ -84,6 +92,72 @@ def test_a_match_of_a_reading_is_recorded_and_verified(reader, tmp_path):
     again = read_replay(path).episode
     assert again.segments(0)[0].scores.tolist() == pytest.approx(episode.segments(0)[0].scores.tolist(), nan_ok=True)
     assert path.stat().st_size < 40_000
+
+
+def sat(reader, game, *, seed=5, prefix=(), **how):
+    """Return the episode of a seat that was made for the game alone."""
+    seat = DocumentSeat(reader, ModelSource.parse(MODEL).codec(), "thinks@1", game.clone(), seed, **how)
+    return asyncio.run(Match(game, [seat], seed=seed, prefix=prefix).play())
+
+
+def test_a_seat_made_for_one_game_reads_as_in_a_batch_and_goes_on_from_any_turn(reader):
+    for seed in range(3):
+        (batch,) = seats(reader, "thinks@1", [game_of(seed).encoded], [reading_seed(5)], thoughts=["drawn"])
+        expected = asyncio.run(Match(game_of(seed), [batch], seed=5).play())
+        whole = sat(reader, game_of(seed))
+        assert whole.turns == expected.turns
+        for turn in (1, len(whole.turns) // 2, len(whole.turns) - 1):
+            again = sat(reader, game_of(seed), prefix=whole.turns[:turn])
+            assert [one.action for one in again.turns] == [one.action for one in whole.turns]
+            kept, added = again.segments(0)
+            (segment,) = whole.segments(0)
+            assert kept.tokens.tolist() == segment.tokens[: len(kept.tokens)].tolist()
+            assert added.tokens.tolist() == segment.tokens.tolist()
+            assert added.sampled.sum() == segment.sampled[len(kept.tokens) :].sum()
+
+
+def test_a_seat_goes_on_behind_the_thoughts_of_another_and_refuses_what_it_could_not_have_thought(reader, peft):
+    text = {"task": "text", "settings": "length=6"}
+    begun = asyncio.run(Match(game_of(1, **text), [Scripted("think 2", "think 0", *["advance"] * 20)], seed=5).play())
+    other = sat(reader, game_of(1, **text), prefix=begun.turns[:2])
+    assert other.outcome == "finished"
+    (added,) = other.segments(0)
+    assert added.tokens[:3].tolist() == [*START, 260 + 2, 260 + 0]
+    thinking = thinking_of(peft)
+    given = laid_out(game_of(1, **text).encoded, _thoughts(added, thinking), thinking, START)
+    scores = score(peft, thinking, Batch.of([given])).decision[0].detach().numpy()
+    np.testing.assert_allclose(added.logprobs[added.sampled], scores[added.sampled], atol=1e-5)
+    wide = {**text, "thoughts": 5, "most": 4}
+    for said in (["think 4"], ["think 0"] * 3):
+        begun = asyncio.run(Match(game_of(1, **wide), [Scripted(*said, *["advance"] * 20)], seed=5).play())
+        with pytest.raises(OptionError, match="which this model, with at most 2 of 3 kinds, could not have"):
+            sat(reader, game_of(1, **wide), prefix=begun.turns[: len(said)])
+
+
+def _thoughts(segment, thinking):
+    found: list[list[int]] = [[]]
+    for token in segment.tokens[len(START) :].tolist():
+        if token < thinking.real:
+            found.append([])
+        else:
+            found[-1].append(token - thinking.real)
+    return found[:-1]
+
+
+def test_a_seat_is_refused_where_the_model_could_not_read_or_would_think_what_is_not_allowed(reader):
+    assert sat(reader, game_of(0, vocabulary="bytes")).outcome == "finished"  # which this model's tokens begin with
+    for options in ({"most": 1}, {"thoughts": 2}):
+        with pytest.raises(OptionError, match="takes up to 2 in a row, and the game allows thoughts="):
+            sat(reader, game_of(0, **options))
+    with pytest.raises(OptionError, match=r"temperature is 0\.5; documents are read at 1, or greedily at 0"):
+        sat(reader, game_of(0), temperature=0.5)
+
+    class Other:
+        def encode_untrusted(self, text: str) -> list[int]:
+            return [letter + 1 for letter in text.encode()]
+
+    with pytest.raises(OptionError, match=f"tokens of vocabulary={MODEL}, which are not those of the model"):
+        DocumentSeat(reader, Other(), "thinks@1", game_of(0), 5)
 
 
 def test_worked_thoughts_are_the_documents_own_and_as_likely_as_the_policy_says(reader, peft, tmp_path):

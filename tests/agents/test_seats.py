@@ -62,6 +62,12 @@ def test_who_searches_is_refused_before_a_game_that_cannot_be_searched_begins():
             check_seat("mcts", game, options)
 
 
+def test_a_router_is_not_seated_where_models_read():
+    check_seat("router:tiny:kuhn", "kuhn_poker")
+    with pytest.raises(OptionError, match="a router talks, and at next_token a model reads"):
+        check_seat("router:tiny:kuhn", "next_token")
+
+
 def test_a_games_page_can_name_who_was_written_for_it():
     assert {"posterior", "rate", "anchored", "tracer"} == set(seats_of("hindsight_bias"))
     assert seats_of("tic_tac_toe") == []

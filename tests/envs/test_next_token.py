@@ -13,7 +13,7 @@ from palaestra.envs import MatchRules, OnFailure, Scripted, make, play
 from palaestra.envs.bridges.next_token import normalised
 from palaestra.envs.conformance import check_game
 from palaestra.envs.errors import IllegalAction, OptionError, UnknownName, UnparsableAction
-from palaestra.envs.games.next_token import FLOOR, THINKING, NextToken, Spread
+from palaestra.envs.games.next_token import FLOOR, THINKING, NextToken, Spread, settings_of, settings_text
 from palaestra.envs.parts import Distribution, Tokens
 from palaestra.envs.seat import RandomSeat
 
@@ -359,3 +359,19 @@ def test_a_random_seat_plays_to_the_end():
     episode = play(game_of(seed=2), [RandomSeat()])
     assert episode.outcome == "finished"
     assert episode.result["tokens"] == len(game_of(seed=2).encoded)
+
+
+VALUES = st.text(st.sampled_from("ab,\\=/ ."), max_size=8).map(str.strip)
+
+
+@given(st.dictionaries(st.sampled_from(["file", "length", "group"]), VALUES))
+def test_settings_with_any_value_are_read_as_they_were_written(given_settings):
+    assert settings_of(settings_text(given_settings)) == given_settings
+
+
+def test_a_file_may_have_a_comma_in_its_name(tmp_path):
+    (tmp_path / "with,comma.txt").write_text("Some words that are to be read, and then a few more of them.\n" * 4)
+    game = game_of(task="text", settings=f"file={tmp_path}/with\\,comma.txt,length=8", longest=16)
+    assert len(game.encoded) == 8
+    with pytest.raises(OptionError, match=r"settings has 'comma.txt', expected .* is written \\,"):
+        game_of(task="text", settings=f"file={tmp_path}/with,comma.txt")

@@ -330,6 +330,16 @@ def _experiments_said() -> Iterator[str]:
     assert (round(0.205 / (math.log(6) / 8), 2), round(0.245 / (math.log(6) / 8), 2)) == (0.92, 1.09)
 
 
+def test_what_the_readme_says_of_the_compute_of_thinktoks_is_stored() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    arms = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]
+    work = {name: arm["measures"]["work"]["mean"] for name, arm in arms.items()}
+    known = sorted(value for name, value in work.items() if name.startswith("s3_") and value is not None)
+    assert f"it is {known[0]:.1f} (plain) to {known[-1]:.0f} million tokens x layers, {work['s3_shown']:.1f}" in text
+    assert f"`longer` ({work['s3_longer']:.1f}) and `looped` ({work['s3_looped']:.1f}) have more |" in text
+    assert f"({work['costs_c0.02']:.0f} million tokens x layers, without thoughts {work['costs_plain']:.1f})" in text
+
+
 def test_no_rival_of_the_learner_that_is_shown_thoughts_computed_less() -> None:
     arms = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]
     work = {name: arm["measures"]["work"]["mean"] for name, arm in arms.items() if name.startswith("s3_")}

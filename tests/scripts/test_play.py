@@ -107,6 +107,18 @@ def test_going_on_from_a_turn_keeps_the_turns_before_and_does_not_touch_the_file
     assert call("replay", "verify", tmp_path).stdout.startswith("2 of 2 replays verified")
 
 
+def test_a_model_reads_a_document_and_goes_on_reading_it(tmp_path):
+    path = tmp_path / "read.jsonl"
+    call("play", "next_token", "-o", "settings=group=z2,length=3", "--seats", "tiny:blank", "--replay", path)
+    whole = read_replay(path).episode
+    assert whole.outcome == "finished"
+    assert not whole.count("unparsable", 0)
+    assert all(str(turn.action).startswith("advance #") for turn in whole.turns)
+    call("replay", "resume", path, "--turn", "2")
+    again = read_replay(tmp_path / "read-resumed.jsonl").episode
+    assert [turn.action for turn in again.turns] == [turn.action for turn in whole.turns]
+
+
 def test_chess_and_go_are_exported_in_their_own_notations(tmp_path):
     pgn = chess.pgn.read_game(io.StringIO(call("replay", "export", GOLDENS / "chess-played.jsonl").stdout))
     played = read_replay(GOLDENS / "chess-played.jsonl").episode

@@ -17,8 +17,10 @@ from palaestra.envs import Match, make
 from palaestra.envs.errors import PalaestraError
 from palaestra.envs.seeding import derive
 from palaestra.trainers.checkpoint import read
+from palaestra.trainers.config import load_config
 from palaestra.trainers.credit import CreditError, make_credit
 from palaestra.trainers.loss import Counts, TokenBatch, token_loss
+from palaestra.trainers.plan import plan_of
 from palaestra.trainers.rows import pack, rows_from_episode
 from palaestra.trainers.run import resume, train
 from palaestra.trainers.settle import settle
@@ -249,3 +251,10 @@ def test_a_run_reads_learns_and_goes_on_where_it_was_stopped(tmp_path, local_ray
     for name, tensors in one.adapters.items():
         assert all(torch.equal(tensor, other.adapters[name][key]) for key, tensor in tensors.items())
     assert ModelSource.parse(f"tiny:blank@{whole}").load().adapter is not None
+
+
+def test_the_plan_of_a_run_of_documents_is_about_what_was_measured():
+    plan = plan_of(load_config("configs/thinktoks.yaml"))
+    # a row is the document with its thoughts behind the two tokens that a context begins with, and nothing in between
+    assert plan.row_tokens == pytest.approx(plan.replies / plan.games + 2)
+    assert 180 < plan.seconds < 720  # six minutes, as the file says

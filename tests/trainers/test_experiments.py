@@ -288,3 +288,24 @@ def test_thoughts_after_continuous_ones_begin_as_the_model_that_those_left(small
     same.learner.reader.model.load_state_dict(left.learner.reader.model.state_dict())
     assert after == pytest.approx(same.measure()["hard"])
     assert after != fresh
+
+
+def test_results_say_where_their_cells_were_measured_whoever_gathers_them(tmp_path):
+    experiment = experiments.find("kuhn")
+    arms = [arm.name for arm in experiment.arms]
+    machines = [{"cpu": "Abacus", "cores": 2, "python": "3"}, {"cpu": "Loom", "cores": 8, "python": "3", "gpu": "Jet"}]
+    cells = framework.cells_of(experiment, 1, "cpu", tmp_path)
+    for cell, machine, seconds in zip(cells, machines, (120.0, 0.4), strict=False):
+        cell.folder.mkdir(parents=True)
+        said = {"hardware": machine, "versions": {"torch": f"{machine['cores']}.0"}, "seconds": seconds}
+        (cell.folder / "cell.json").write_text(json.dumps({"arm": cell.arm, "seed": 0, **said}))
+    path = framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
+    for cell in cells[:2]:
+        (cell.folder / "cell.json").unlink()  # what is left of them stands in the file
+    framework.write_results(experiment, seeds=1, scale="cpu", root=tmp_path)
+    whole = json.loads(path.read_text())
+    assert [cell["arm"] for cell in whole["measured"]] == arms[:2]
+    assert whole["hardware"] == machines
+    assert whole["versions"] == {"torch": "2.0 and 8.0"}
+    page = experiments.render(tmp_path).read_text()
+    assert "on 2 cores of Abacus and 8 cores of Loom, Jet, 2.0 min a cell (1 that took less than a second" in page

@@ -344,6 +344,18 @@ def test_a_tournament_is_held_kept_and_not_played_twice(tmp_path: Path) -> None:
     assert "connect_four" in page
 
 
+def test_a_model_reads_documents_in_a_tournament(tmp_path: Path) -> None:
+    table = {"game": "next_token", "options": {"settings": "group=z2,length=2"}}
+    entrants = {"chance": "random", "blank": "tiny:blank"}
+    hold(config_of(entrants=entrants, tables=[table], groups=1), tmp_path)
+    with Store(tmp_path / "arena.sqlite") as store:
+        (read,) = [game for game in store.games("small") if game.seats[0].entrant == "blank"]
+    assert read.outcome == "finished"
+    assert not read.seats[0].forfeited
+    actions = [str(turn.action) for turn in read_replay(tmp_path / str(read.replay)).episode.turns]
+    assert all(action.startswith("advance #") for action in actions)
+
+
 def test_the_same_tournament_gives_the_same_games(tmp_path: Path) -> None:
     def results(folder: Path) -> list:
         hold(config_of(), folder)

@@ -6,8 +6,9 @@ reports; the experiment's JSON holds, for every arm and measure, all values, the
 seeds (Student's), beside what is known exactly.
 
     runs/experiments/NAME/SCALE/ARM-SEED/cell.json    what a cell measured
-    results/NAME.json    all cells, hardware, versions; marked partial while cells are missing. Cells that were measured
-                         elsewhere, by the same definition of their arm, are kept in it
+    results/NAME.json    all cells, with the hardware and the versions that they were measured with; marked partial
+                         while cells are missing. Cells that were measured elsewhere, by the same definition of their
+                         arm, are kept in it
     RESULTS.md           rendered from results/*.json by `palaestra experiment --render`
 
 A null result, honestly measured, is a result; a number that no command reproduces is not.
@@ -321,7 +322,8 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
         "points": experiment.points,
         "arms": arms,
         "measured": [{key: value for key, value in cell.items() if key != "curves"} for cell in done],
-        **here,
+        "hardware": _apart([cell["hardware"] for cell in done if "hardware" in cell]) or here["hardware"],
+        "versions": _versions_of([cell["versions"] for cell in done if "versions" in cell]) or here["versions"],
     }
     path = _results_file(experiment, scale, root)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -329,6 +331,18 @@ def write_results(experiment: Experiment, *, seeds: int, scale: Scale, root: Pat
     part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
     return path
+
+
+def _apart(machines: list[dict[str, Any]]) -> Any:
+    """Return the machine that cells were measured on, a list of all that differ, or None for no cell."""
+    found = list({json.dumps(one, sort_keys=True): one for one in machines}.values())
+    return found[0] if len(found) == 1 else found or None
+
+
+def _versions_of(cells: list[dict[str, str]]) -> dict[str, str]:
+    """Return the version of every package that cells were measured with, or all that differ, as ``1.0 and 1.1``."""
+    names = {name: None for cell in cells for name in cell}
+    return {name: " and ".join(sorted({cell[name] for cell in cells if name in cell})) for name in names}
 
 
 def _results_file(experiment: Experiment, scale: Scale, root: Path) -> Path:

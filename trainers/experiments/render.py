@@ -12,6 +12,8 @@ Rendered from `results/*.json` by `palaestra experiment --render`; do not edit. 
 put to the test; the table says how far it holds. Every row is one arm; *null* marks controls. Numbers are means over
 seeds with 95 % intervals (Student's), so two or three seeds give wide ones, and one none; all values stand in the JSON.
 """
+SHORTEST = 1.0
+"""Seconds; a cell that took less was not trained: it was not available, or its checkpoint was read again."""
 COLOURS = ("#2563a8", "#c2552d", "#4d8f4a", "#8457a3", "#7a7a7a", "#b8860b")
 
 
@@ -54,19 +56,32 @@ def _section(data: dict[str, Any], picture: str | None) -> str:
     lines += _matrices(data.get("measured", []))
     if picture:
         lines += ["", f"![curves of {data['experiment']}]({picture})"]
-    hardware = data["hardware"]
     seconds = [value for arm in data["arms"].values() for value in arm["seconds"]]
-    took = f", {sum(seconds) / len(seconds) / 60:.1f} min a cell" if seconds else ""
-    gpu = f", {hardware['gpu']}" if "gpu" in hardware else ""
-    machines = {cell["hardware"]["cpu"] for cell in data.get("measured", [])} | {hardware["cpu"]}
+    whole = [value for value in seconds if value >= SHORTEST]
+    took = f", {sum(whole) / len(whole) / 60:.1f} min a cell" if whole else ""
+    if 0 < len(whole) < len(seconds):
+        left = len(seconds) - len(whole)
+        took += f" ({left} that took less than a second, not available or only read again from checkpoints, left out)"
     lines += [
         "",
-        f"`{data['command']}` on {hardware['cores']} cores of {' and '.join(sorted(machines))}{gpu}{took}; "
+        f"`{data['command']}` on {_machines(data)}{took}; "
         + ", ".join(f"{name} {version}" for name, version in data["versions"].items())
         + ".",
         "",
     ]
     return "\n".join(lines)
+
+
+def _machines(data: dict[str, Any]) -> str:
+    """Return where the cells were measured; by the file as a whole, where cells do not say."""
+    said = data["hardware"] if isinstance(data["hardware"], list) else [data["hardware"]]
+    machines = [cell["hardware"] for cell in data.get("measured", []) if "hardware" in cell] or said
+    models: dict[int, set[str]] = {}
+    for one in machines:
+        models.setdefault(one["cores"], set()).add(one["cpu"])
+    found = [f"{cores} cores of {' and '.join(sorted(names))}" for cores, names in sorted(models.items())]
+    gpus = sorted({one["gpu"] for one in machines if "gpu" in one})
+    return ", ".join([" and ".join(found), *gpus])
 
 
 def _matrices(cells: list[dict[str, Any]]) -> list[str]:

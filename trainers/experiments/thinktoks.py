@@ -165,9 +165,9 @@ MEASURES = (
 EXPERIMENT = Experiment(
     name="thinktoks",
     claim=f"On words of {LENGTH} elements a model that is shown worked thoughts beside one document in twenty brings "
-    "the answer below 0.1 nats, where the same model without thoughts, and one that computes as much without them, "
-    "stay near chance; reinforcement finds no thoughts from nothing, keeps those that pay, and ends those that cost "
-    "more than they can.",
+    "the answer below 0.1 nats (S3 with all of three seeds, Z7 with two of three), where the same model without "
+    "thoughts, and one that computes as much without them, stay near chance; reinforcement finds no thoughts from "
+    "nothing, keeps those that pay, and ends those that cost more than they can.",
     arms=ARMS,
     measures=MEASURES,
     seconds={"cpu": 180.0, "gpu": 600.0},

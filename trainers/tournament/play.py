@@ -65,7 +65,8 @@ async def play_fixture(config: TournamentConfig, fixture: Fixture) -> Result:
         for number in range(1, game.facts.players + 1):
             fixed = table.fixed_seats.get(number)
             name = fixed or next(rated)
-            seats.append(_Timed(make_seat(fixed or config.entrants[name], settings=settings), name))
+            spec = fixed or config.entrants[name]
+            seats.append(_Timed(make_seat(spec, settings=settings, game=game, seed=fixture.match_seed), name))
         match = Match(game, seats, table.rules.of(table.game), recorder=recorder, seed=fixture.match_seed)
         episode = await asyncio.wait_for(match.play(), config.resources.timeout_s)
     except TimeoutError:
