@@ -23,6 +23,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -312,6 +313,11 @@ def _experiments_said() -> Iterator[str]:
     yield f"paid by outcome {handed['robust']:.2f} of wrong beginnings end right, {handed['clean']:.2f} of right ones |"
     yield f"trained on right ones alone {right['robust']:.2f} and {right['clean']:.2f}; taught an oracle's replies by"
     yield f"by heart {taught['robust']:.2f} and {taught['clean']:.2f}; before {handed['robust_start']:.2f} and "
+    built = json.loads((ROOT / "docs" / "recovery-build.json").read_text())
+    ends = [fmean(values) for values in built["clean"].values()]
+    yield f"right in {handed['clean_start']:.2f} of clean beginnings on one; as built on another it is in"
+    yield f"in {built['clean_start']:.2f}, and there no arm of three seeds learns anything ("
+    yield f"({min(ends):.2f} to {max(ends):.2f} of clean beginnings end right; `docs/recovery-build.json`)"
     shown, plain, other = (_means("thinktoks", arm)["answer"] for arm in ("s3_shown", "s3_plain", "z7_plain"))
     curve = json.loads((ROOT / "results" / "thinktoks.json").read_text())["arms"]["s3_shown"]["curves"]["0"][0]
     before = dict(zip(curve["step"], curve["answer"], strict=True))[1100]
